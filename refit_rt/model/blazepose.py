@@ -1,0 +1,213 @@
+"""The edge backbone: BlazePose's landmark network (full), rebuilt in torch, its weights read from the .tflite.
+
+Architecture read from `pose_landmark_full.tflite` of the mediapipe 0.10.21 wheel (Apache-2.0): a MobileNetV2-style trunk,
+a decoder whose 48-channel stride-4 map feeds the heat maps, and a 2x2 summary that feeds the landmarks (Bazarevsky et al.
+2020, Grishchenko et al. 2022). Fully convolutional, ReLU6 everywhere, no batch-norm left. The segmentation branch is left out.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from refit_rt.errors import UserError
+from refit_rt.model.hrnet import Seen
+
+LANDMARKS = 33  # of the 39 the network answers; the rest are its own alignment points
+LANDMARK_VALUES = 195  # 39 landmarks x (x px, y px, z px, visibility logit, presence logit)
+WORLD_VALUES = 117  # 39 landmarks x (x, y, z) metres, hips at the origin
+# The residual trunk: expanded channels, channels out, kernel, stride; the first block comes after a plain stem.
+TRUNK = [
+    (64, 24, 3, 2), (144, 24, 3, 1),
+    (144, 32, 5, 2), (192, 32, 5, 1),
+    (192, 64, 3, 2), (384, 64, 3, 1), (384, 64, 3, 1), (384, 88, 5, 1), (528, 88, 5, 1), (528, 88, 5, 1),
+    (528, 144, 5, 2), (864, 144, 5, 1), (864, 144, 5, 1), (864, 144, 5, 1),
+]  # fmt: skip
+LATERALS = {1: 24, 3: 32, 9: 88}  # block whose output joins the decoder -> its channels
+
+
+class Conv(nn.Sequential):
+    """A convolution with bias, with or without ReLU6; `groups=channels` makes it depthwise."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, act: bool = True, depthwise: bool = False):
+        padding = kernel // 2
+        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=inputs if depthwise else 1)]
+        super().__init__(*layers, *([nn.ReLU6()] if act else []))
+
+
+class Inverted(nn.Module):
+    """MobileNetV2's inverted residual: expand, depthwise, project; the sum where shapes allow."""
+
+    def __init__(self, inputs: int, expanded: int, outputs: int, kernel: int, stride: int):
+        super().__init__()
+        self.expand = Conv(inputs, expanded)
+        self.depth = Conv(expanded, expanded, kernel, stride, depthwise=True)
+        self.project = Conv(expanded, outputs, act=False)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.depth(self.expand(x)))
+        return x + y if self.residual else y
+
+
+class Residual(nn.Module):
+    """Depthwise and pointwise convolution added to the input (max-pooled when the stride is 2), then ReLU6."""
+
+    def __init__(self, channels: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        # TensorFlow's SAME padding of an even input at stride 2 adds one row at the end only.
+        self.depth = nn.Conv2d(channels, channels, 3, stride, padding=1 if stride == 1 else 0, groups=channels)
+        self.point = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = functional.pad(x, (0, 1, 0, 1)) if self.stride == 2 else x
+        y = self.point(functional.relu6(self.depth(padded)))
+        skip = functional.max_pool2d(x, 2) if self.stride == 2 else x
+        return functional.relu6(skip + y)
+
+
+def separable(inputs: int, outputs: int) -> nn.Sequential:
+    """A depthwise 3x3 and a pointwise convolution, each with ReLU6."""
+    return nn.Sequential(Conv(inputs, inputs, 3, depthwise=True), Conv(inputs, outputs))
+
+
+class BlazePose(nn.Module):
+    """(B, 3, 256, 256) RGB 0..1 -> `Seen`: whitened 48-channel map at stride 4, whitened summary, 33 landmarks."""
+
+    feature_channels = 48
+    summary_size = LANDMARK_VALUES + WORLD_VALUES + 288 * 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(Conv(3, 24, 3, 2), Conv(24, 24, 3, depthwise=True), Conv(24, 16, act=False))
+        channels, blocks = 16, []
+        for expanded, outputs, kernel, stride in TRUNK:
+            blocks.append(Inverted(channels, expanded, outputs, kernel, stride))
+            channels = outputs
+        self.trunk = nn.ModuleList(blocks)
+        self.neck = nn.Sequential(Conv(144, 864), Conv(864, 864, 3, depthwise=True))
+        self.coarse = separable(864, 48)
+        self.laterals = nn.ModuleDict({str(block): separable(width, 48) for block, width in LATERALS.items()})
+        self.squeeze = separable(864, 288)
+        self.summary = nn.Sequential(
+            *[Residual(288, stride) for stride in (2, 1, 1, 1, 1)],
+            *[Residual(288, stride) for stride in (2, 1, 1, 1, 1, 1)],
+        )
+        self.world = nn.Conv2d(288, WORLD_VALUES, 2)
+        self.landmarks = nn.Conv2d(288, LANDMARK_VALUES, 2)
+        # Whitening, set from data by `set_statistics`: raw channels are badly conditioned (mean 10.9, deviation 2.1).
+        self.register_buffer("feature_mean", torch.zeros(48))
+        self.register_buffer("feature_white", torch.eye(48))
+        self.register_buffer("summary_mean", torch.zeros(self.summary_size))
+        self.register_buffer("summary_deviation", torch.ones(self.summary_size))
+
+    def raw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The original's answers: map (B, 48, 64, 64), summary (B, 288, 2, 2), landmarks (B, 195), world (B, 117)."""
+        x = self.stem(images)
+        joined = {}
+        for index, block in enumerate(self.trunk):
+            x = block(x)
+            if index in LATERALS:
+                joined[index] = x
+        x = self.neck(x)
+        features = self.coarse(x)
+        for index in sorted(LATERALS, reverse=True):
+            features = functional.interpolate(features, scale_factor=2, mode="bilinear") + self.laterals[str(index)](joined[index])
+        summary = self.summary(self.squeeze(x))
+        return features, summary, self.landmarks(summary).flatten(1), self.world(summary).flatten(1)
+
+    def forward(self, images: Tensor) -> Seen:
+        return self.see(*self.raw(images))
+
+    def see(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> Seen:
+        """The raw answers, whitened (training keeps raw answers on disk and starts here)."""
+        white = functional.conv2d(features - self.feature_mean[:, None, None], self.feature_white[:, :, None, None])
+        points = landmarks.reshape(-1, 39, 5)
+        place = points[..., :3] / 128 - points.new_tensor([1.0, 1.0, 0.0])
+        flat = torch.cat([torch.cat([place, torch.tanh(points[..., 3:] / 5)], -1).flatten(1), world, summary.flatten(1)], 1)
+        flat = (flat - self.summary_mean) / self.summary_deviation
+        points = points[:, :LANDMARKS]
+        return Seen(white, flat, torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1))
+
+    def set_statistics(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> None:
+        """Whitens by a sample of raw answers of training images (ZCA on the map's channels, scale on the summary)."""
+        with torch.no_grad():
+            pixels = features.transpose(0, 1).flatten(1).double()
+            mean = pixels.mean(1)
+            values, vectors = torch.linalg.eigh(torch.cov(pixels))
+            # The smallest directions are noise of the half-precision weights: held at 1 % of the largest deviation.
+            scale = values.clamp(min=float(values.max()) * 1e-4).rsqrt()
+            self.feature_mean.copy_(mean)
+            self.feature_white.copy_(vectors @ torch.diag(scale) @ vectors.T)
+            self.summary_mean.zero_()
+            self.summary_deviation.fill_(1)
+            flat = self.see(features[:1].expand(len(summary), -1, -1, -1), summary, landmarks, world).summary
+            self.summary_mean.copy_(flat.mean(0))
+            self.summary_deviation.copy_(flat.std(0).clamp(min=1e-3))
+
+    def load_tflite(self, path: Path) -> None:
+        """Takes the weights of `pose_landmark_full.tflite`. Raises UserError when the file is another network."""
+        convolutions = iter(_convolutions(path))
+        try:
+            for layer in self._file_order():
+                if layer is None:  # a layer of the segmentation branch
+                    next(convolutions)
+                    continue
+                weight, bias = next(convolutions)
+                if layer.weight.shape != weight.shape:
+                    raise ValueError(f"{tuple(weight.shape)} where {tuple(layer.weight.shape)} was expected")
+                layer.weight.data.copy_(torch.from_numpy(weight))
+                layer.bias.data.copy_(torch.from_numpy(bias))
+            if next(convolutions, None) is not None:
+                raise ValueError("more layers than expected")
+        except (ValueError, StopIteration) as error:
+            raise UserError(f"{path}: is not BlazePose's full landmark network ({error}). Take it from mediapipe 0.10.21") from error
+
+    def _file_order(self) -> list[nn.Conv2d | None]:
+        """The convolutions in the order of the file's operators; None: one of a branch left out here."""
+        order: list[nn.Conv2d | None] = _plain(self.stem)
+        for index, block in enumerate(self.trunk):
+            expand, depth, project = _plain(block)
+            # A branch from a block's output stands behind the next block's expansion.
+            branch = [None, None] if index == 0 else _plain(self.laterals[str(index - 1)]) if index - 1 in LATERALS else []
+            order += [expand, *branch, depth, project]
+        segmentation_and_heatmap = [None] * 12
+        order += [*_plain(self.neck), *_plain(self.coarse), *segmentation_and_heatmap, *_plain(self.squeeze)]
+        return [*order, *_plain(self.summary), self.landmarks, self.world, None]
+
+
+def _plain(module: nn.Module) -> list[nn.Conv2d]:
+    return [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+
+
+def _convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Every convolution of a .tflite as (weight (out, in, k, k), bias (out,)), in the order of the file's operators."""
+    import openvino
+
+    try:
+        graph = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise UserError(f"{path}: cannot be read as a .tflite. Delete it, and it is pulled again") from error
+    found = {}
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() not in ("Convolution", "GroupConvolution"):
+            continue
+        weight = _constant(node.input_value(1).get_node())
+        if node.get_type_name() == "GroupConvolution":  # stored (1, k, k, channels)
+            weight = weight.transpose(3, 0, 1, 2)
+        (after,) = node.output(0).get_target_inputs()
+        bias = _constant(after.get_node().input_value(1).get_node())
+        number = int(re.sub(r"\D", "", node.get_friendly_name()))  # counts up in the file's order
+        found[number] = (weight.astype(np.float32), bias.ravel().astype(np.float32))
+    return [found[number] for number in sorted(found)]
+
+
+def _constant(node) -> np.ndarray:
+    """The constant behind type conversions and layout changes, as it is stored."""
+    while node.get_type_name() != "Constant":
+        node = node.input_value(0).get_node()
+    return node.get_data()
