@@ -1,0 +1,118 @@
+"""Feedback: what the image shows where the body's markers are now.
+
+ReFit, section 3.3: each marker looks up a 7x7 window of its own feature map; a linear layer a marker keeps five numbers
+of it; one layer over all markers makes the local feature vector that every GRU gets.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+
+from refit_rt.model.config import ReFitConfig
+
+MAP_STRIDE = 4  # crop pixels a feature cell
+# BlazePose's landmarks and the SMPL joints that sit in nearly the same place, limb by limb from shoulders to toes, then
+# the nose with the head joint. Their constant differences are left to the network.
+LANDMARKS = (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28, 19, 20, 31, 32, 0)
+LANDMARK_JOINTS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8, 22, 23, 10, 11, 15)
+LANDMARK_COUNT = 33
+RESIDUAL_PX = 16.0  # a landmark this far from its joint counts as one; four times this is the most that is told
+KEYPOINT_HIDDEN = 256
+
+
+class MultiLinear(nn.Module):
+    """One linear layer a head, all heads in one product."""
+
+    def __init__(self, heads: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5  # as nn.Linear
+        self.weight = nn.Parameter(torch.empty(heads, outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(heads, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, heads, inputs) → (B, heads, outputs)."""
+        return torch.baddbmm(self.bias[:, None], x.transpose(0, 1), self.weight.transpose(1, 2)).transpose(0, 1)
+
+
+def window_offsets(radius: int) -> Tensor:
+    """((2r+1)², 2) x, y in cells, in the order the official weights expect: x is the slow index.
+
+    The official code builds them as (dy, dx) and adds them to (x, y), so its windows are the transpose of what its
+    comments suggest. The weights have learned it that way.
+    """
+    steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    return torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flatten(0, 1)
+
+
+def look_up(maps: Tensor, markers_px: Tensor, offsets: Tensor) -> Tensor:
+    """maps (B, M, H, W), markers (B, M, 2) crop px, offsets (K, 2) cells → (B, M, K), bilinear, zero outside."""
+    batch, markers, height, width = maps.shape
+    cells = markers_px[:, :, None] / MAP_STRIDE + offsets
+    # Cell centres are whole numbers, so corners align: -1 and 1 are the first and the last cell.
+    grid = 2 * cells / torch.tensor([width - 1, height - 1], dtype=maps.dtype, device=maps.device) - 1
+    seen = grid_sample(maps.reshape(batch * markers, 1, height, width).float(), grid.reshape(batch * markers, 1, -1, 2),
+                       align_corners=True)
+    return seen.reshape(batch, markers, -1)
+
+
+def keypoint_state(keypoints: Tensor, crop_px: int) -> Tensor:
+    """(B, 33, 4) landmarks → (B, 132): x, y of each, then depths, then visibilities, all about -1..1."""
+    half = crop_px / 2
+    return torch.cat([(keypoints[..., :2] / half - 1).flatten(1), keypoints[..., 2] / half, keypoints[..., 3]], dim=1)
+
+
+def keypoint_residual(keypoints: Tensor, joints_px: Tensor) -> Tensor:
+    """(B, 33, 4) landmarks, (B, 24, 2) projected joints → (B, 34): how far each visible landmark is from its joint."""
+    landmarks = keypoints[:, LANDMARKS]
+    apart = ((landmarks[..., :2] - joints_px[:, LANDMARK_JOINTS]) / RESIDUAL_PX).clamp(-4, 4)
+    return (apart * landmarks[..., 3:]).flatten(1)
+
+
+class KeypointFeedback(nn.Module):
+    """The backbone's 2-D landmarks against the projected body → what to add to the local features; zero at birth."""
+
+    def __init__(self, config: ReFitConfig) -> None:
+        super().__init__()
+        self.crop_px = config.crop_px
+        inputs = 4 * LANDMARK_COUNT + 2 * 24 + 2 * config.marker_count + 2 * len(LANDMARKS)
+        self.first = nn.Linear(inputs, KEYPOINT_HIDDEN)
+        self.last = nn.Linear(KEYPOINT_HIDDEN, config.local)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, keypoints: Tensor, joints_px: Tensor, markers_px: Tensor) -> Tensor:
+        """(B, 33, 4), (B, 24, 2), (B, M, 2) crop px → (B, local)."""
+        half = self.crop_px / 2
+        body = [(points / half - 1).clamp(-3, 3).flatten(1) for points in (joints_px, markers_px)]
+        x = torch.cat([keypoint_state(keypoints, self.crop_px), *body, keypoint_residual(keypoints, joints_px)], dim=1)
+        return self.last(torch.relu(self.first(x)))
+
+
+class Feedback(nn.Module):
+    """Maps and the projected body → the local feature vector."""
+
+    offsets: Tensor
+
+    def __init__(self, config: ReFitConfig) -> None:
+        super().__init__()
+        self.dropout = config.marker_dropout
+        self.register_buffer("offsets", window_offsets(config.window_radius), persistent=False)
+        self.flow = MultiLinear(config.marker_count, len(self.offsets), config.flow)
+        self.local = nn.Linear(config.marker_count * config.flow, config.local)
+        self.keypoints = KeypointFeedback(config) if config.keypoint_feedback else None
+
+    def marker_mask(self, maps: Tensor) -> Tensor | None:
+        """(B, M, 1): which markers training hides for a whole loop (ReFit, section 3.5); none outside training."""
+        if not self.training or self.dropout == 0:
+            return None
+        kept = torch.rand(*maps.shape[:2], 1, device=maps.device) >= self.dropout
+        return kept / (1 - self.dropout)
+
+    def forward(self, maps: Tensor, keypoints: Tensor | None, markers_px: Tensor, joints_px: Tensor,
+                mask: Tensor | None) -> Tensor:
+        """(B, M, 64, 64), (B, 33, 4) | None, (B, M, 2), (B, 24, 2) crop px → (B, local)."""
+        flow = self.flow(look_up(maps, markers_px, self.offsets))
+        local = self.local((flow if mask is None else flow * mask).flatten(1))
+        if self.keypoints is not None and keypoints is not None:
+            local = local + self.keypoints(keypoints, joints_px, markers_px)
+        return local

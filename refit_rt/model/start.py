@@ -1,0 +1,34 @@
+"""Where the loop starts: the mean body, and the blend of a fresh estimate with last frame's body."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refit_rt.model.rotation import matrix_from_axis_angle, sixd_from_matrix
+from refit_rt.model.update import State
+
+LEFT_SHOULDER, RIGHT_SHOULDER = 16, 17
+ARMS_DOWN_RAD = 0.9
+
+
+def standing_mean() -> State:
+    """A person upright before the camera, arms hanging away from the body, filling the crop. Batch of one.
+
+    The body's y is up and the camera's is down, so upright is half a turn about x. Official weights bring their own.
+    """
+    axis_angle = torch.zeros(24, 3)
+    axis_angle[0, 0] = np.pi
+    axis_angle[LEFT_SHOULDER, 2], axis_angle[RIGHT_SHOULDER, 2] = -ARMS_DOWN_RAD, ARMS_DOWN_RAD
+    # scale .95 and y .15 m: the mean of people cropped with a margin of a fifth
+    return State(sixd_from_matrix(matrix_from_axis_angle(axis_angle))[None], torch.zeros(1, 10),
+                 torch.tensor([[0.95, 0.0, 0.15]]))
+
+
+def blend(fresh: State, start: State, start_weight: Tensor) -> State:
+    """start_weight · start + (1 - start_weight) · fresh, a number (B,) a person, 0 = cold.
+
+    Both poses should hold orthonormal columns; their mean, made orthonormal again, is near the mean rotation as
+    long as they lie well under a half turn apart.
+    """
+    weight = start_weight.view(-1, 1).to(fresh.pose6d)
+    return State(*(torch.lerp(new, old, weight) for new, old in zip(fresh, start, strict=True)))

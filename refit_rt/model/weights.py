@@ -1,0 +1,112 @@
+"""Official ReFit checkpoints and COCO-pretrained HRNets → this network's state dict, strictly."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from refit_rt.errors import UserError
+
+# Parts of an official checkpoint that are not the network: three bodies (here the body is a file of its own), and the
+# downsampling layers under their first name (they are listed twice, and `downsamples.*` is the one that counts).
+EXTRAS = re.compile(r"(smpl|smpl_male|smpl_female)\..*|backbone\.downsample_stage_[123]\..*")
+MEANS = {"init_pose": "mean_pose6d", "init_shape": "mean_betas", "init_cam": "mean_cam"}
+COCO_PARTS = ("conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3",
+              "stage4")  # what of a COCO pose network ReFit starts from
+
+
+def load_official(path: str | Path) -> dict[str, Tensor]:
+    """Official checkpoint file → state dict for `ReFit`, to be loaded with strict=True.
+
+    Raises UserError: no such file, not a checkpoint, or names missing or left over (all listed).
+    """
+    checkpoint = read_checkpoint(Path(path))
+    model = checkpoint.get("model", checkpoint)
+    if not isinstance(model, Mapping):
+        raise UserError(f"{path}: 'model' holds no state dict; give a ReFit checkpoint (checkpoint_best.pth.tar)")
+    return from_official(model, str(path))
+
+
+def from_official(official: Mapping[str, Tensor], source: str = "weights") -> dict[str, Tensor]:
+    """Official names → ours. The 26 GRUs are three modules there and one batched product here."""
+    left = {name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in official.items() if not EXTRAS.fullmatch(name)}
+    missing: list[str] = []
+
+    def take(name: str) -> Tensor:
+        if name not in left:
+            missing.append(name)
+            return torch.zeros(0)
+        return left.pop(name)
+
+    ours: dict[str, Tensor] = {new: take(old) for old, new in MEANS.items()}
+    for prefix, new in (("flow_layer", "feedback.flow"), ("local_layer", "feedback.local"), ("init_layer", "init_head"),
+                        ("regressor.decpose", "regressor.pose"), ("regressor.decshape", "regressor.betas"),
+                        ("regressor.deccam", "regressor.cam")):
+        ours |= {f"{new}.{kind}": take(f"{prefix}.{kind}") for kind in ("weight", "bias")}
+    layer = {kind: [take(f"regressor.{head}.0.{kind}") for head in "psc"] for kind in ("weight", "bias")}
+    gates = {kind: [[take(f"update_block.{head}_gru.l{gate}.{kind}") for head in ("pose", "shape", "cam")]
+                    for gate in "zrq"] for kind in ("weight", "bias")}
+    for name in [name for name in left if name.startswith(("backbone.", "corr_layer."))]:
+        ours[name.replace("corr_layer.", "map_head.")] = left.pop(name)
+    require_names(missing, left, source)
+    ours |= {f"regressor.layer.{kind}": all_heads(parts) for kind, parts in layer.items()}
+    weight, bias = (torch.cat([all_heads(parts) for parts in gates[kind]], dim=1) for kind in ("weight", "bias"))
+    hidden = bias.shape[1] // 3
+    ours["update.gru.from_hidden"] = weight[..., :hidden].contiguous()
+    ours["update.gru.from_input.weight"] = weight[..., hidden:].flatten(0, 1)
+    ours["update.gru.from_input.bias"] = bias.flatten()
+    return ours
+
+
+def all_heads(parts: list[Tensor]) -> Tensor:
+    """Pose (24, …), shape (…), camera (…) → (26, …)."""
+    pose, shape, cam = parts
+    return torch.cat([pose, shape[None], cam[None]])
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Loads with every name and shape as the network has it, else UserError with the list."""
+    wanted = model.state_dict()
+    require_names([name for name in wanted if name not in state], [name for name in state if name not in wanted], source)
+    wrong = [f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}" for name, tensor in wanted.items()
+             if state[name].shape != tensor.shape]
+    if wrong:
+        raise UserError(f"{source}: weights of another network: {'; '.join(wrong)}")
+    model.load_state_dict(dict(state), strict=True)
+
+
+def require_names(missing: Iterable[str], surplus: Iterable[str], source: str) -> None:
+    missing, surplus = sorted(missing), sorted(surplus)
+    said = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("surplus", surplus)) if names]
+    if said:
+        raise UserError(f"{source}: not the weights of this network ({'; '.join(said)})")
+
+
+def load_coco_backbone(backbone: nn.Module, path: str | Path) -> None:
+    """Starts an HRNet from a COCO pose network (`pose_hrnet_w48_256x192.pth`): all of the trunk, strictly.
+
+    ReFit's own upsampling and global branches, which such a file does not have, stay random.
+    """
+    official = read_checkpoint(Path(path))
+    trunk = {name: tensor for name, tensor in official.items() if name.split(".")[0] in COCO_PARTS}
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if name.split(".")[0] not in COCO_PARTS}
+    load_into(backbone, {**trunk, **own}, str(path))
+
+
+def read_checkpoint(path: Path) -> dict:
+    """A torch file, without running any code that it may carry."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the path of a checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]}); "
+                        "save it again as {'model': state_dict}") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint; give a file of weights")
+    return checkpoint
