@@ -23,7 +23,7 @@ STICK_FIGURE = np.array([
 
 
 def stream(name: str) -> np.random.RandomState:
-    return np.random.RandomState(zlib.crc32(name.encode()))  # noqa: NPY002 (the generator whose stream is frozen)
+    return np.random.RandomState(zlib.crc32(name.encode()))
 
 
 def seeded_weights() -> dict[str, np.ndarray]:
@@ -67,13 +67,14 @@ def seeded_body() -> SimpleNamespace:
     shape_dirs = source.standard_normal((VERTICES, 3, 10)) * .01
     pose_dirs = source.standard_normal((VERTICES, 3, 207)) * .002
     return SimpleNamespace(
-        template=template, shape_dirs=shape_dirs, pose_dirs=pose_dirs, skinning=skinning / skinning.sum(1, keepdims=True),
+        template=template, shape_dirs=shape_dirs, pose_dirs=pose_dirs,
+        skinning=skinning / skinning.sum(1, keepdims=True),
         joint_template=regressor @ template, joint_shape_dirs=np.einsum("jv,vcs->jcs", regressor, shape_dirs),
         faces=source.randint(0, VERTICES, (13776, 3)), parents=PARENTS, markers=np.load(HERE / "markers.npy"))
 
 
 def seeded_inputs(batch: int) -> dict[str, np.ndarray]:
-    """images (batch, 3, 256, 256) normalised, box (batch, 3) px, focal_px (batch,), centre_px (batch, 2), width_px (batch,)."""
+    """images (batch, 3, 256, 256) normalised, box (batch, 3) px, focal_px and width_px (batch,), centre_px (batch, 2)."""
     source = stream("inputs")
     coarse = source.standard_normal((batch, 3, 32, 32))
     images = np.kron(coarse, np.ones((1, 1, 8, 8))) + .1 * source.standard_normal((batch, 3, 256, 256))

@@ -109,7 +109,8 @@ def edge() -> refit.ReFit:
 def a_view(batch: int, seed: int = 0) -> camera.View:
     make = torch.Generator().manual_seed(seed)
     box = torch.tensor([700.0, 400.0, 400.0]) + 200 * torch.rand(batch, 3, generator=make)
-    return camera.View(box, 1000 + 500 * torch.rand(batch, generator=make), torch.tensor([[640.0, 360.0]]).expand(batch, 2))
+    centre_px = torch.tensor([[640.0, 360.0]]).expand(batch, 2)
+    return camera.View(box, 1000 + 500 * torch.rand(batch, generator=make), centre_px)
 
 
 def test_a_gru_a_head_equals_the_batched_gru(edge):
@@ -128,7 +129,8 @@ def test_a_gru_a_head_equals_the_batched_gru(edge):
 def test_windows_are_read_in_the_official_order_and_zero_outside():
     maps = torch.arange(64.0 * 64).view(1, 1, 64, 64)
     window = feedback.look_up(maps, torch.tensor([[[80.0, 40.0]]]), feedback.window_offsets(1)).view(3, 3)
-    assert window.tolist() == [[64 * y + x for y in (9, 10, 11)] for x in (19, 20, 21)]  # x is the slow index
+    x_is_slow = [[64 * y + x for y in (9, 10, 11)] for x in (19, 20, 21)]
+    np.testing.assert_allclose(window, x_is_slow, atol=1e-3)
     outside = feedback.look_up(maps, torch.tensor([[[-40.0, 900.0]]]), feedback.window_offsets(3))
     assert outside.abs().max() == 0
 
@@ -136,7 +138,8 @@ def test_windows_are_read_in_the_official_order_and_zero_outside():
 def test_camera_and_its_inverse_meet():
     view = a_view(50)
     cam = torch.stack([0.4 + torch.rand(50), torch.randn(50), torch.randn(50)], dim=1)
-    torch.testing.assert_close(camera.cam_from_translation(camera.translation(cam, view), view), cam, atol=1e-4, rtol=1e-4)
+    back = camera.cam_from_translation(camera.translation(cam, view), view)
+    torch.testing.assert_close(back, cam, atol=1e-4, rtol=1e-4)
 
 
 def test_cam_of_scale_one_and_no_shift_stands_in_the_middle_of_the_crop():
@@ -190,9 +193,10 @@ def test_a_warm_start_of_weight_zero_is_a_cold_start_and_of_weight_one_forgets_t
     cold = edge(encoded, view)
     other = edge(edge.encode(torch.rand(2, 3, 256, 256)), view)[-1]
     unmoved = edge(encoded, view, start=other, start_weight=torch.zeros(2))
-    torch.testing.assert_close(unmoved[1].rotations, cold[1].rotations, atol=1e-4, rtol=0)
+    torch.testing.assert_close(unmoved[1].rotations, cold[1].rotations)
     warm = edge(encoded, view, 1, start=other)[-1]
-    again = edge.iterate(encoded, view, edge.place(refit.orthonormal(other), view), 1)[-1]
+    again = edge.iterate(encoded, view, edge.place(other.state._replace(
+        pose6d=start.orthonormal(other.pose6d)), view), 1)[-1]
     torch.testing.assert_close(warm.rotations, again.rotations)
 
 
@@ -201,10 +205,10 @@ def test_gradients_reach_every_part_and_stop_at_the_start(edge):
     torch.nn.init.normal_(edge.feedback.keypoints.last.weight, std=0.01)
     view = a_view(2)
     begin = edge(torch.rand(2, 3, 256, 256), view, 1)[-1]
-    begin = begin._replace(rotations=begin.rotations.detach().requires_grad_())
+    begin = begin.state.detach()._replace(pose6d=begin.pose6d.detach().requires_grad_())
     estimates = edge(torch.rand(2, 3, 256, 256), view, 3, start=begin)
     sum((e.markers_px.mean() + e.betas.mean() + e.log_error.mean()) for e in estimates).backward()
-    assert begin.rotations.grad is None
+    assert begin.pose6d.grad is None
     silent = [name for name, p in edge.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     assert silent == []
     edge.zero_grad()

@@ -69,7 +69,7 @@ class BodyTorch(nn.Module):
         return self.joint_template + (betas @ self.joint_shape_dirs.T).unflatten(-1, (-1, 3))
 
     def pose(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 24, 3, 3) relative rotations, (B, 24, 3) rest joints → global rotations (B, 24, 3, 3), joints (B, 24, 3)."""
+        """(B, 24, 3, 3) relative rotations, (B, 24, 3) rest joints → the same in the body's frame: rotations, joints."""
         bones = rest - rest[:, self.get_buffer("parents")]
         turned, placed = [rotations[:, :1]], [rest[:, :1]]
         for level in range(1, self.level_count):

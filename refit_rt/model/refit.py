@@ -15,7 +15,7 @@ from refit_rt.model.camera import View, box_features, project_to_crop
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.feedback import Feedback
 from refit_rt.model.hrnet import HRNet, Seen, conv_bn_relu
-from refit_rt.model.rotation import matrix_from_6d, sixd_from_matrix
+from refit_rt.model.rotation import matrix_from_6d
 from refit_rt.model.start import blend, standing_mean
 from refit_rt.model.update import HEADS, Confidence, Regressor, State, Update
 
@@ -86,7 +86,7 @@ class ReFit(nn.Module):
         return Encoded(self.map_head(seen.features), hidden, seen.keypoints)
 
     def forward(self, images: Tensor | Seen | Encoded, view: View, iterations: int | None = None,
-                start: Estimate | None = None, start_weight: Tensor | None = None,
+                start: State | Estimate | None = None, start_weight: Tensor | None = None,
                 agree: Agree | None = None) -> list[Estimate]:
         """Estimates of one batch: the fresh one, then one an iteration; the last is the answer.
 
@@ -104,7 +104,7 @@ class ReFit(nn.Module):
         begin = fresh
         if start is not None:
             weight = torch.ones(len(view.box), device=view.box.device) if start_weight is None else start_weight
-            begin = self.place(blend(orthonormal(fresh), orthonormal(start), weight), view)
+            begin = self.place(blend(fresh.state, State(start.pose6d, start.betas, start.cam), weight), view)
         steps = self.config.iterations if iterations is None else iterations
         return [fresh, *self.iterate(encoded, view, begin, steps, agree)]
 
@@ -126,7 +126,8 @@ class ReFit(nn.Module):
         estimates = []
         for _ in range(iterations):
             state = now.state.detach()
-            local = self.feedback(encoded.maps, encoded.keypoints, now.markers_px.detach(), now.joints_px.detach(), mask)
+            local = self.feedback(encoded.maps, encoded.keypoints, now.markers_px.detach(), now.joints_px.detach(),
+                                  mask)
             hidden = self.update(hidden, local, box, state)
             state = state.plus(self.regressor(hidden, box), self.config.scale_floor)
             now = self.place(agree(state) if agree else state, view, self.judge(hidden, box))
@@ -145,12 +146,8 @@ class ReFit(nn.Module):
         return None if self.confidence is None else self.confidence(hidden, box)
 
 
-def orthonormal(estimate: Estimate) -> State:
-    return State(sixd_from_matrix(estimate.rotations), estimate.betas, estimate.cam)
-
-
 def map_head(config: ReFitConfig, channels: int) -> nn.Sequential:
-    """Features → one map a marker. The official head of 3x3 convolutions costs 85 ms on two cores, the light one 1 ms."""
+    """Features → one map a marker. The official head of 3x3 convolutions costs 85 ms on two cores, the light one 1."""
     if config.light_heads:
         return nn.Sequential(nn.Conv2d(channels, config.map_hidden, 1), nn.ReLU(inplace=True),
                              nn.Conv2d(config.map_hidden, config.marker_count, 1))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refit_rt.model.rotation import matrix_from_axis_angle, sixd_from_matrix
+from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd_from_matrix
 from refit_rt.model.update import State
 
 LEFT_SHOULDER, RIGHT_SHOULDER = 16, 17
@@ -25,10 +25,16 @@ def standing_mean() -> State:
 
 
 def blend(fresh: State, start: State, start_weight: Tensor) -> State:
-    """start_weight · start + (1 - start_weight) · fresh, a number (B,) a person, 0 = cold.
+    """start_weight · start + (1 - start_weight) · fresh, a number (B,) a person; 0 is exactly `fresh`, a cold start.
 
-    Both poses should hold orthonormal columns; their mean, made orthonormal again, is near the mean rotation as
-    long as they lie well under a half turn apart.
+    Rotations are mixed as orthonormal 6-D: near the mean rotation as long as they lie well under a half turn apart.
     """
     weight = start_weight.view(-1, 1).to(fresh.pose6d)
-    return State(*(torch.lerp(new, old, weight) for new, old in zip(fresh, start, strict=True)))
+    mixed = State(torch.lerp(orthonormal(fresh.pose6d), orthonormal(start.pose6d), weight),
+                  torch.lerp(fresh.betas, start.betas, weight), torch.lerp(fresh.cam, start.cam, weight))
+    return State(*(torch.where(weight > 0, new, old) for new, old in zip(mixed, fresh, strict=True)))
+
+
+def orthonormal(pose6d: Tensor) -> Tensor:
+    """(B, 144) → the same rotations, their columns orthonormal."""
+    return sixd_from_matrix(matrix_from_6d(pose6d))

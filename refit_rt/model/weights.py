@@ -72,7 +72,7 @@ def all_heads(parts: list[Tensor]) -> Tensor:
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Loads with every name and shape as the network has it, else UserError with the list."""
     wanted = model.state_dict()
-    require_names([name for name in wanted if name not in state], [name for name in state if name not in wanted], source)
+    require_names(wanted.keys() - state.keys(), state.keys() - wanted.keys(), source)
     wrong = [f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}" for name, tensor in wanted.items()
              if state[name].shape != tensor.shape]
     if wrong:
@@ -104,7 +104,8 @@ def read_checkpoint(path: Path) -> dict:
         raise UserError(f"{path}: no such file; give the path of a checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, TypeError,
+            AttributeError) as error:  # whatever the restricted unpickler meets in a file that is none of its own
         raise UserError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]}); "
                         "save it again as {'model': state_dict}") from error
     if not isinstance(checkpoint, dict):
