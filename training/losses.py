@@ -1,0 +1,89 @@
+"""How far an estimate is from the truth: what training makes small, and what evaluation reports."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
+
+from refit_rt.model.refit import Estimate
+
+GAMMA = 0.85  # the weight of an iteration is GAMMA to the power of the iterations after it (ReFit, section 3.6)
+
+
+class Truth(NamedTuple):
+    """The body of a crop, in the crop's camera."""
+
+    rotations: Tensor  # (B, 24, 3, 3)
+    betas: Tensor  # (B, 10)
+    cam: Tensor  # (B, 3)
+    joints: Tensor  # (B, 24, 3) metres before the translation
+    markers: Tensor  # (B, M, 3)
+    joints_px: Tensor  # (B, 24, 2) crop pixels
+    markers_px: Tensor  # (B, M, 2)
+
+
+class Weights(NamedTuple):
+    """Of each term. The 2-D and shape terms are strong: six times less left limbs off in the picture."""
+
+    pixels: float = 18.0
+    joints: float = 10.0
+    markers: float = 5.0
+    rotations: float = 3.0
+    betas: float = 0.1
+    cam: float = 0.3
+    confidence: float = 0.05
+
+
+def estimate_loss(estimate: Estimate, truth: Truth, weights: Weights) -> Tensor:
+    """One estimate's loss, a scalar."""
+    def root(points: Tensor, joints: Tensor) -> Tensor:
+        return points - joints[:, :1]
+
+    pixels = torch.cat([estimate.joints_px, estimate.markers_px], 1).clamp(-300, 560) / 128
+    true_pixels = torch.cat([truth.joints_px, truth.markers_px], 1).clamp(-300, 560) / 128
+    loss = weights.pixels * smooth_l1_loss(pixels, true_pixels, beta=0.05)
+    joints, true_joints = root(estimate.joints, estimate.joints), root(truth.joints, truth.joints)
+    loss = loss + weights.joints * smooth_l1_loss(joints, true_joints, beta=0.02)
+    markers, true_markers = root(estimate.markers, estimate.joints), root(truth.markers, truth.joints)
+    loss = loss + weights.markers * smooth_l1_loss(markers, true_markers, beta=0.02)
+    loss = loss + weights.rotations * (estimate.rotations - truth.rotations).square().mean()
+    loss = loss + weights.betas * (estimate.betas - truth.betas).square().mean()
+    loss = loss + weights.cam * (estimate.cam - truth.cam).abs().clamp(max=1).mean()
+    if estimate.log_error is not None:
+        loss = loss + weights.confidence * confidence_loss(estimate, truth)
+    return loss
+
+
+def confidence_loss(estimate: Estimate, truth: Truth) -> Tensor:
+    """The head foretells the log of the mean joint error in the crop, in pixels (Laplace likelihood is not needed)."""
+    error = (estimate.joints_px - truth.joints_px).norm(dim=-1).mean(1).detach().clamp(0.5, 200)
+    return smooth_l1_loss(estimate.log_error, error.log())
+
+
+def total_loss(estimates: list[Estimate], truth: Truth, weights: Weights) -> Tensor:
+    """All estimates, later ones weighing more."""
+    last = len(estimates) - 1
+    terms = [GAMMA ** (last - i) * estimate_loss(estimate, truth, weights) for i, estimate in enumerate(estimates)]
+    return torch.stack(terms).sum()
+
+
+def mpjpe_mm(joints: Tensor, true_joints: Tensor) -> Tensor:
+    """Mean joint error with the pelvis as origin, (B, J, 3) metres each -> (B,) mm."""
+    return ((joints - joints[:, :1]) - (true_joints - true_joints[:, :1])).norm(dim=-1).mean(1) * 1000
+
+
+def pa_mpjpe_mm(joints: Tensor, true_joints: Tensor) -> Tensor:
+    """Mean joint error after the best similarity (Procrustes), (B, J, 3) metres each -> (B,) mm."""
+    x, y = joints - joints.mean(1, keepdim=True), true_joints - true_joints.mean(1, keepdim=True)
+    u, s, v = torch.linalg.svd(x.transpose(1, 2) @ y)
+    mirror = torch.ones_like(s)
+    mirror[:, 2] = torch.det(u @ v)
+    rotation = u @ torch.diag_embed(mirror) @ v
+    scale = (s * mirror).sum(1) / x.square().sum((1, 2)).clamp(min=1e-9)
+    return (scale[:, None, None] * x @ rotation - y).norm(dim=-1).mean(1) * 1000
+
+
+def pixel_error(estimate: Estimate, truth: Truth) -> Tensor:
+    """Mean joint error in the crop, (B,) pixels of 256."""
+    return (estimate.joints_px - truth.joints_px).norm(dim=-1).mean(1)
