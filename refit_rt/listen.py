@@ -1,0 +1,70 @@
+"""A ZeroMQ publisher → messages."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import zmq
+
+from refit_rt.errors import UserError
+from refit_rt.wire import Message, decode
+
+WAKE_MS = 100  # between two looks at whether to go on
+
+
+class Listener:
+    """Subscribes to an address. Use and close it in the thread that made it."""
+
+    def __init__(self, address: str, newest_only: bool = False) -> None:
+        """newest_only: unread messages are replaced (CONFLATE). Raises UserError when the address is none."""
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.CONFLATE, int(newest_only))
+        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            reason = zmq.strerror(error.errno or 0).lower()
+            raise UserError(f"{address}: is no address ({reason}). Give one like tcp://127.0.0.1:5560") from error
+
+    def get(self, wait_ms: int = WAKE_MS) -> Message | None:
+        """The next message, or None when none came in time. Raises UserError for one that cannot be read."""
+        return decode(self._socket.recv()) if self._socket.poll(wait_ms) else None
+
+    def __iter__(self) -> Iterator[Message]:
+        """Messages, without end."""
+        while True:
+            if (message := self.get()) is not None:
+                yield message
+
+    def close(self) -> None:
+        """Leaves the stream."""
+        self._context.destroy(linger=0)
+
+
+class Meter:
+    """Rate and age of the newest messages."""
+
+    def __init__(self, kept: int = 120) -> None:
+        self._times_s: deque[float] = deque(maxlen=kept)
+        self._ages_ms: deque[float] = deque(maxlen=kept)
+
+    def add(self, message: Message) -> None:
+        """One message, received now."""
+        now_s = time.time()
+        self._times_s.append(now_s)
+        self._ages_ms.append((now_s - message.captured_unix_s) * 1e3)
+
+    def line(self, message: Message) -> str:
+        """What to show of the newest message."""
+        people = message.people
+        span_s = self._times_s[-1] - self._times_s[0]
+        rate = (len(self._times_s) - 1) / span_s if span_s > 0 else 0.0
+        p50, p95 = np.percentile(self._ages_ms, [50, 95])
+        who = ", ".join(map(str, people.ids)) or "nobody"
+        return (
+            f"{people.camera} frame {people.frame_index}: {who}; {rate:.1f} messages/s, "
+            f"age {p50:.1f} ms (p95 {p95:.1f}), {people.dropped} dropped, {message.status}"
+        )

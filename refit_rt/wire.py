@@ -1,0 +1,151 @@
+"""People ↔ bytes: one safetensors blob a message.
+
+| bytes | what |
+|---|---|
+| 8 | length of the header, little-endian unsigned |
+| header | JSON, padded with spaces to a multiple of 8: `__metadata__`, all text; then `name: {dtype, shape, data_offsets}` |
+| rest | the arrays, packed, little-endian, row by row; offsets count from here |
+
+`unpack` is all that a reader in another language has to do. In Python, `safetensors.numpy.load` reads the arrays.
+TENSORS lists the arrays, for n people (n may be 0). Poses are SMPL axis-angle, each joint relative to its parent, joint
+0 the body in the camera's frame.
+"""
+
+import json
+import struct
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from refit_rt.errors import UserError
+from refit_rt.types import People
+
+SCHEMA = "refit_rt.people/1"
+FRAME_OF_REFERENCE = "opencv-camera: x right, y down, z forward, metres"
+
+TENSORS: dict[str, tuple[str, tuple[int, ...]]] = {  # 8-byte numbers first: then every array is aligned
+    "ids": ("I64", ()),
+    "poses": ("F32", (24, 3)),  # radians
+    "betas": ("F32", (10,)),
+    "trans": ("F32", (3,)),  # metres
+    "joints_camera": ("F32", (24, 3)),  # metres, x right, y down, z forward
+    "joints_px": ("F32", (24, 2)),
+    "joints_world": ("F32", (24, 3)),  # metres, y up
+    "box": ("F32", (4,)),  # x0 y0 x1 y1 image pixels
+    "confidence": ("F32", ()),  # 0..1
+    "iterations": ("I32", ()),
+}
+DTYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every message of one run says alike."""
+
+    epoch_s: float  # Unix time minus monotonic time, taken once
+    body: str = ""
+    bundle: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One message as a subscriber gets it."""
+
+    people: People
+    captured_unix_s: float  # when the frame was grabbed, seconds since 1970 by the sender's clock
+    age_s: float  # from grab to send
+    status: str  # live; waiting: the source has vanished and is tried again, nobody is seen; ended: the last message
+    body: str
+    bundle: str
+
+
+def encode(people: People, run: Run, sent_s: float, status: str = "live") -> bytes:
+    """The message of one frame. `sent_s`: monotonic seconds now."""
+    about = {
+        "schema": SCHEMA,
+        "status": status,
+        "camera": people.camera,
+        "frame": str(people.frame_index),
+        "captured_unix_s": f"{people.captured_s + run.epoch_s:.6f}",
+        "captured_s": repr(people.captured_s),
+        "time_s": repr(people.time_s),
+        "age_s": f"{sent_s - people.captured_s:.6f}",
+        "dropped": str(people.dropped),
+        "width_px": str(people.size[0]),
+        "height_px": str(people.size[1]),
+        "focal_px": repr(float(people.focal_px)),
+        "centre_x_px": repr(float(people.centre_px[0])),
+        "centre_y_px": repr(float(people.centre_px[1])),
+        "frame_of_reference": FRAME_OF_REFERENCE,
+        "body": run.body,
+        "bundle": run.bundle,
+    }
+    arrays = {}
+    for name, (dtype, shape) in TENSORS.items():
+        arrays[name] = (dtype, np.ascontiguousarray(getattr(people, name), DTYPES[dtype]).reshape(-1, *shape))
+    return pack(about, arrays)
+
+
+def pack(about: dict[str, str], arrays: dict[str, tuple[str, np.ndarray]]) -> bytes:
+    """Any metadata and arrays, each with its safetensors dtype -> a safetensors blob."""
+    header: dict = {"__metadata__": about}
+    parts, end = [], 0
+    for name, (dtype, array) in arrays.items():
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (start, end)}
+        parts.append(array.tobytes())
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([struct.pack("<Q", len(text)), text, *parts])
+
+
+def unpack(blob: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The twin for readers in any language: metadata and arrays of a safetensors blob, without a library.
+
+    Raises ValueError (also KeyError, TypeError) for bytes that are none.
+    """
+    (length,) = struct.unpack_from("<Q", blob) if len(blob) >= 8 else (0,)
+    if not 2 <= length <= len(blob) - 8:
+        raise ValueError("no header")
+    header = json.loads(blob[8 : 8 + length])
+    about = header.pop("__metadata__", {})
+    arrays = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        data = blob[8 + length + start : 8 + length + end]
+        arrays[name] = np.frombuffer(data, DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return about, arrays
+
+
+def decode(blob: bytes) -> Message:
+    """The message in `blob`. Raises UserError for anything but a message of this schema."""
+    try:
+        about, arrays = unpack(blob)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"stream: {len(blob)} bytes that are no refit_rt message. Check the address") from error
+    schema = about.get("schema")
+    if schema != SCHEMA:
+        raise UserError(
+            f"stream: schema '{schema}', but '{SCHEMA}' is read here. Use the same version on both sides"
+        )
+    try:
+        people = People(
+            camera=about["camera"],
+            frame_index=int(about["frame"]),
+            captured_s=float(about["captured_s"]),
+            time_s=float(about["time_s"]),
+            dropped=int(about["dropped"]),
+            size=(int(about["width_px"]), int(about["height_px"])),
+            focal_px=float(about["focal_px"]),
+            centre_px=(float(about["centre_x_px"]), float(about["centre_y_px"])),
+            **{name: arrays[name].reshape(-1, *shape) for name, (_, shape) in TENSORS.items()},
+        )
+        facts = {key: about[key] for key in ("status", "body", "bundle")}
+        return Message(people, float(about["captured_unix_s"]), float(about["age_s"]), **facts)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"stream: an incomplete message ({error}). Use the same version on both sides") from error
+
+
+def nobody(people: People) -> People:
+    """The same frame with no one in it."""
+    return replace(people, **{name: getattr(people, name)[:0] for name in TENSORS})
