@@ -1,0 +1,1 @@
+"""Builds the free body of refit_rt/assets/body from MakeHuman's CC0 assets."""
