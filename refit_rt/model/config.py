@@ -23,7 +23,7 @@ class ReFitConfig:
     iterations: int = 5
     marker_dropout: float = 0.25  # share of markers that training hides from the loop
     light_heads: bool = False  # map and init heads of 1x1 size, for a backbone that costs 10 ms and not 300
-    map_hidden: int = 96  # width of the light map head
+    map_hidden: int = 64  # width of the light map head
     init_hidden: int = 384  # width of the light init head
     keypoint_feedback: bool = False  # the loop also sees where the backbone's own 2-D landmarks are
     confidence: bool = False  # a head that foretells the error
