@@ -1,7 +1,6 @@
 """Tracks → People: crop each person, run the loop from last frame's body, place the body in camera and world."""
 
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
@@ -51,9 +50,12 @@ class Fitted:
 class Fitter:
     """Fits the people of each frame, remembering each between frames. Plain calls, no threads."""
 
-    def __init__(self, settings: config.Fit, runner: Runner, body: Body, margin: float, normalise_roll: bool) -> None:
+    def __init__(
+        self, settings: config.Fit, runner: Runner, body: Body, margin: float, normalise_roll: bool, bundle_name: str = ""
+    ) -> None:
         """margin: side of a crop over the body's extent; normalise_roll: crops stand people upright (edge models)."""
-        self._settings, self._runner, self._body = settings, runner, body
+        self.body, self.bundle_name = body, bundle_name
+        self._settings, self._runner = settings, runner
         self._margin, self._normalise_roll = margin, normalise_roll
         self._memory: dict[int, Memory] = {}
 
@@ -67,7 +69,7 @@ class Fitter:
     def _person(self, frame: Frame, camera: Camera, person: int, xyxy: np.ndarray, roll: float) -> Fitted:
         memory = self._memory.get(int(person)) if self._settings.warm else None
         if memory is None:
-            centre, side = square(xyxy, self._margin if self._normalise_roll else 1.0)
+            centre, side = square(xyxy, self._margin)
             fitted = self._look(frame, camera, centre, side, float(roll), None)
             # A detector's box is not the box of a body: look again at where the body was found.
             if fitted.confidence >= self._settings.min_confidence:
@@ -130,22 +132,22 @@ class Fitter:
 
     def _pelvis(self, betas: np.ndarray) -> np.ndarray:
         """(3,) metres: the place that the root turns about."""
-        return self._body.joint_template[0] + self._body.joint_shape_dirs[0] @ betas
+        return self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
 
     def _place(self, result: Result, seen: Seen, view: View, turn: np.ndarray, roll: float, camera: Camera) -> Fitted:
         """Out of the rolled crop, into the camera's frame."""
         state = result.state
-        rotations = geometry.matrix_from_6d(state.pose6d.reshape(24, 6))
-        trans = translation_from_cam(state.cam, view)
-        pelvis = self._pelvis(state.betas)
+        placed = np.concatenate([result.joints, result.markers]) + translation_from_cam(state.cam, view)
+        points = placed @ turn  # each row turned by the inverse of `turn`
+        rotations = result.rotations.copy()
         rotations[0] = turn.T @ rotations[0]
-        trans = turn.T @ (trans + pelvis) - pelvis
-        joints = self._body.joints(rotations, state.betas) + trans
-        markers = self._body.markers_at(rotations, state.betas) + trans
-        points_px = geometry.project(np.concatenate([joints, markers]), camera.focal_px, camera.centre_px)
+        # The root turns about the pelvis, which the translation must carry to where it now is.
+        trans = points[PELVIS] - self._pelvis(state.betas)
+        points_px = geometry.project(points, camera.focal_px, camera.centre_px)
         if self._normalise_roll:
             roll = lean(points_px[PELVIS], points_px[NECK], SHORT_TORSO * view.box[2], roll)
-        return Fitted(rotations, state.betas, trans, joints, points_px, roll, confidence_of(result, seen), result.iterations)
+        confidence = confidence_of(result, seen)
+        return Fitted(rotations, state.betas, trans, points[:24], points_px, roll, confidence, result.iterations)
 
     def _crop_of(self, points_px: np.ndarray, roll: float) -> tuple[np.ndarray, float]:
         """The square crop round a projected body, upright by `roll`: centre (2,), side, image pixels."""
@@ -244,9 +246,5 @@ def make_fitter(settings: config.Fit) -> Fitter:
     from refit_rt.runners import make_runner
 
     bundle = load_bundle(find_bundle(settings.bundle), settings.body)
-    return Fitter(settings, make_runner(settings, bundle), bundle.body, bundle.crop.margin, bundle.crop.normalise_roll)
-
-
-def age_s(frame: Frame) -> float:
-    """Seconds since the frame was taken."""
-    return monotonic() - frame.captured_s
+    runner, crop = make_runner(settings, bundle), bundle.crop
+    return Fitter(settings, runner, bundle.body, crop.margin, crop.normalise_roll, bundle.card.name)

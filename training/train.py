@@ -22,7 +22,8 @@ from refit_rt.model.camera import View, cam_from_translation, project_to_crop, t
 from refit_rt.model.config import EDGE
 from refit_rt.model.hrnet import Seen
 from refit_rt.model.refit import Estimate, ReFit, build
-from refit_rt.model.rotation import matrix_from_axis_angle, sixd_from_matrix
+from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd_from_matrix
+from refit_rt.model.update import State
 from training.losses import Truth, Weights, estimate_loss, mpjpe_mm, pa_mpjpe_mm, pixel_error, total_loss
 from training.store import LABELS, Rows, Store
 
@@ -98,9 +99,11 @@ class Trainer:
             self._resume()
 
     def _prepare_backbone(self) -> None:
-        from refit_rt.detect.pull import pull
+        path = Path(self.recipe.backbone_tflite)
+        if not self.recipe.backbone_tflite:
+            from refit_rt.detect.pull import pull
 
-        path = Path(self.recipe.backbone_tflite) if self.recipe.backbone_tflite else pull("pose_landmark_full.tflite")
+            path = pull("pose_landmark_full.tflite")
         self.net.backbone.load_tflite(path)
         rows = self.store.take(self.store.index[self.rng.permutation(len(self.store))[:400]])
         self.net.backbone.set_statistics(*self._raw(rows))
@@ -142,8 +145,6 @@ class Trainer:
             pose[chosen], betas[chosen] = sixd_from_matrix(rotations), answer.betas
             cam[chosen] = cam_from_translation(place, here)
             weight[chosen] = 0.4 + 0.55 * torch.rand(len(own))
-        from refit_rt.model.update import State
-
         return self.net.place(State(pose, betas, cam), now.view), weight
 
     def step(self) -> float:
@@ -253,8 +254,6 @@ def disturb(pose6d: Tensor, betas: Tensor, cam: Tensor) -> tuple[Tensor, Tensor,
     count = len(pose6d)
     size = 0.03 + 0.32 * torch.rand(count, 1, 1)
     turns = torch.randn(count, 24, 3) * size * (0.3 + 0.7 * torch.rand(count, 24, 1))
-    from refit_rt.model.rotation import matrix_from_6d
-
     rotations = matrix_from_6d(pose6d) @ matrix_from_axis_angle(turns)
     share = size[:, :, 0] / 0.35
     scale = cam[:, :1] * (1 + 0.1 * share * torch.randn(count, 1))
