@@ -12,7 +12,7 @@ def visible(faces: np.ndarray, face_uv: np.ndarray, hidden: np.ndarray) -> tuple
 
 def mirror_pairs(template: np.ndarray) -> np.ndarray:
     """For each vertex (V, 3) the one on the other side of the body (V,); raises ValueError when they do not pair up."""
-    distance, mirror = KDTree(template).query(template * [-1, 1, 1])
+    distance, mirror = map(np.asarray, KDTree(template).query(template * [-1, 1, 1]))
     if distance.max() > 1e-3 or (mirror[mirror] != np.arange(len(mirror))).any():
         raise ValueError(f"the mesh is not symmetric: {distance.max() * 1e3:.2f} mm, or two vertices share a mirror")
     return mirror
