@@ -79,8 +79,9 @@ class MotionWriter:
         self._count += len(rows)
 
     def close(self) -> None:
-        """Writes the npz beside its place and then moves it there: it is whole, or not there."""
-        if self._rows.closed:
+        """Writes the npz beside its place and then moves it there: whole, or not at all, as when no frame came."""
+        if self._rows.closed or not self._facts["focal_px"]:
+            self._rows.close()
             return
         part = self._path.with_suffix(".npz.part")
         try:
@@ -114,7 +115,7 @@ def read_motion(path: Path) -> Motion:
             entries = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. {cure}") from error
-    except Exception as error:  # noqa: BLE001 - numpy, zipfile and zlib each raise their own when bytes are missing
+    except Exception as error:  # numpy, zipfile and zlib each raise their own when bytes are missing
         raise UserError(f"{path}: is no motion.npz ({error}). {cure}") from error
     missing = [name for name in (*ROW.names, *FACTS) if name not in entries]
     if missing:

@@ -1,12 +1,8 @@
-"""People → a ZeroMQ publisher."""
-
-import time
+"""Messages → whoever subscribes, over ZeroMQ."""
 
 import zmq
 
 from refit_rt.errors import UserError
-from refit_rt.types import People
-from refit_rt.wire import Run, encode
 
 QUEUED = 4  # messages kept for a subscriber that is slow: it gets the newest soon, not all of them late
 LINGER_MS = 100  # how long the last message may take to leave
@@ -19,9 +15,8 @@ class Publisher:
     move to another thread once, over a full memory fence, which the start of a thread is.
     """
 
-    def __init__(self, address: str, run: Run) -> None:
+    def __init__(self, address: str) -> None:
         """Raises UserError when the address is none, or in use."""
-        self._run = run
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, QUEUED)
@@ -35,9 +30,9 @@ class Publisher:
             cure = taken if error.errno == zmq.EADDRINUSE else "Set publish.address to tcp://127.0.0.1:PORT"
             raise UserError(f"publish.address: {address} cannot be bound ({reason}). {cure}") from error
 
-    def send(self, people: People, status: str = "live") -> None:
+    def send(self, message: bytes) -> None:
         """Never waits."""
-        self._socket.send(encode(people, self._run, time.monotonic(), status))
+        self._socket.send(message)
 
     def close(self) -> None:
         """Waits a moment for the last message to leave."""

@@ -61,7 +61,8 @@ class Smoother:
         cutoff = settings.cutoff_hz + settings.beta * np.linalg.norm(spin, axis=1, keepdims=True)
         step = trans - before.trans
         velocity = before.velocity + share(SPEED_CUTOFF_HZ, dt_s) * (step / dt_s - before.velocity)
-        trans_cutoff = settings.cutoff_hz + settings.beta * np.linalg.norm(velocity)
+        # Each axis by itself: depth is far noisier than what lies across the picture, and must not open its filter.
+        trans_cutoff = settings.cutoff_hz + settings.beta * np.abs(velocity)
         # A mean of all it was while it is young, so that the first, worst estimate does not linger; then exponential.
         settled = 1 - np.exp(-dt_s / settings.betas_s) if settings.betas_s else 1.0
         young = dt_s / (time_s - before.born_s + dt_s)

@@ -24,7 +24,7 @@ class Stream(Protocol):
 
 
 class Timings:
-    """How long each named step took, in seconds; the newest few thousand of each. One thread writes, any may read."""
+    """How long each named step took, in seconds; the newest few thousand. A name has one writer, and any readers."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, deque[float]] = {}
@@ -52,8 +52,9 @@ class Timings:
 class Stage(threading.Thread):
     """Runs `work` on every item of `source` and puts the result in `sink`; `close` runs last, in the same thread.
 
-    `work` is a plain function of its input, so it is tested without threads. However the stage ends, it closes both
-    neighbours: the stages after it finish, the stages before it stop. `error` says why, None for a normal end.
+    A result of None goes no further. `work` is a plain function of its input, so it is tested without threads. However
+    the stage ends, it closes both neighbours: the stages after it finish, the stages before it stop. `error` says why,
+    None for a normal end.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Stage(threading.Thread):
         timings: Timings | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(name=name, daemon=True)
+        super().__init__(name=name, daemon=True)  # a camera that hangs in its driver must not keep the process alive
         self.error: Exception | None = None
         self._work, self._source, self._sink, self._close = work, source, sink, close
         self._timings = timings or Timings()
@@ -77,7 +78,7 @@ class Stage(threading.Thread):
             for item in self._source:
                 with self._timings.measure(self.name):
                     result = self._work(item)
-                if self._sink is not None:
+                if self._sink is not None and result is not None:
                     self._sink.put(result)
                 del item, result  # a picture must not live on while the next one is awaited
         except Closed:

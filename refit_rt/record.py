@@ -1,0 +1,99 @@
+"""Frames and people → overlay.mp4, and the folder it goes to."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from refit_rt.errors import UserError
+from refit_rt.types import Frame, People
+
+Draw = Callable[[np.ndarray, People], np.ndarray]  # BGR image and who is in it -> BGR image of the same size
+LONGEST_HOLD_S = 10.0  # of one picture: a source that vanished for an hour does not fill the disk
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Makes the folder of --out. Raises UserError when it cannot be, or cannot be written to."""
+    cure = "Give another folder with --out"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"out.dir: {folder} is in the way, it is a file. {cure}") from error
+    except OSError as error:
+        raise UserError(f"out.dir: {folder} cannot be written to ({error.strerror}). {cure}") from error
+    return folder
+
+
+class OverlayWriter:
+    """Draws each frame's people over it and writes a video.
+
+    The file has another name until `close`: a whole overlay.mp4, or none.
+    """
+
+    def __init__(
+        self, path: Path, fps: float, make_draw: Callable[[tuple[int, int]], Draw], keep_time: bool = False
+    ) -> None:
+        """make_draw(size): what draws on images of a size (width, height).
+
+        keep_time: a picture is repeated for the frames lost before it, so that a live recording runs at the right pace;
+        else each frame is written once.
+        """
+        self._path, self._fps, self._make_draw, self._keep_time = path, fps, make_draw, keep_time
+        self._part = path.with_name(f"{path.stem}.part{path.suffix}")
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)  # of the video: the first frame's
+        self._draws: dict[tuple[int, int], Draw] = {}
+        self._written = 0
+        self._start_s = 0.0
+
+    def add(self, frame: Frame, people: People) -> None:
+        """One more frame, at its time. Raises UserError when the video cannot be written."""
+        if self._writer is None:
+            self._open(frame)
+        assert self._writer is not None
+        if frame.size not in self._draws:
+            self._draws = {frame.size: self._make_draw(frame.size)}
+        picture = fit_into(self._draws[frame.size](frame.image, people), self._size)
+        for _ in range(self._repeats(frame.time_s) if self._keep_time else 1):
+            self._writer.write(picture)
+            self._written += 1
+
+    def _repeats(self, time_s: float) -> int:
+        missing = round((time_s - self._start_s) * self._fps) + 1 - self._written
+        if missing > LONGEST_HOLD_S * self._fps:
+            self._start_s += (missing - 1) / self._fps
+            return 1
+        return missing
+
+    def close(self) -> None:
+        """Moves the video to its place. Nothing is left when there was no frame."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            self._part.replace(self._path)
+
+    def _open(self, frame: Frame) -> None:
+        self._size = (frame.size[0] // 2 * 2, frame.size[1] // 2 * 2)  # the codec wants even sides
+        self._start_s = frame.time_s
+        self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        if not self._writer.isOpened():
+            raise UserError(f"{self._path}: no video can be written here. Set out.overlay to false")
+
+
+def fit_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image in a picture of `size` (width, height): whole, undistorted, black where it does not reach."""
+    width, height = size
+    if image.shape[:2] == (height, width):
+        return image
+    if 0 <= image.shape[1] - width < 2 and 0 <= image.shape[0] - height < 2:  # one odd pixel
+        return np.ascontiguousarray(image[:height, :width])
+    factor = min(width / image.shape[1], height / image.shape[0])
+    inner = cv2.resize(image, (round(image.shape[1] * factor), round(image.shape[0] * factor)))
+    left, top = (width - inner.shape[1]) // 2, (height - inner.shape[0]) // 2
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return picture

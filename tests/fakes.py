@@ -1,0 +1,99 @@
+"""Stand-ins for the parts of the pipeline that need a network or a camera."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refit_rt.cameras import Camera
+from refit_rt.types import Boxes, Frame, People, Tracks
+
+CENTRE = (319.5, 239.5)
+
+
+def frame(index: int = 0, time_s: float = 0.0, size: tuple[int, int] = (64, 48)) -> Frame:
+    """A grey picture."""
+    return Frame("test", index, 100 + time_s, time_s, np.full((size[1], size[0], 3), 90, np.uint8))
+
+
+def people(
+    ids: list[int], time_s: float = 0.0, *, poses: np.ndarray | None = None, trans: np.ndarray | None = None
+) -> People:
+    """Some people, each of them different; poses (n, 24, 3) and trans (n, 3) where a test says them."""
+    n, rng = len(ids), np.random.default_rng(1)
+
+    def some(*shape: int) -> np.ndarray:
+        return rng.normal(size=(n, *shape)).astype(np.float32)
+
+    return People(
+        camera="test", frame_index=7, captured_s=100 + time_s, time_s=time_s, dropped=2, size=(640, 480),
+        focal_px=800.0, centre_px=CENTRE, ids=np.array(ids, np.int64),
+        poses=some(24, 3) if poses is None else poses.astype(np.float32), betas=some(10),
+        trans=some(3) + np.array([0, 0, 4], np.float32) if trans is None else trans.astype(np.float32),
+        joints_camera=some(24, 3), joints_px=some(24, 2), joints_world=some(24, 3), box=some(4),
+        confidence=some(), iterations=np.arange(n, dtype=np.int32),
+    )  # fmt: skip
+
+
+class FakeDetector:
+    """Finds one person in the middle of every frame."""
+
+    def find(self, frame: Frame, known_xyxy: np.ndarray) -> Boxes:
+        width, height = frame.size
+        box = np.array([[0.4 * width, 0.1 * height, 0.6 * width, 0.9 * height]], np.float32)
+        return Boxes(frame, box, np.ones(1, np.float32), np.zeros(1, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class FakeKnown:
+    xyxy: np.ndarray  # (person, 4)
+
+
+class FakeTracker:
+    """Follows person 1 from the first detection on."""
+
+    def __init__(self) -> None:
+        self.boxes: Boxes | None = None
+        self.seen = 0
+
+    def wants_detection(self, frame_index: int, every: int) -> bool:
+        return frame_index % every == 0
+
+    def predict(self, time_s: float) -> FakeKnown:
+        return FakeKnown(np.zeros((0, 4), np.float32) if self.boxes is None else self.boxes.xyxy)
+
+    def update(self, frame: Frame, boxes: Boxes | None) -> Tracks:
+        self.boxes = boxes or self.boxes
+        assert self.boxes is not None
+        b = self.boxes
+        return Tracks(frame, np.array([1], np.int64), b.xyxy, b.roll, b.score, np.array([boxes is not None]))
+
+    def observe(
+        self, ids: np.ndarray, xyxy: np.ndarray, roll: np.ndarray, confidence: np.ndarray, time_s: float
+    ) -> None:
+        self.seen += len(ids)
+
+
+class FakeFitter:
+    """A body that turns with the frame's own brightness: a result that depends on every frame before it."""
+
+    def __init__(self, body, wrong_at: int | None = None) -> None:
+        self.body, self.bundle_name = body, "fake"
+        self._wrong_at, self._turn = wrong_at, 0.0
+
+    def fit(self, tracks: Tracks, camera: Camera) -> tuple[People, np.ndarray]:
+        frame = tracks.frame
+        if frame.index == self._wrong_at:
+            raise RuntimeError("the fit failed")
+        self._turn = 0.9 * self._turn + float(frame.image.mean()) / 255
+        n = len(tracks.ids)
+        poses = np.zeros((n, 24, 3), np.float32)
+        poses[:, 0, 1] = self._turn
+        who = People(
+            camera=frame.camera, frame_index=frame.index, captured_s=frame.captured_s, time_s=frame.time_s, dropped=0,
+            size=frame.size, focal_px=camera.focal_px, centre_px=camera.centre_px, ids=tracks.ids, poses=poses,
+            betas=np.zeros((n, 10), np.float32), trans=np.tile(np.array([0, 0, 4], np.float32), (n, 1)),
+            joints_camera=np.zeros((n, 24, 3), np.float32), joints_px=np.zeros((n, 24, 2), np.float32),
+            joints_world=np.zeros((n, 24, 3), np.float32), box=tracks.xyxy, confidence=np.ones(n, np.float32),
+            iterations=np.full(n, 2, np.int32),
+        )  # fmt: skip
+        return who, np.zeros(n, np.float32)

@@ -1,0 +1,183 @@
+import socket
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes import FakeDetector, FakeFitter, FakeTracker
+
+from refit_rt import config, wire
+from refit_rt.body import load_body
+from refit_rt.errors import UserError
+from refit_rt.follow import Follower
+from refit_rt.listen import Listener
+from refit_rt.motion import read_motion
+from refit_rt.pipeline import Pipeline, is_lossless
+
+
+def load(wrong_at=None):
+    def load_follower(settings, source, timings):
+        fitter = FakeFitter(load_body(), wrong_at)
+        return Follower(settings, source, timings, FakeDetector(), FakeTracker(), fitter)
+
+    return load_follower
+
+
+@pytest.fixture
+def address():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 50, (64, 48))
+    for k in range(20):
+        writer.write(np.full((48, 64, 3), 10 * k, np.uint8))
+    writer.release()
+    return path
+
+
+def settings_of(clip: Path, address: str, out: str = "", **capture) -> config.Config:
+    return config.Config(
+        capture=config.Capture(source=str(clip), **capture),
+        publish=config.Publish(address=address),
+        out=config.Out(dir=out, overlay=False),
+    )
+
+
+def test_a_recording_gives_every_frame_and_the_same_motion_every_time(clip, address, tmp_path):
+    motions = []
+    for name in ("first", "second"):
+        report = Pipeline(settings_of(clip, address, str(tmp_path / name)), load()).run(threading.Event())
+        assert (report.frames, report.dropped, report.people) == (20, 0, 1)
+        motions.append(read_motion(tmp_path / name / "motion.npz"))
+    assert motions[0].frame.tolist() == list(range(20))
+    np.testing.assert_array_equal(motions[0].poses, motions[1].poses)
+    assert (motions[0].fps, motions[0].size, motions[0].bundle) == (50, (64, 48), "fake")
+
+
+def test_a_subscriber_gets_every_message_and_is_told_of_the_end(clip, address):
+    listener = Listener(address)
+    messages: list[wire.Message] = []
+
+    def listen():
+        while not messages or messages[-1].status != "ended":
+            if (message := listener.get()) is not None:
+                messages.append(message)
+
+    reader = threading.Thread(target=listen)
+    reader.start()
+    report = Pipeline(settings_of(clip, address, pace="live", loop=True), load())
+    stop = threading.Event()
+    threading.Timer(1.0, stop.set).start()
+    report = report.run(stop)
+    reader.join(5)
+    listener.close()
+    live = [m.people for m in messages if m.status == "live"]
+    assert len(live) <= report.frames
+    assert all(p.frame_index == live[0].frame_index + k + p.dropped - live[0].dropped for k, p in enumerate(live))
+    assert messages[-1].status == "ended"
+    assert len(messages[-1].people.ids) == 0
+
+
+@pytest.mark.parametrize("pace", ["live", "lossless"])
+def test_stopping_ends_every_thread_and_leaves_whole_files(clip, address, tmp_path, pace):
+    settings = settings_of(clip, address, str(tmp_path / "out"), pace=pace, loop=True)
+    stop = threading.Event()
+    pipeline = Pipeline(settings, load())
+    threading.Timer(0.2, stop.set).start()
+    report = pipeline.run(stop)
+    assert report.hung == ()
+    motion = read_motion(tmp_path / "out" / "motion.npz")
+    assert len(motion.frame) == report.frames
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["motion.npz"]
+
+
+def test_an_error_in_one_stage_ends_all_and_is_raised(clip, address, tmp_path):
+    with pytest.raises(RuntimeError, match="the fit failed"):
+        Pipeline(settings_of(clip, address, str(tmp_path / "out")), load(wrong_at=5)).run(threading.Event())
+    assert len(read_motion(tmp_path / "out" / "motion.npz").frame) == 5
+    assert all(thread.name not in {"capture", "follow", "send"} for thread in threading.enumerate())
+
+
+def test_a_port_in_use_is_named_with_the_cure(clip, address):
+    first = Pipeline(settings_of(clip, address), load())
+    with pytest.raises(UserError, match=rf"publish.address: {address} cannot be bound .* another port"):
+        Pipeline(settings_of(clip, address), load())
+    stop = threading.Event()
+    stop.set()
+    first.run(stop)
+
+
+def test_nothing_stays_open_when_loading_fails(clip, address):
+    def fail(*_):
+        raise UserError("no bundle")
+
+    for _ in range(2):  # the second would not get the port
+        with pytest.raises(UserError, match="no bundle"):
+            Pipeline(settings_of(clip, address), fail)
+
+
+def test_a_camera_that_vanished_is_said_to_be_waited_for(clip, address, monkeypatch):
+    listener = Listener(address)
+    pipeline = Pipeline(settings_of(clip, address, pace="live"), load())
+    source = pipeline._source
+
+    def once_then_nothing():
+        yield next(iter(type(source).__iter__(source)))
+        time.sleep(0.3)  # the subscriber has connected by then
+        source.waiting = "camera 0 has vanished, try 1"
+        stop.wait(10)
+
+    stop = threading.Event()
+    monkeypatch.setattr(pipeline._stages[0], "_source", Quiet(once_then_nothing))
+    runner = threading.Thread(target=pipeline.run, args=(stop,))
+    runner.start()
+    statuses = [m.status for m in (listener.get(3000) for _ in range(3)) if m is not None]
+    stop.set()
+    runner.join()
+    listener.close()
+    assert "waiting" in statuses
+
+
+class Quiet:
+    def __init__(self, frames):
+        self._frames = frames
+
+    def __iter__(self):
+        return self._frames()
+
+    def close(self):
+        pass
+
+
+def test_a_deadline_does_not_touch_recordings(clip, address, tmp_path):
+    seen = []
+
+    def spy(settings, source, timings):
+        seen.append(settings.fit.deadline_ms)
+        return load()(settings, source, timings)
+
+    for out in ("", str(tmp_path / "out")):
+        settings = settings_of(clip, address, out)
+        settings = config.Config(
+            capture=settings.capture, publish=settings.publish, out=settings.out, fit=config.Fit(deadline_ms=20)
+        )
+        Pipeline(settings, spy).run(threading.Event())
+    assert seen == [20, 0]
+
+
+def test_only_a_recording_that_is_kept_is_lossless_by_itself():
+    def kind(source, out="", pace="auto"):
+        return is_lossless(config.Config(capture=config.Capture(source=source, pace=pace), out=config.Out(dir=out)))
+
+    assert kind("a.mp4", "out")
+    assert not kind("a.mp4")
+    assert not kind("0", "out")
+    assert not kind("a.mp4", "out", "live")
+    assert kind("a.mp4", "", "lossless")
