@@ -74,7 +74,7 @@ def seeded_body() -> SimpleNamespace:
 
 
 def seeded_inputs(batch: int) -> dict[str, np.ndarray]:
-    """images (batch, 3, 256, 256) normalised, box (batch, 3) px, focal_px and width_px (batch,), centre_px (batch, 2)."""
+    """images (batch, 3, 256, 256) normalised, box (batch, 3) px, focal_px, width_px (batch,), centre_px (batch, 2)."""
     source = stream("inputs")
     coarse = source.standard_normal((batch, 3, 32, 32))
     images = np.kron(coarse, np.ones((1, 1, 8, 8))) + .1 * source.standard_normal((batch, 3, 256, 256))

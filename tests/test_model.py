@@ -195,8 +195,8 @@ def test_a_warm_start_of_weight_zero_is_a_cold_start_and_of_weight_one_forgets_t
     unmoved = edge(encoded, view, start=other, start_weight=torch.zeros(2))
     torch.testing.assert_close(unmoved[1].rotations, cold[1].rotations)
     warm = edge(encoded, view, 1, start=other)[-1]
-    again = edge.iterate(encoded, view, edge.place(other.state._replace(
-        pose6d=start.orthonormal(other.pose6d)), view), 1)[-1]
+    begin = edge.place(other.state._replace(pose6d=start.orthonormal(other.pose6d)), view)
+    again, = edge.steps(encoded, view, begin, 1)
     torch.testing.assert_close(warm.rotations, again.rotations)
 
 
@@ -207,7 +207,7 @@ def test_gradients_reach_every_part_and_stop_at_the_start(edge):
     begin = edge(torch.rand(2, 3, 256, 256), view, 1)[-1]
     begin = begin.state.detach()._replace(pose6d=begin.pose6d.detach().requires_grad_())
     estimates = edge(torch.rand(2, 3, 256, 256), view, 3, start=begin)
-    sum((e.markers_px.mean() + e.betas.mean() + e.log_error.mean()) for e in estimates).backward()
+    torch.stack([e.markers_px.mean() + e.betas.mean() + e.log_error.mean() for e in estimates]).sum().backward()
     assert begin.pose6d.grad is None
     silent = [name for name, p in edge.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     assert silent == []

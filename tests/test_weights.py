@@ -12,7 +12,7 @@ from refit_rt.model.hrnet import HRNet  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> dict[str, "torch.Tensor"]:
+def checkpoint() -> dict:
     """An official checkpoint's names, with the bodies it carries along; the backbone's tensors are left empty."""
     drawn = {name: torch.zeros(array.shape) if name.startswith("backbone") else torch.as_tensor(array)
              for name, array in reference.seeded_weights().items()}

@@ -50,7 +50,7 @@ def average_place(body: BodyTorch, view: View, camera_from_world: Tensor, weight
     """As `average_views`, and the views also agree where in the world the pelvis is.
 
     camera_from_world (N, 4, 4) metres. The place is the least-squares point of the views' own pelvis places, each
-    trusted across its ray and hardly along it, so that crossing rays decide the depth. The official code has no such step.
+    trusted across its ray and hardly along it, so that crossing rays decide the depth. Not in the official code.
     """
     turn, shift = camera_from_world[:, :3, :3], camera_from_world[:, :3, 3]
     share = (torch.ones(len(turn)) if weights is None else weights).to(turn)

@@ -45,7 +45,7 @@ class BodyTorch(nn.Module):
         self._plan(np.asarray(body.parents))
 
     def _keep(self, name: str, array: np.ndarray | None) -> None:
-        tensor = None if array is None else torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float32)
+        tensor = None if array is None else torch.tensor(np.asarray(array, np.float32))
         self.register_buffer(name, tensor, persistent=False)
 
     def _plan(self, parents: np.ndarray) -> None:
@@ -69,7 +69,7 @@ class BodyTorch(nn.Module):
         return self.joint_template + (betas @ self.joint_shape_dirs.T).unflatten(-1, (-1, 3))
 
     def pose(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 24, 3, 3) relative rotations, (B, 24, 3) rest joints → the same in the body's frame: rotations, joints."""
+        """(B, 24, 3, 3) relative rotations, (B, 24, 3) rest joints → both in the body's frame, posed."""
         bones = rest - rest[:, self.get_buffer("parents")]
         turned, placed = [rotations[:, :1]], [rest[:, :1]]
         for level in range(1, self.level_count):

@@ -4,7 +4,7 @@ Wang & Daniilidis, "ReFit: Recurrent Fitting Network for 3D Human Recovery", ICC
 weights it gives the official code's numbers (tests/test_model.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -105,8 +105,8 @@ class ReFit(nn.Module):
         if start is not None:
             weight = torch.ones(len(view.box), device=view.box.device) if start_weight is None else start_weight
             begin = self.place(blend(fresh.state, State(start.pose6d, start.betas, start.cam), weight), view)
-        steps = self.config.iterations if iterations is None else iterations
-        return [fresh, *self.iterate(encoded, view, begin, steps, agree)]
+        count = self.config.iterations if iterations is None else iterations
+        return [fresh, *self.steps(encoded, view, begin, count, agree)]
 
     def first(self, encoded: Encoded, view: View, agree: Agree | None = None) -> Estimate:
         """The estimate before any look: the mean body, corrected by what the whole crop says."""
@@ -115,15 +115,14 @@ class ReFit(nn.Module):
         state = mean.plus(self.regressor(encoded.hidden, box), self.config.scale_floor)
         return self.place(agree(state) if agree else state, view, self.judge(encoded.hidden, box))
 
-    def iterate(self, encoded: Encoded, view: View, now: Estimate, iterations: int,
-                agree: Agree | None = None) -> list[Estimate]:
+    def steps(self, encoded: Encoded, view: View, now: Estimate, iterations: int,
+              agree: Agree | None = None) -> Iterator[Estimate]:
         """The loop. Each iteration starts from plain numbers: its gradient ends at the body it was given, and reaches
         earlier iterations through the hidden states alone, as in the official code."""
         box = box_features(view)
         mask = self.feedback.marker_mask(encoded.maps)
         # The official code sets to zero here what it has just used for the first estimate; its weights rely on it.
         hidden = torch.zeros_like(encoded.hidden)
-        estimates = []
         for _ in range(iterations):
             state = now.state.detach()
             local = self.feedback(encoded.maps, encoded.keypoints, now.markers_px.detach(), now.joints_px.detach(),
@@ -131,8 +130,7 @@ class ReFit(nn.Module):
             hidden = self.update(hidden, local, box, state)
             state = state.plus(self.regressor(hidden, box), self.config.scale_floor)
             now = self.place(agree(state) if agree else state, view, self.judge(hidden, box))
-            estimates.append(now)
-        return estimates
+            yield now
 
     def place(self, state: State, view: View, log_error: Tensor | None = None) -> Estimate:
         """The body of a state, and where it falls in the crop."""

@@ -1,0 +1,96 @@
+"""The encoder in OpenVINO: crop → maps, first hidden states, landmarks."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from refit_rt.bundle import KEYPOINTS, Bundle
+from refit_rt.errors import UserError
+from refit_rt.runners import Seen
+
+MAP_SIDE_PER_CROP = 4  # the maps' stride
+HEADS = 26
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "refit_rt" / "openvino"
+
+
+class OpenVinoEncoder:
+    """One bundle's encoder, compiled for one crop at a time; `precision` tells what it runs in."""
+
+    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
+        """precision auto, f32, bf16 or int8; threads 0: all cores. Raises UserError when it cannot run here."""
+        core = ov.Core()
+        self.precision = choose_precision(core) if precision == "auto" else precision
+        path = encoder_file(bundle, self.precision)
+        try:
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise UserError(f"{path}: OpenVINO cannot read it ({last_line(error)}). Export it again") from error
+        check_ports(model, bundle, path)
+        model.reshape([1, bundle.card.crop.size_px, bundle.card.crop.size_px, 3])
+        self._request = compile_model(core, model, self.precision, threads, path).create_infer_request()
+        self._has_keypoints = any("keypoints" in port.get_names() for port in model.outputs)
+
+    def __call__(self, crop: np.ndarray) -> Seen:
+        """crop (S, S, 3) uint8 RGB → Seen; its arrays are the caller's to keep."""
+        self._request.infer([crop[None]])
+        def take(name: str) -> np.ndarray:
+            return self._request.get_tensor(name).data[0].astype(np.float32, copy=True)
+        return Seen(take("maps"), take("hidden"), take("keypoints") if self._has_keypoints else None)
+
+
+def choose_precision(core: ov.Core) -> str:
+    """bf16 where the processor computes in it (half the time at no loss that was seen), else f32."""
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def encoder_file(bundle: Bundle, precision: str) -> Path:
+    """The ONNX file for a precision. Raises UserError when the bundle has none."""
+    if precision != "int8":
+        return bundle.encoder
+    if bundle.encoder_int8.name not in bundle.card.files:
+        raise UserError(f"{bundle.encoder_int8}: this bundle has no int8 encoder. Set fit.precision to auto, or make one "
+                        "from images of people: refit_rt.export.quantise")
+    return bundle.encoder_int8
+
+
+def check_ports(model: ov.Model, bundle: Bundle, path: Path) -> None:
+    """Raises UserError unless in- and outputs are those of refit_rt/export.py, for this bundle's crop and markers."""
+    side, markers = bundle.card.crop.size_px, bundle.card.markers
+    cells = side // MAP_SIDE_PER_CROP
+    wanted = {"crop": [-1, side, side, 3], "maps": [-1, markers, cells, cells], "hidden": [-1, HEADS, -1]}
+    ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
+    if "keypoints" in ports:
+        wanted["keypoints"] = [-1, KEYPOINTS, 4]
+    for name, shape in wanted.items():
+        if name not in ports:
+            raise UserError(f"{path}: has no '{name}' among {', '.join(sorted(ports))}. Make it with refit-rt export")
+        found = [dim.get_length() if dim.is_static else -1 for dim in ports[name].get_partial_shape()]
+        fits = len(found) == len(shape) and all(a == b or -1 in (a, b) for a, b in zip(found, shape, strict=True))
+        if not fits:
+            raise UserError(f"{path}: '{name}' is {found}, {shape} is needed (-1: any). Make it with refit-rt export")
+    if len(model.inputs) != 1 or model.inputs[0].get_element_type() != ov.Type.u8:
+        raise UserError(f"{path}: takes something else than one uint8 'crop'. Make it with refit-rt export")
+
+
+def compile_model(core: ov.Core, model: ov.Model, precision: str, threads: int, path: Path) -> ov.CompiledModel:
+    """For the least wait for one answer; what was compiled is kept on disk for the next start."""
+    options: dict = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    # What int8 leaves in floating point runs in the better of the two.
+    options["INFERENCE_PRECISION_HINT"] = choose_precision(core) if precision == "int8" else precision
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        options["CACHE_DIR"] = str(CACHE)
+    except OSError:  # a home that cannot be written to costs a second at every start, no more
+        pass
+    try:
+        return core.compile_model(model, "CPU", options)
+    except RuntimeError as error:
+        raise UserError(f"{path}: OpenVINO cannot run it ({last_line(error)}). Set fit.precision to f32") from error
+
+
+def last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()
