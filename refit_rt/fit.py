@@ -1,6 +1,8 @@
 """Tracks → People: crop each person, run the loop from last frame's body, place the body in camera and world."""
 
+import logging
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 
@@ -9,6 +11,8 @@ from refit_rt.body import Body
 from refit_rt.cameras import Camera
 from refit_rt.runners import Result, Runner, Seen, State, View
 from refit_rt.types import Frame, People, Tracks
+
+log = logging.getLogger(__name__)
 
 PELVIS, NECK = 0, 12
 WILD_RAD = np.deg2rad(80)  # fresh and last body turned apart by more than this: their mean would be neither of them
@@ -247,4 +251,15 @@ def make_fitter(settings: config.Fit) -> Fitter:
 
     bundle = load_bundle(find_bundle(settings.bundle), settings.body)
     runner, crop = make_runner(settings, bundle), bundle.crop
+    warm_up(runner)
     return Fitter(settings, runner, bundle.body, crop.margin, crop.normalise_roll, bundle.card.name)
+
+
+def warm_up(runner: Runner) -> None:
+    """One pass over nothing: numba compiles here (half a minute once, then from its cache), not while somebody waits."""
+    log.info("warming up (the first time ever, the loop is compiled: half a minute)")
+    began_s = monotonic()
+    view = View((0.0, 0.0, 200.0), 1000.0, (0.0, 0.0))
+    seen = runner.encode(np.zeros((runner.crop_px, runner.crop_px, 3), np.uint8))
+    runner.iterate(seen, view, runner.initial(seen, view), 1)
+    log.info("ready to fit after %.1f s", monotonic() - began_s)

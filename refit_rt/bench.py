@@ -1,0 +1,127 @@
+"""Measurements: the loop against the official way, the encoder by precision, the whole pipeline live."""
+
+import logging
+import resource
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from refit_rt import config
+from refit_rt.audience import Audience
+from refit_rt.bundle import Bundle, find_bundle, load_bundle
+from refit_rt.demo import CLIP
+from refit_rt.errors import UserError
+from refit_rt.pipeline import run
+
+log = logging.getLogger(__name__)
+
+What = Literal["loop", "encoder", "live"]
+ROUNDS = 15  # alternated, so that a busy moment meets every contestant
+LIVE_SECONDS, LIVE_FPS = 30.0, 60.0
+
+
+def main(settings: config.Config, what: What) -> str:
+    """The table of one measurement. Raises UserError."""
+    return {"loop": loop, "encoder": encoder, "live": live}[what](settings)
+
+
+def medians_ms(contestants: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median wall time of each, called in turn; three calls before do not count."""
+    for call in contestants.values():
+        for _ in range(3):
+            call()
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, call in contestants.items():
+            began = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - began) * 1e3)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def loop(settings: config.Config) -> str:
+    """One iteration: torch as the official code does it (the whole mesh each time), torch at the markers, and numba."""
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError("bench loop compares with torch: pip install 'refit-rt[train]'") from error
+    from refit_rt.bench_loop import contestants
+
+    torch.set_num_threads(1)
+    iterations = 5
+    medians = medians_ms(contestants(iterations))
+    slowest = next(iter(medians.values()))
+    lines = [f"{'one iteration, batch 1, one thread':<44}{'µs':>9}{'ratio':>8}"]
+    lines += [f"{name:<44}{1e3 * ms / iterations:>9.1f}{slowest / ms:>8.1f}" for name, ms in medians.items()]
+    return "\n".join(lines)
+
+
+def encoder(settings: config.Config) -> str:
+    """The bundle's encoder in every precision that it and this processor have."""
+    from refit_rt.runners.openvino_ import OpenVinoEncoder
+
+    bundle = load_bundle(find_bundle(settings.fit.bundle))
+    crop = np.random.default_rng(0).integers(0, 255, (bundle.crop.size_px,) * 2 + (3,), np.uint8)
+    encoders = {name: _encoder_or_none(OpenVinoEncoder, bundle, name, settings.fit.threads) for name in ("f32", "bf16", "int8")}
+    medians = medians_ms({name: lambda e=one: e(crop) for name, one in encoders.items() if one is not None}, 40)
+    lines = [f"{'encoder of ' + bundle.card.name:<28}{'ms':>8}{'ratio':>8}"]
+    lines += [f"{name:<28}{ms:>8.2f}{medians['f32'] / ms:>8.2f}" for name, ms in medians.items()]
+    return "\n".join(lines)
+
+
+def _encoder_or_none(make: Callable, bundle: Bundle, precision: str, threads: int) -> Callable | None:
+    try:
+        return make(bundle, precision, threads)
+    except UserError as error:
+        log.info("%s", error)
+        return None
+
+
+def live(settings: config.Config) -> str:
+    """The bundled clip at 60 frames a second, played live for half a minute; heard by a second process."""
+    replace = msgspec.structs.replace
+    settings = replace(
+        settings,
+        capture=replace(settings.capture, source=str(CLIP), pace="live", fps=LIVE_FPS, loop=True),
+        out=config.Out(),
+    )
+    stop = threading.Event()
+    memory: list[int] = []
+    watcher = threading.Thread(target=_watch, args=(stop, memory), daemon=True)
+    with Audience(settings.publish.address) as audience:
+        watcher.start()
+        report = run(settings, stop)
+    heard = audience.heard
+    assert heard is not None
+    p50, p95, p99 = heard.age_ms
+    third = max(1, len(memory) // 3)
+    grown = (np.median(memory[-third:]) - np.median(memory[third : 2 * third])) / 1024
+    return "\n".join([
+        report.table(),
+        f"720p at {LIVE_FPS:.0f} frames a second for {heard.seconds:.0f} s: {heard.fps:.1f} messages a second",
+        f"capture to subscriber: {p50:.1f} ms median, {p95:.1f} ms p95, {p99:.1f} ms p99",
+        f"memory: {memory[-1] / 1024:.0f} MB, {grown:+.1f} MB from the middle to the last third",
+    ])  # fmt: skip
+
+
+def _watch(stop: threading.Event, memory: list[int]) -> None:
+    """Ends the run after its time; notes the resident memory in kB every second, once the first person can be there."""
+    end_s = time.monotonic() + LIVE_SECONDS + 5
+    while time.monotonic() < end_s:
+        time.sleep(1)
+        memory.append(_resident_kb())
+    stop.set()
+
+
+def _resident_kb() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() // 1024
+    except OSError:  # not Linux: the most it ever was
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
