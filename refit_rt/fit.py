@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 PELVIS, NECK = 0, 12
 WILD_RAD = np.deg2rad(80)  # fresh and last body turned apart by more than this: their mean would be neither of them
 SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
+BEYOND = 0.1  # of the picture's size: so far outside of it a crop still reaches
+LEAST_SIDE_PX = 16.0
 MEMORY_S = 0.5  # a body older than this is no start
 MOST_SCALE = 1.6  # a body that grows or shrinks by more than this in a frame is a mistake
 CONFIDENT_PX = 14.0  # foretold error, in crop pixels of 256, at which confidence has fallen to one half
@@ -77,15 +79,15 @@ class Fitter:
             fitted = self._look(frame, camera, centre, side, float(roll), None)
             # A detector's box is not the box of a body: look again at where the body was found.
             if fitted.confidence >= self._settings.min_confidence:
-                fitted = self._look(frame, camera, *self._crop_of(fitted.points_px, fitted.roll), fitted.roll, None)
+                fitted = self._look(frame, camera, *self._crop_of(fitted.points_px, fitted.roll, frame.size), fitted.roll, None)
         else:
-            centre, side = self._crop_of(memory.points_px, memory.roll)
+            centre, side = self._crop_of(memory.points_px, memory.roll, frame.size)
             centre = centre + memory.velocity_px_s * (frame.time_s - memory.time_s)
             fitted = self._look(frame, camera, centre, side, memory.roll, memory)
             if fitted.confidence < self._settings.min_confidence:  # a cut, or drift: once more from nothing
                 fresh = self._look(frame, camera, *square(xyxy, self._margin), float(roll), None)
                 fitted = max(fitted, fresh, key=lambda one: one.confidence)
-        self._remember(int(person), frame.time_s, fitted, memory)
+        self._remember(int(person), frame, fitted, memory)
         return fitted
 
     def _look(self, frame: Frame, camera: Camera, centre: np.ndarray, side: float, roll: float, memory: Memory | None) -> Fitted:
@@ -153,23 +155,28 @@ class Fitter:
         confidence = confidence_of(result, seen)
         return Fitted(rotations, state.betas, trans, points[:24], points_px, roll, confidence, result.iterations)
 
-    def _crop_of(self, points_px: np.ndarray, roll: float) -> tuple[np.ndarray, float]:
-        """The square crop round a projected body, upright by `roll`: centre (2,), side, image pixels."""
-        turn = geometry.roll_matrix(roll if self._normalise_roll else 0.0)[:2, :2]
-        upright = points_px @ turn.T
-        low, high = upright.min(0), upright.max(0)
-        return turn.T @ ((low + high) / 2), float((high - low).max() * self._margin)
+    def _crop_of(self, points_px: np.ndarray, roll: float, size: tuple[int, int]) -> tuple[np.ndarray, float]:
+        """The square crop round a projected body, upright by `roll`: centre (2,), side, image pixels.
 
-    def _remember(self, person: int, time_s: float, fitted: Fitted, before: Memory | None) -> None:
+        Of somebody cut off by the picture's edge it holds what can be seen, and a little more: so training crops.
+        """
+        reach = BEYOND * np.array(size)
+        inside = np.clip(points_px, -reach, size + reach)
+        turn = geometry.roll_matrix(roll if self._normalise_roll else 0.0)[:2, :2]
+        upright = inside @ turn.T
+        low, high = upright.min(0), upright.max(0)
+        return turn.T @ ((low + high) / 2), max(float((high - low).max() * self._margin), LEAST_SIDE_PX)
+
+    def _remember(self, person: int, frame: Frame, fitted: Fitted, before: Memory | None) -> None:
         if fitted.confidence < self._settings.min_confidence:
             self._memory.pop(person, None)
             return
-        centre, _ = self._crop_of(fitted.points_px, fitted.roll)
+        centre, _ = self._crop_of(fitted.points_px, fitted.roll, frame.size)
         velocity = np.zeros(2)
-        if before is not None and time_s > before.time_s:
-            velocity = 0.5 * before.velocity_px_s + 0.5 * (centre - before.centre_px) / (time_s - before.time_s)
+        if before is not None and frame.time_s > before.time_s:
+            velocity = 0.5 * before.velocity_px_s + 0.5 * (centre - before.centre_px) / (frame.time_s - before.time_s)
         self._memory[person] = Memory(
-            time_s, fitted.rotations, fitted.betas, fitted.trans, fitted.points_px, fitted.roll, centre, velocity
+            frame.time_s, fitted.rotations, fitted.betas, fitted.trans, fitted.points_px, fitted.roll, centre, velocity
         )
 
     def _forget(self, time_s: float, ids: np.ndarray) -> None:
