@@ -6,6 +6,7 @@ before, as in live use.
 
 import logging
 import math
+import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Folder of training.produce --held-out."""
     out: str
     """Folder for checkpoints and logs."""
+    start_from: str = ""
+    """A checkpoint whose averaged weights a new run starts from; empty: from random heads."""
     backbone_tflite: str = ""
     """BlazePose's weights; empty: pulled."""
     minutes: float = 60.0
@@ -90,7 +93,10 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         self.seconds, self.steps, self.views = 0.0, 0, 0
         if not (self.out / "last.pt").exists():
-            self._prepare_backbone()
+            if recipe.start_from:
+                self.net.load_state_dict(read_checkpoint(Path(recipe.start_from))["average"])
+            else:
+                self._prepare_backbone()
         self.net.backbone.requires_grad_(False)
         self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
         parameters = [p for p in self.net.parameters() if p.requires_grad]
@@ -237,16 +243,24 @@ class Trainer:
 
     def _resume(self) -> None:
         path = self.out / "last.pt"
+        checkpoint = read_checkpoint(path)
         try:
-            checkpoint = torch.load(path, weights_only=True)
             self.net.load_state_dict(checkpoint["net"])
             self.optimiser.load_state_dict(checkpoint["optimiser"])
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, ValueError) as error:
             raise UserError(f"{path}: is a checkpoint of another network. Give another `out` folder") from error
         self.average = checkpoint["average"]
         self.seconds, self.steps, self.views = checkpoint["seconds"], checkpoint["steps"], checkpoint["views"]
         self.rng.bit_generator.state = checkpoint["rng"]
         torch.set_rng_state(checkpoint["torch_rng"])
+
+
+def read_checkpoint(path: Path) -> dict:
+    """A checkpoint of `Trainer.save`. Raises UserError."""
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: is no checkpoint ({error}). Give a last.pt of training.train") from error
 
 
 def disturb(pose6d: Tensor, betas: Tensor, cam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
