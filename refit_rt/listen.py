@@ -1,13 +1,19 @@
-"""A ZeroMQ publisher → messages."""
+"""A ZeroMQ publisher → messages, and a line for each."""
 
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import zmq
 
 from refit_rt.errors import UserError
+from refit_rt.interrupt import ended_by_signals
+from refit_rt.motion import MotionWriter
+from refit_rt.record import prepare_folder
 from refit_rt.wire import Message, decode
 
 WAKE_MS = 100  # between two looks at whether to go on
@@ -32,12 +38,6 @@ class Listener:
     def get(self, wait_ms: int = WAKE_MS) -> Message | None:
         """The next message, or None when none came in time. Raises UserError for one that cannot be read."""
         return decode(self._socket.recv()) if self._socket.poll(wait_ms) else None
-
-    def __iter__(self) -> Iterator[Message]:
-        """Messages, without end."""
-        while True:
-            if (message := self.get()) is not None:
-                yield message
 
     def close(self) -> None:
         """Leaves the stream."""
@@ -68,3 +68,33 @@ class Meter:
             f"{people.camera} frame {people.frame_index}: {who}; {rate:.1f} messages/s, "
             f"age {p50:.1f} ms (p95 {p95:.1f}), {people.dropped} dropped, {message.status}"
         )
+
+
+def listen(address: str, say: Callable[[str], None], record: Path | None = None, once: bool = False) -> None:
+    """Says a line a message until Ctrl-C; with `once`, until the stream ends. `record`: a motion.npz to leave.
+
+    Raises UserError for an address that is none, a message that cannot be read, a file that cannot be written.
+    """
+    meter = Meter()
+    with ExitStack() as closing:
+        if record is not None:
+            prepare_folder(record.parent)
+        listener = Listener(address)
+        closing.callback(listener.close)
+        stop = threading.Event()
+        closing.enter_context(ended_by_signals(stop))
+        motion = None
+        say(f"listening to {address}, Ctrl-C ends")
+        while not stop.is_set():
+            if (message := listener.get()) is None:
+                continue
+            if message.status == "live":
+                meter.add(message)
+                if record is not None and motion is None:
+                    motion = MotionWriter(record, 0.0, message.body, message.bundle)
+                    closing.callback(motion.close)
+                if motion is not None:
+                    motion.add(message.people)
+            say(meter.line(message))
+            if once and message.status == "ended":
+                return

@@ -61,15 +61,20 @@ class MotionWriter:
     """
 
     def __init__(self, path: Path, fps: float, body: str, bundle: str) -> None:
+        """fps: frames a second of the source; 0: what the frames' numbers and times say."""
         self._path = path
+        self._first: People | None = None
+        self._last: People | None = None
         self._facts = {"focal_px": 0.0, "fps": fps, "size": (0, 0), "body": body, "bundle": bundle, "schema": SCHEMA}
         self._rows = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed in close
         self._count = 0
 
     def add(self, people: People) -> None:
         """One row a person. Focal length and size are those of the first frame."""
-        if not self._facts["focal_px"]:
+        if self._first is None:
+            self._first = people
             self._facts |= {"focal_px": people.focal_px, "size": people.size}
+        self._last = people
         rows = np.zeros(len(people.ids), ROW)
         rows["frame"], rows["time_s"], rows["person"] = people.frame_index, people.time_s, people.ids
         rows["poses"] = people.poses.reshape(-1, 72)
@@ -80,9 +85,12 @@ class MotionWriter:
 
     def close(self) -> None:
         """Writes the npz beside its place and then moves it there: whole, or not at all, as when no frame came."""
-        if self._rows.closed or not self._facts["focal_px"]:
+        if self._rows.closed or self._first is None or self._last is None:
             self._rows.close()
             return
+        if not self._facts["fps"] and self._last.time_s > self._first.time_s:
+            frames = self._last.frame_index - self._first.frame_index
+            self._facts["fps"] = frames / (self._last.time_s - self._first.time_s)
         part = self._path.with_suffix(".npz.part")
         try:
             with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:

@@ -8,20 +8,19 @@ every frame goes all the way. Following people is one thread, because each frame
 """
 
 import logging
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
 from refit_rt import config
 from refit_rt.capture import Source, is_camera, open_source
 from refit_rt.follow import Follower, load_follower
+from refit_rt.interrupt import ended_by_signals
 from refit_rt.latest import Closed, Latest
 from refit_rt.motion import MotionWriter
 from refit_rt.publish import Publisher
@@ -238,23 +237,3 @@ def is_lossless(settings: config.Config) -> bool:
     if settings.capture.pace == "auto":
         return bool(settings.out.dir) and not is_camera(settings.capture.source)
     return settings.capture.pace == "lossless"
-
-
-@contextmanager
-def ended_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM set `stop`; a second Ctrl-C is an interrupt again. Elsewhere than in the main thread
-    signals are someone else's, and nothing happens."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
