@@ -1,0 +1,240 @@
+"""A reference for real clips: limb joints triangulated from synchronised, calibrated videos by an independent 2-D detector.
+
+`python -m training.real_clip FOLDER --calibration FILE --reference OUT.npz --detector-python PYTHON` runs mediapipe
+(`detect_landmarks.py`, in a Python that has it) on every video of the folder and intersects the rays. The joints are
+mediapipe's, which lie near SMPL's but are not the same: its hips sit wider and higher, its shoulders lower, so that even
+a perfect body keeps some centimetres of error.
+"""
+
+import json
+import logging
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+
+from refit_rt.errors import UserError
+
+log = logging.getLogger(__name__)
+LIMBS = ("l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist",
+         "l_hip", "r_hip", "l_knee", "r_knee", "l_ankle", "r_ankle")  # fmt: skip
+SMPL_LIMBS = np.array([16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8])  # of the body's 24 joints
+MEDIAPIPE_LIMBS = np.array([11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])  # of mediapipe's 33 landmarks
+L_HIP, R_HIP = 6, 7  # rows of LIMBS
+FEWER = 1.5  # how much better one camera less must agree: three cameras agree more easily than four
+HIDDEN = 0.05  # weight of a landmark that the detector only guesses
+TORSO_AND_LEG = 0.779  # shank + thigh + (mid-hip to mid-shoulder) over stature (Drillis and Contini 1966)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RigCamera:
+    """One calibrated camera, lens and place."""
+
+    name: str  # the video's file name without its ending
+    size: tuple[int, int]  # width, height in pixels
+    matrix: np.ndarray  # (3, 3)
+    distortion: np.ndarray  # (5,) OpenCV k1 k2 p1 p2 k3
+    rotation: np.ndarray  # (3, 3) camera from world
+    translation: np.ndarray  # (3,) metres, camera from world
+
+    def seen(self, points: np.ndarray) -> np.ndarray:
+        """World points (..., 3) → camera frame (..., 3), metres."""
+        return points @ self.rotation.T + self.translation
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """World points (..., 3) → pixels (..., 2), lens and all."""
+        flat = self.seen(points).reshape(-1, 1, 3)
+        pixels, _ = cv2.projectPoints(flat, np.zeros(3), np.zeros(3), self.matrix, self.distortion)
+        return pixels.reshape(*points.shape[:-1], 2)
+
+    def rays(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) → directions (x/z, y/z) (..., 2) without distortion. NaN stays NaN."""
+        flat = np.ascontiguousarray(pixels, float).reshape(-1, 1, 2)
+        return cv2.undistortPoints(flat, self.matrix, self.distortion).reshape(pixels.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """Where the limb joints were, as far as the detector can say."""
+
+    points: np.ndarray  # (frame, 12, 3) world metres, NaN where fewer than three cameras (two of two) see the joint
+    residual_px: np.ndarray  # (frame, 12) the worst distance of the point from the detector's, over the cameras used
+    landmarks_px: np.ndarray  # (camera, frame, 33, 2) the detector's, pixels of the video, NaN where no one was found
+    visibility: np.ndarray  # (camera, frame, 33) 0..1
+    cameras: tuple[str, ...]
+    fps: float
+
+    @property
+    def limbs_px(self) -> np.ndarray:
+        """(camera, frame, 12, 2) the detector's limb joints."""
+        return self.landmarks_px[:, :, MEDIAPIPE_LIMBS]
+
+    @property
+    def height_m(self) -> float:
+        """Stature as the triangulated bones have it: works for someone who bends."""
+        at = {name: self.points[:, row] for row, name in enumerate(LIMBS)}
+        def bone(a: str, b: str) -> float:
+            return float(np.nanmedian(np.linalg.norm(at[a] - at[b], axis=-1)))
+
+        legs = np.mean([bone(f"{s}_hip", f"{s}_knee") + bone(f"{s}_knee", f"{s}_ankle") for s in "lr"])
+        middle = (self.points[:, 0] + self.points[:, 1] - self.points[:, L_HIP] - self.points[:, R_HIP]) / 2
+        return float(legs + np.nanmedian(np.linalg.norm(middle, axis=-1))) / TORSO_AND_LEG
+
+
+def read_rig(path: Path) -> list[RigCamera]:
+    """A calibration: {"cameras": [{"name", "size", "K", "dist", "R_world_to_cam", "t_world_to_cam"}]}. Raises UserError."""
+    try:
+        cameras = []
+        for entry in json.loads(path.read_text())["cameras"]:
+            distortion = np.zeros(5)
+            distortion[: len(entry["dist"])] = entry["dist"]
+            matrix = np.array(entry["K"], float).reshape(3, 3)
+            rotation = np.array(entry["R_world_to_cam"], float).reshape(3, 3)
+            translation = np.array(entry["t_world_to_cam"], float).reshape(3)
+            width, height = entry["size"]
+            cameras.append(RigCamera(entry["name"], (width, height), matrix, distortion, rotation, translation))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the rig's calibration with --calibration") from error
+    except (ValueError, KeyError, TypeError) as error:
+        need = "name, size, K, dist, R_world_to_cam, t_world_to_cam"
+        raise UserError(f"{path}: no calibration of a rig ({error!r}). Each of its cameras needs {need}") from error
+    if len(cameras) < 2:
+        raise UserError(f"{path}: {len(cameras)} camera, two at least are needed to triangulate. Give the whole rig")
+    return cameras
+
+
+def video_of(folder: Path, camera: str) -> Path:
+    """Raises UserError when the folder holds no video of that camera."""
+    for ending in (".mp4", ".avi", ".mkv", ".mov"):
+        if (folder / f"{camera}{ending}").is_file():
+            return folder / f"{camera}{ending}"
+    raise UserError(f"{folder}: has no video {camera}.mp4, which the calibration names. Give the folder of the rig's videos")
+
+
+def detect(video: Path, python: str) -> dict[str, np.ndarray]:
+    """Mediapipe on a video, in another Python: landmarks_px (T, 33, 2), visibility (T, 33), fps. Raises UserError."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "landmarks.npz"
+        command = [python, str(Path(__file__).with_name("detect_landmarks.py")), str(video), str(out)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except FileNotFoundError as error:
+            raise UserError(f"{python}: no such Python. Give one that has mediapipe 0.10.21 with --detector-python") from error
+        except subprocess.CalledProcessError as error:
+            last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"{video}: the detector failed ({last}). Install mediapipe==0.10.21 for {python}") from error
+        with np.load(out) as archive:
+            return dict(archive)
+
+
+def triangulate(cameras: list[RigCamera], pixels: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (P, 3) world metres and their residual (P,) px, from pixels (camera, P, 2) with weights (camera, P).
+
+    Each point takes all cameras, or, where they disagree, all but one (three stay at least): a limb is often on the wrong
+    side in one view. NaN where too few cameras see it. Linear triangulation (Hartley and Zisserman, 12.2).
+    """
+    rays = np.stack([camera.rays(view) for camera, view in zip(cameras, pixels, strict=True)])
+    place = np.stack([np.column_stack([camera.rotation, camera.translation]) for camera in cameras])
+    focal_px = np.array([camera.matrix[0, 0] for camera in cameras])
+    count = len(cameras)
+    points = np.full((pixels.shape[1], 3), np.nan)
+    residual, best = np.full(pixels.shape[1], np.nan), np.full(pixels.shape[1], np.inf)
+    for size in range(count, max(count - 1, min(count, 3)) - 1, -1):
+        for chosen in map(list, combinations(range(count), size)):
+            where = np.isfinite(rays[chosen]).all((0, 2))
+            found, worst = _intersect(rays[chosen][:, where], weight[chosen][:, where], place[chosen], focal_px[chosen])
+            score = worst * (1 if size == count else FEWER)
+            better = score < best[where]
+            at = np.flatnonzero(where)[better]
+            points[at], residual[at], best[at] = found[better], worst[better], score[better]
+    return points, residual
+
+
+def _intersect(rays: np.ndarray, weight: np.ndarray, place: np.ndarray, focal_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """rays (C, P, 2), weight (C, P), place (C, 3, 4) -> points (P, 3), the largest reprojection error (P,) px."""
+    rows = rays[..., None] * place[:, None, 2:] - place[:, None, :2]  # (C, P, 2, 4)
+    rows = (rows * weight[..., None, None]).transpose(1, 0, 2, 3).reshape(rays.shape[1], -1, 4)
+    solution = np.linalg.svd(rows)[2][:, -1]
+    points = solution[:, :3] / solution[:, 3:]
+    seen = np.einsum("cij,pj->cpi", place[:, :, :3], points) + place[:, None, :, 3]
+    error = np.linalg.norm(seen[..., :2] / seen[..., 2:] - rays, axis=-1) * focal_px[:, None]
+    return points, error.max(0)
+
+
+def make_reference(folder: Path, cameras: list[RigCamera], python: str) -> Reference:
+    """Detects in every video and triangulates. Raises UserError for missing videos and for a detector that fails."""
+    videos = [video_of(folder, camera.name) for camera in cameras]
+    views = []
+    for video in videos:
+        log.info("%s: looking for landmarks", video.name)
+        views.append(detect(video, python))
+    frames = min(len(view["landmarks_px"]) for view in views)
+    landmarks = np.stack([view["landmarks_px"][:frames] for view in views])
+    visibility = np.stack([view["visibility"][:frames] for view in views])
+    pixels = landmarks[:, :, MEDIAPIPE_LIMBS].reshape(len(cameras), -1, 2)
+    weight = visibility[:, :, MEDIAPIPE_LIMBS].reshape(len(cameras), -1) + HIDDEN
+    points, residual = triangulate(cameras, pixels, weight)
+    names = tuple(camera.name for camera in cameras)
+    shape = (frames, len(LIMBS))
+    return Reference(points.reshape(*shape, 3), residual.reshape(shape), landmarks, visibility, names, float(views[0]["fps"]))
+
+
+def save_reference(path: Path, reference: Reference) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **{name: np.asarray(getattr(reference, name)) for name in Reference.__dataclass_fields__})
+
+
+def load_reference(path: Path) -> Reference:
+    """Reads what `save_reference` left. Raises UserError."""
+    make = "Make it: python -m training.real_clip FOLDER --calibration FILE --reference FILE --detector-python PYTHON"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            entries = {name: archive[name] for name in Reference.__dataclass_fields__}
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: no reference of a clip ({error}). {make}") from error
+    entries["cameras"], entries["fps"] = tuple(map(str, entries["cameras"])), float(entries["fps"])
+    return Reference(**entries)
+
+
+def draw(image: np.ndarray, limbs_px: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """A stick figure of limb joints (12, 2) into a picture, in place."""
+    bones = [(0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7), (6, 8), (8, 10), (7, 9), (9, 11)]
+    width = max(2, image.shape[0] // 300)
+    for a, b in bones:
+        if np.isfinite(limbs_px[[a, b]]).all():
+            ends = [tuple(int(v) for v in np.rint(np.clip(limbs_px[i], -1e4, 1e4))) for i in (a, b)]
+            cv2.line(image, *ends, colour, width, cv2.LINE_AA)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Makes the reference of a clip."""
+
+    folder: tyro.conf.Positional[Path]
+    """Synchronised videos, one a camera, named as in the calibration."""
+    calibration: Path
+    """The rig: json with name, size, K, dist, R_world_to_cam and t_world_to_cam of each camera."""
+    reference: Path
+    """Where the reference goes (.npz)."""
+    detector_python: str = "python3"
+    """A Python that has mediapipe 0.10.21."""
+
+
+def main(arguments: Arguments) -> None:
+    """Makes and keeps a reference, and tells how well the cameras agree."""
+    reference = make_reference(arguments.folder, read_rig(arguments.calibration), arguments.detector_python)
+    save_reference(arguments.reference, reference)
+    found = np.isfinite(reference.residual_px)
+    middle, high = np.nanpercentile(reference.residual_px, [50, 90])
+    log.info("%d frames, %.1f %% of the joints found, residual median %.1f px, nine of ten below %.1f px, stature %.2f m",
+             len(found), 100 * found.mean(), middle, high, reference.height_m)  # fmt: skip
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main(tyro.cli(Arguments))

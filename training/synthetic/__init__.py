@@ -1,0 +1,1 @@
+"""Training people drawn by the machine: bodies, clothes, rooms, light, cameras."""

@@ -1,0 +1,140 @@
+"""What a point of the rest surface is made of: skin, garments, hair, face. Evaluated for every pixel.
+
+Garments are cuts of the rest surface (a hem at a height, a sleeve at a distance along the T-pose's arm), so hems are
+as sharp as the picture whatever the mesh. Parameters travel as two arrays that numba reads: `cuts` (lengths and
+places) and `fabric` (a row of colours and patterns for each layer).
+"""
+
+import math
+
+import numba
+import numpy as np
+
+# Rows of `fabric`
+SKIN, SHIRT, JACKET, TROUSERS, SHOES, HAIR, SOCKS, SKIRT, CAP, SOLE, LIPS, LAYERS = range(12)
+# Columns of `fabric`: two linear colours, then the pattern
+RED, RED2, PATTERN, FREQUENCY, DUTY, AXIS, GRAIN, GRAIN_FREQUENCY, BUMP, GLOSS, BUMP_FREQUENCY, FIELDS = (
+    0, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+)  # fmt: skip
+PLAIN, STRIPES, CHECKS, BLOTCHES, GRADIENT, PRINT, LOGO, PATTERNS = range(8)
+# Entries of `cuts`, metres on the rest surface unless said otherwise
+(
+    HEM, SLEEVE, COLLAR, V_DEPTH, V_WIDTH, JACKET_HEM, JACKET_SLEEVE, JACKET_GAP, JACKET_COLLAR, WAIST, LEG, SHOE, SOCK,
+    SOLE_TOP, HAIR_COS, HAIR_FRONT, HAIR_SIDE, BEARD, SKULL_Y, SKULL_Z, EYE_X, EYE_Y, EYE_Z, IRIS_R, IRIS_G, IRIS_B,
+    ARM_ROOT, CAP_LINE, LOGO_X, LOGO_Y, LOGO_SIZE, GLASSES, BROW, SHADE, STRAP, NECK_TOP, BELT, CUTS,
+) = range(38)  # fmt: skip
+# Kinds of surface
+BODY, EYE, HAIR_SHELL, SKIRT_SHELL = 0.0, 1.0, 2.0, 3.0
+NOISE_SIDE = 32
+
+
+def noise_volume(rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise that tiles, (32, 32, 32, 4) float32, about -1..1: a value and a vector."""
+    volume = np.zeros((NOISE_SIDE,) * 3 + (4,), np.float32)
+    for side, gain in ((8, 1.0), (16, 0.6), (32, 0.35)):
+        coarse = rng.normal(0, 1, (side,) * 3 + (4,))
+        times = NOISE_SIDE // side
+        if times > 1:
+            spectrum = np.fft.fftn(np.kron(coarse, np.ones((times, times, times, 1))), axes=(0, 1, 2))
+            wave = np.fft.fftfreq(NOISE_SIDE) * NOISE_SIDE
+            radius2 = wave[:, None, None] ** 2 + wave[None, :, None] ** 2 + wave[None, None] ** 2
+            coarse = np.fft.ifftn(spectrum * np.exp(-radius2 / (side / 2.2) ** 2)[..., None], axes=(0, 1, 2)).real
+        volume += (gain * coarse / coarse.std()).astype(np.float32)
+    return np.clip(volume / volume.std() * 0.5, -1.5, 1.5)
+
+
+@numba.njit(cache=True, fastmath=True, inline="always")
+def sample_noise(volume, x, y, z, out):
+    """Trilinear, wrapping; x, y, z in cells; out (4,) is written to."""
+    fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
+    tx, ty, tz = np.float32(x - fx), np.float32(y - fy), np.float32(z - fz)
+    i, j, k = int(fx) & 31, int(fy) & 31, int(fz) & 31
+    i2, j2, k2 = (i + 1) & 31, (j + 1) & 31, (k + 1) & 31
+    for c in range(4):
+        near = (volume[i, j, k, c] * (1 - tz) + volume[i, j, k2, c] * tz) * (1 - ty)
+        near += (volume[i, j2, k, c] * (1 - tz) + volume[i, j2, k2, c] * tz) * ty
+        far = (volume[i2, j, k, c] * (1 - tz) + volume[i2, j, k2, c] * tz) * (1 - ty)
+        far += (volume[i2, j2, k, c] * (1 - tz) + volume[i2, j2, k2, c] * tz) * ty
+        out[c] = near * (1 - tx) + far * tx
+
+
+@numba.njit(cache=True, fastmath=True)
+def layer_at(kind, x, y, z, head, hand, cuts, edge):
+    """Which layer covers the point (x, y, z) of the rest surface -> a row of `fabric`. `edge`: noise that frays hems."""
+    if kind == HAIR_SHELL:
+        return HAIR
+    if kind == SKIRT_SHELL:
+        return SKIRT
+    if head > 0.5 and y > cuts[NECK_TOP]:
+        return _layer_of_head(x, y, z, cuts, edge)
+    across = abs(x)
+    if y < cuts[SOLE_TOP] and cuts[SHOE] > -5:
+        return SOLE
+    if y < cuts[SHOE]:
+        return SHOES
+    if across < cuts[JACKET_SLEEVE] and y > cuts[JACKET_HEM] and y < cuts[JACKET_COLLAR]:
+        if not (z > 0.03 and across < cuts[JACKET_GAP] * (1 + 0.5 * edge)):
+            return JACKET
+    collar = cuts[COLLAR] - (cuts[V_DEPTH] * max(0.0, 1 - across / cuts[V_WIDTH]) if z > 0.02 else 0.0)
+    if across < cuts[SLEEVE] and y > cuts[HEM] + 0.01 * edge and y < collar:
+        # sleeveless: the cut is round at the armpit, not a plane
+        if cuts[SLEEVE] > cuts[ARM_ROOT] or across < cuts[SLEEVE] + 0.25 * (y - 0.12) or y < 0.1:
+            if not (cuts[STRAP] > 0 and y > cuts[STRAP] and not (0.05 < across < 0.1)):
+                return SHIRT
+    if y < cuts[WAIST] and y > cuts[LEG] + 0.008 * edge and across < 0.4:
+        return TROUSERS
+    if y < cuts[SOCK]:
+        return SOCKS
+    return SKIN
+
+
+@numba.njit(cache=True, fastmath=True)
+def _layer_of_head(x, y, z, cuts, edge):
+    dy, dz = y - cuts[SKULL_Y], z - cuts[SKULL_Z]
+    radius = math.sqrt(x * x + dy * dy + dz * dz) + 1e-6
+    around = math.sqrt(x * x + dz * dz) + 1e-6
+    front = dz / around  # 1 at the front, -1 at the back
+    if dy > cuts[CAP_LINE] + 0.25 * dz * (1 if dz > 0 else 0):
+        return CAP
+    line = cuts[HAIR_COS] + cuts[HAIR_FRONT] * max(front, 0.0) + cuts[HAIR_SIDE] * (1 - front * front)
+    if dy / radius > line + 0.12 * edge:
+        return HAIR
+    if cuts[BEARD] > 0:
+        below = cuts[EYE_Y] - 0.045 - y
+        lips = (y - (cuts[EYE_Y] - 0.072)) ** 2 * 6 + x * x
+        if below > 0.0 and front > -0.1 and below > cuts[BEARD] * (0.03 - abs(x)) and lips > 0.0006:
+            return HAIR
+    ex = abs(x) - cuts[EYE_X]
+    brow = y - cuts[EYE_Y] - 0.019 + 4 * ex * ex
+    if z > cuts[EYE_Z] - 0.035:
+        if abs(brow) < cuts[BROW] and abs(ex) < 0.018:
+            return HAIR
+        mouth = y - cuts[EYE_Y] + 0.073
+        if mouth * mouth * 7 + x * x < 0.00052:
+            return LIPS
+    return SKIN
+
+
+@numba.njit(cache=True, fastmath=True)
+def pattern_at(row, u, v, w, blotch, print_tile):
+    """How much of a layer's second colour shows at pattern coordinates (u, v, w) in metres -> 0..1."""
+    pattern = int(row[PATTERN])
+    frequency = row[FREQUENCY]
+    if pattern == PLAIN:
+        return 0.0
+    along = v if row[AXIS] < 0.5 else (u if row[AXIS] < 1.5 else (u + v) * 0.7)
+    if pattern == STRIPES:
+        phase = along * frequency
+        return 1.0 if phase - math.floor(phase) < row[DUTY] else 0.0
+    if pattern == CHECKS:
+        a, b = v * frequency, (u + w) * frequency
+        first = 0.5 if a - math.floor(a) < row[DUTY] else 0.0
+        return first + (0.5 if b - math.floor(b) < row[DUTY] else 0.0)
+    if pattern == BLOTCHES:
+        return 1.0 if blotch > row[DUTY] - 0.4 else 0.0
+    if pattern == GRADIENT:
+        return min(max(0.5 + (v - row[DUTY]) * 3, 0.0), 1.0)
+    if pattern == PRINT:
+        i, j = int(math.floor((u + w) * frequency * 4)) & 15, int(math.floor(v * frequency * 4)) & 15
+        return print_tile[i, j]
+    return 0.0

@@ -1,0 +1,138 @@
+"""Light: an ambient cube, one to three lamps, and the soft shadows of people and things."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+
+SHADOW_SIDE = 96  # texels of the shadow maps
+FAR_BELOW = -1e6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Light:
+    """What falls on a scene; world frame (y up), linear colours."""
+
+    ambient: np.ndarray  # (6, 3) float32 from +x, -x, +y, -y, +z, -z
+    directions: np.ndarray  # (lamps, 3) float32 unit vectors towards the lamps; the first one casts the shadow
+    colours: np.ndarray  # (lamps, 3) float32
+    softness: float  # metres over which the shadow's edge fades on the floor
+    occlusion: float  # 0..1 how dark it is where the sky is covered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShadowMap:
+    """The scene seen along a light: how near to the light its surface comes."""
+
+    axes: np.ndarray  # (3, 3) float32 rows: right, up, towards the light
+    centre: np.ndarray  # (3,) float32 world point in the middle of the map
+    texels_per_m: float
+    nearest: np.ndarray  # (side, side) float32: largest distance towards the light, from the centre; FAR_BELOW if none
+    cover: np.ndarray  # (side, side) float32 0..1: share of the light that is held back, softened
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """An indoor or overcast light: mostly from above, tinted, with one to three lamps."""
+    level = rng.uniform(0.25, 0.9)
+    tint = 1 + rng.normal(0, 0.06, 3)
+    sky, ground, side = level * rng.uniform(0.9, 1.5), level * rng.uniform(0.25, 0.7), level * rng.uniform(0.6, 1.1)
+    ambient = np.array([side, side, sky, ground, side, side])[:, None] * tint
+    ambient = ambient * rng.uniform(0.6, 1.35, (6, 1)) * (1 + rng.normal(0, 0.04, (6, 3)))
+    count = rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2])
+    directions = rng.normal(0, 1, (count, 3))
+    directions[:, 1] = np.abs(directions[:, 1]) + rng.uniform(0.2, 1.5, count)
+    if rng.random() < 0.15:
+        directions[0, 1] = rng.uniform(0.05, 0.3)  # a window, a low sun
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    strength = np.exp(rng.uniform(np.log(0.08), np.log(2.6), count)) * np.array([1.0, 0.5, 0.35])[:count]
+    warmth = rng.normal(0, 0.12, count)
+    colours = strength[:, None] * np.stack([1 + warmth, np.ones(count), 1 - warmth], 1)
+    return Light(
+        ambient=np.maximum(ambient, 0.02).astype(np.float32),
+        directions=directions.astype(np.float32),
+        colours=np.maximum(colours, 0).astype(np.float32),
+        softness=float(np.exp(rng.uniform(np.log(0.02), np.log(0.3)))),
+        occlusion=float(rng.uniform(0.3, 0.75)),
+    )
+
+
+def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, side_m: float,
+               clouds: list[np.ndarray], polygons: list[np.ndarray]) -> ShadowMap:  # fmt: skip
+    """Splats the vertices of people, `clouds` of (n, 3), and the faces of things, `polygons` of (4, 3) world points."""
+    toward = direction / np.linalg.norm(direction)
+    helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.7 else np.array([0.0, 0.0, 1.0])
+    up = np.cross(toward, helper)
+    up /= np.linalg.norm(up)
+    axes = np.stack([np.cross(up, toward), up, toward]).astype(np.float32)
+    scale = SHADOW_SIDE / side_m
+    nearest = np.full((SHADOW_SIDE, SHADOW_SIDE), FAR_BELOW, np.float32)
+    for polygon in polygons:
+        seen = (polygon - centre) @ axes.T
+        texels = np.round(seen[:, :2] * scale + SHADOW_SIDE / 2).astype(np.int32)
+        layer = np.full_like(nearest, FAR_BELOW)
+        cv2.fillConvexPoly(layer, texels, float(seen[:, 2].mean()))
+        np.maximum(nearest, layer, out=nearest)
+    middle = np.ascontiguousarray(centre, np.float32)
+    for cloud in clouds:
+        _splat(cloud, axes, middle, scale, nearest)
+    cover = (nearest > FAR_BELOW / 2).astype(np.float32)
+    sigma = max(0.6, softness_m * scale)
+    cover = cv2.GaussianBlur(cover, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    return ShadowMap(axes, middle, float(scale), nearest, cover)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _splat(points, axes, centre, scale, nearest):
+    side = nearest.shape[0]
+    half = side * 0.5
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0] - centre[0], points[i, 1] - centre[1], points[i, 2] - centre[2]
+        u = int(math.floor((axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + half))
+        v = int(math.floor((axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + half))
+        near = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
+        if 0 <= u < side - 1 and 0 <= v < side - 1:
+            for j in range(2):
+                for k in range(2):
+                    nearest[v + j, u + k] = max(nearest[v + j, u + k], near)
+
+
+@numba.njit(cache=True, fastmath=True, inline="always")
+def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
+    """Share 0..1 of the light that nearer surfaces keep from the point (x, y, z), over 2 x 2 texels."""
+    side = nearest.shape[0]
+    x, y, z = x - centre[0], y - centre[1], z - centre[2]
+    u = (axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + side * 0.5 - 0.5
+    v = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + side * 0.5 - 0.5
+    near = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z + bias
+    i, j = int(math.floor(v)), int(math.floor(u))
+    if i < 0 or j < 0 or i >= side - 1 or j >= side - 1:
+        return 0.0
+    s, t = v - i, u - j
+    share = 0.0
+    if nearest[i, j] > near:
+        share += (1 - s) * (1 - t)
+    if nearest[i, j + 1] > near:
+        share += (1 - s) * t
+    if nearest[i + 1, j] > near:
+        share += s * (1 - t)
+    if nearest[i + 1, j + 1] > near:
+        share += s * t
+    return share
+
+
+@numba.njit(cache=True, fastmath=True, inline="always")
+def covered(cover, axes, centre, scale, x, y, z):
+    """The softened shadow 0..1 at a point of floor or wall."""
+    side = cover.shape[0]
+    x, y, z = x - centre[0], y - centre[1], z - centre[2]
+    u = (axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + side * 0.5 - 0.5
+    v = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + side * 0.5 - 0.5
+    i, j = int(math.floor(v)), int(math.floor(u))
+    if i < 0 or j < 0 or i >= side - 1 or j >= side - 1:
+        return 0.0
+    s, t = v - i, u - j
+    low = cover[i, j] * (1 - t) + cover[i, j + 1] * t
+    high = cover[i + 1, j] * (1 - t) + cover[i + 1, j + 1] * t
+    return low * (1 - s) + high * s

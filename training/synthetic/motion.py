@@ -1,0 +1,148 @@
+"""Recorded motion → poses: mirrored, blended, disturbed, mixed with the parametric library, none through itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from refit_rt.body import PARENTS, Body
+from refit_rt.errors import UserError
+from training.synthetic import gestures
+
+SWAP = np.array([0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22])
+UPPER = np.array([9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])
+ARMS = np.array([13, 14, 16, 17, 18, 19, 20, 21])
+WOBBLE = np.array(  # radians, sd of a disturbance of 1 for each joint
+    [0.05, 0.07, 0.07, 0.05, 0.03, 0.03, 0.05, 0.08, 0.08, 0.05, 0.08, 0.08, 0.09, 0.05, 0.05, 0.09, 0.12, 0.12,
+     0.06, 0.06, 0.16, 0.16, 0.0, 0.0]
+)  # fmt: skip
+RECORDED = -1  # kind of a pose that comes from a recording
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """Recorded clips, laid end to end."""
+
+    rotations: np.ndarray  # (frames, 24, 3, 3) float32, the root in a world with y up
+    trans: np.ndarray  # (frames, 3) float32 metres: place of the pelvis joint, the floor near y = 0
+    start: np.ndarray  # (clips,) first frame of each
+    length: np.ndarray  # (clips,) frames
+    name: np.ndarray  # (clips,) str
+    fps: float
+
+
+def load_motion(path: Path) -> Motion:
+    """Reads a file with poses (frames, 24, 3) axis-angle, trans, clip_start, clip_length, clip_name, fps; or the one
+    file of that kind in a folder. Raises UserError."""
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(path.glob("*.npz"))
+        if not found:
+            raise UserError(f"{path}: no recorded motion (.npz) in this folder. See training/README.md for the format")
+        path = found[0]
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            poses = archive["poses"].reshape(-1, 24, 3)
+            return Motion(
+                rotations=Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3).astype(np.float32),
+                trans=archive["trans"].astype(np.float32),
+                start=archive["clip_start"],
+                length=archive["clip_length"],
+                name=archive["clip_name"],
+                fps=float(archive["fps"]),
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: is no recorded motion ({error}). See training/README.md for the format") from error
+
+
+def mirrored(rotations: np.ndarray) -> np.ndarray:
+    """The mirror image (left and right exchanged) of poses (..., 24, 3, 3)."""
+    mirror = np.array([-1.0, 1.0, 1.0], rotations.dtype)
+    return (mirror[:, None] * rotations * mirror)[..., SWAP, :, :]
+
+
+def yaw_of(rotation: np.ndarray) -> np.ndarray:
+    """Heading about y of root rotations (..., 3, 3): where their z axis points."""
+    return np.arctan2(rotation[..., 0, 2], rotation[..., 2, 2])
+
+
+def about_y(angle: np.ndarray) -> np.ndarray:
+    """(...,) radians -> (..., 3, 3)."""
+    cos, sin, zero, one = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
+    return np.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], -1).reshape(*np.shape(angle), 3, 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poses:
+    """Single poses, facing +z as far as their root says so."""
+
+    rotations: np.ndarray  # (n, 24, 3, 3) float32
+    kind: np.ndarray  # (n,) of `gestures`, or RECORDED
+
+
+def random_poses(rng: np.random.Generator, count: int, body: Body, motion: Motion | None, recorded: float) -> Poses:
+    """Draws poses; a share `recorded` of them from the recording, when there is one."""
+    draws = int(count * 1.6) + 16
+    rotations, kind = gestures.random_gestures(rng, draws)
+    if motion is not None:
+        _mix_recorded(rng, rotations, kind, motion, recorded)
+    flip = rng.random(draws) < 0.5
+    rotations[flip] = mirrored(rotations[flip])
+    strength = np.where(rng.random(draws) < 0.15, 2.0, rng.uniform(0, 1, draws))
+    noise = rng.normal(0, 1, (draws, 24, 3)) * WOBBLE[:, None] * strength[:, None, None]
+    rotations = rotations @ Rotation.from_rotvec(noise.reshape(-1, 3)).as_matrix().reshape(draws, 24, 3, 3)
+    fine = np.flatnonzero(~through_itself(body, rotations))
+    chosen = np.resize(fine, count) if len(fine) else np.arange(count)
+    return Poses(rotations[chosen].astype(np.float32), kind[chosen])
+
+
+def _mix_recorded(rng, rotations: np.ndarray, kind: np.ndarray, motion: Motion, share: float) -> None:
+    draws = len(kind)
+    own_arms = rotations[:, ARMS].copy()
+    take = np.flatnonzero(rng.random(draws) < share)
+    clip = rng.integers(0, len(motion.start), len(take))  # clips, not frames: a long one is not seen more often
+    frame = motion.start[clip] + (rng.random(len(take)) * motion.length[clip]).astype(int)
+    recorded = motion.rotations[frame].astype(float)
+    recorded[:, 0] = about_y(-yaw_of(recorded[:, 0])) @ recorded[:, 0]
+    other = motion.rotations[rng.integers(0, len(motion.rotations), len(take))]
+    blend = rng.random(len(take))
+    swap = np.flatnonzero(blend < 0.2)
+    recorded[np.ix_(swap, UPPER)] = other[np.ix_(swap, UPPER)]
+    swap = np.flatnonzero((blend > 0.2) & (blend < 0.45))
+    recorded[np.ix_(swap, ARMS)] = own_arms[take[swap]]
+    rotations[take], kind[take] = recorded, RECORDED
+
+
+def joint_places(body: Body, rotations: np.ndarray) -> np.ndarray:
+    """Joints (n, 24, 3) of poses (n, 24, 3, 3) on the mean shape, the pelvis at 0."""
+    rest = body.joint_template
+    place, world = [np.zeros((len(rotations), 3))], [rotations[:, 0]]
+    for joint in range(1, 24):
+        parent = PARENTS[joint]
+        place.append(place[parent] + world[parent] @ (rest[joint] - rest[parent]))
+        world.append(world[parent] @ rotations[:, joint])
+    return np.stack(place, 1)
+
+
+def through_itself(body: Body, rotations: np.ndarray) -> np.ndarray:
+    """Whether hands, wrists or elbows lie inside trunk, head or thighs, or the legs inside each other: (n,) bool."""
+    at = joint_places(body, rotations)
+    hands = at[:, 20:22] * 1.6 - at[:, 18:20] * 0.6  # beyond the wrist
+    parts = np.concatenate([at[:, 18:22], hands], 1)  # (n, 6, 3)
+    bad = np.zeros(len(at), bool)
+    for a, b, radius in ((0, 9, 0.115), (9, 12, 0.09), (1, 4, 0.075), (2, 5, 0.075), (12, 15, 0.08)):
+        bad |= (_to_segment(parts, at[:, a], at[:, b]) < radius).any(1)
+    skull = at[:, 15] + (at[:, 15] - at[:, 12]) * 0.8
+    bad |= (np.linalg.norm(parts - skull[:, None], axis=-1) < 0.105).any(1)
+    bad |= np.linalg.norm(at[:, 4] - at[:, 5], axis=-1) < 0.09
+    bad |= np.linalg.norm(at[:, 7] - at[:, 8], axis=-1) < 0.07
+    bad |= np.linalg.norm(at[:, 20] - at[:, 21], axis=-1) < 0.05
+    return bad
+
+
+def _to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distance of points (n, m, 3) from the segments a-b (n, 3) -> (n, m)."""
+    along = (b - a)[:, None]
+    share = np.clip(((points - a[:, None]) * along).sum(-1) / (along**2).sum(-1), 0, 1)
+    return np.linalg.norm(points - a[:, None] - share[..., None] * along, axis=-1)

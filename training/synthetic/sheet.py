@@ -1,0 +1,65 @@
+"""Sheets of samples, to be looked at: python -m training.synthetic.sheet OUT.png"""
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from refit_rt.body import PARENTS, load_body
+from training.synthetic.generator import Assets, Generator, Sample
+
+
+def joints_in_crop(sample: Sample) -> np.ndarray:
+    """(24, 2) pixels of the 256-pixel crop."""
+    at = sample.joints
+    pixels = at[:, :2] / np.maximum(at[:, 2:], 0.05) * sample.focal_px + sample.centre_px
+    return (pixels - (sample.box[:2] - sample.box[2] / 2)) * (sample.image.shape[0] / sample.box[2])
+
+
+def with_joints(sample: Sample) -> np.ndarray:
+    """The sample's picture with its truth drawn over it, RGB."""
+    image = sample.image.copy()
+    points = np.clip(joints_in_crop(sample), -1e4, 1e4)
+    for joint in range(1, 24):
+        a, b = np.round(points[PARENTS[joint]]).astype(int), np.round(points[joint]).astype(int)
+        colour = (255, 80, 60) if joint in (1, 4, 7, 10, 13, 16, 18, 20, 22) else (60, 220, 90)
+        cv2.line(image, tuple(a.tolist()), tuple(b.tolist()), colour, 1, cv2.LINE_AA)
+    cv2.putText(image, f"{sample.visible:.2f}", (3, 12), 0, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    return image
+
+
+def sheet(samples: list[Sample], columns: int, joints: bool) -> np.ndarray:
+    """Pictures side by side, RGB."""
+    tiles = [with_joints(s) if joints else s.image for s in samples]
+    rows = [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles) - columns + 1, columns)]
+    return np.concatenate(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    for name in ("motion", "hdri", "photos"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--columns", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=4)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    generator = Generator(load_body(), Assets(arguments.motion, arguments.hdri, arguments.photos), arguments.seed)
+    numbers = range(arguments.start, arguments.start + arguments.columns * arguments.rows)
+    samples = [generator.sample(i) for i in numbers]
+    started = time.perf_counter()
+    again = [generator.sample(i) for i in numbers]
+    rate = len(samples) / (time.perf_counter() - started)
+    same = all((a.image == b.image).all() for a, b in zip(samples, again, strict=True))
+    plain, drawn = sheet(samples, arguments.columns, False), sheet(samples, arguments.columns, True)
+    cv2.imwrite(str(arguments.out), plain[..., ::-1])
+    cv2.imwrite(str(arguments.out.with_stem(arguments.out.stem + "_joints")), drawn[..., ::-1])
+    arguments.out.with_suffix(".txt").write_text(f"{rate:.1f} samples a second, repeatable: {same}\n")
+
+
+if __name__ == "__main__":
+    main()
