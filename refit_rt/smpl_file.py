@@ -55,7 +55,7 @@ def import_smpl(path: Path, out: Path, markers: np.ndarray | None = None) -> Pat
 def read_smpl(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a SMPL .pkl or .npz file, or of the one found in a folder, under SMPL's names.
 
-    float32 v_template (V, 3), shapedirs (V, 3, 10), posedirs (V, 3, 207) if there, J_regressor (24, V), weights (V, 24);
+    float32 v_template (V, 3), shapedirs (V, 3, 10), posedirs (V, 3, 207) if any, J_regressor (24, V), weights (V, 24);
     int32 f (F, 3), kintree_table (2, 24) with -1 above the root. Raises UserError, also for a pickle that asks for
     anything but plain data.
     """
@@ -170,6 +170,11 @@ def _dtype(code: str, align: int = 0, copy: int = 0) -> np.dtype:
     return np.dtype(code, bool(align), bool(copy))
 
 
+def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str, _: Any = None) -> np.ndarray:
+    """numpy's _frombuffer, by which arrays are pickled under protocol 5."""
+    return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
 def _latin1(text: str, encoding: str) -> bytes:
     """_codecs.encode as Python 3 uses it to store bytes under protocol 2."""
     if encoding != "latin1":
@@ -177,15 +182,17 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+_PLAIN = (object, set, frozenset, list, dict, tuple, int, float, complex)
 _SPARSE = {"csc": _Columns, "csr": _Rows, "coo": _Triplets}
 ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _latin1,
-    ("copyreg", "_reconstructor"): _rebuilt,
+    **{(module, "_reconstructor"): _rebuilt for module in ("copyreg", "copy_reg")},
     ("collections", "OrderedDict"): OrderedDict,
-    **{("builtins", kind.__name__): kind for kind in (object, set, frozenset, list, dict, tuple, int, float, complex)},
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in _PLAIN},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0] for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): np.float64(0).__reduce__()[0] for core in ("core", "_core")},
     **{
         (f"scipy.sparse{module}", f"{kind}_{what}"): stand_in
@@ -197,7 +204,10 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Loads data and refuses code: only the names in ALLOWED exist, and every chumpy class is a stand-in."""
+    """Loads data and refuses code: only the names in ALLOWED exist, and every chumpy class is a stand-in.
+
+    The names come as the file has them, Python 2's as well.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "chumpy":
