@@ -5,7 +5,7 @@ import numpy as np
 from refit_rt.body import JOINT_NAMES
 from tools.build_body.rig import Rig
 
-PELVIS_SMPL = np.array([0.0, -0.223, 0.028], np.float32)  # where SMPL's neutral template has its root, metres
+PELVIS_SMPL = np.array([0.0, -0.223, 0.028], np.float32)  # about where SMPL's template has its root, metres
 # MakeHuman's thigh bones start at the trochanter; SMPL's hips sit nearer the hip socket.
 HIP_SHARE_OF_X = 0.8
 TRUNK = {"root": "pelvis", "pelvis": "pelvis", "spine05": "pelvis", "spine04": "pelvis", "spine03": "spine1"}

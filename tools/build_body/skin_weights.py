@@ -14,7 +14,7 @@ SOFT_JOINTS = {"hip": (0.17, 40), "knee": (0.11, 12), "shoulder": (0.16, 40), "c
 # The same for MakeHuman's own bones, on the way to the T-pose: its straightened elbow has a ridge otherwise.
 SOFT_BONES = {"lowerarm01": (0.09, 20), "upperarm01": (0.10, 10)}
 LEAST_WEIGHT = 0.01  # influences below this are dropped
-MOST_INFLUENCES = 6
+MOST_INFLUENCES = 6  # mirroring afterwards can add one
 
 
 def soften_joints(weights: np.ndarray, template: np.ndarray, faces: np.ndarray, joints: np.ndarray) -> np.ndarray:

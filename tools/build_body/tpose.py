@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from tools.build_body.rig import Rig
 
-# MakeHuman stands with the chest ahead of the hips; SMPL's shoulders lie about 4 cm behind them. Degrees about x,
+# MakeHuman stands with the chest ahead of the hips; SMPL's shoulders are a little behind them. Degrees about x,
 # negative leans back; each value holds from its bone upwards, and the head looks straight ahead again.
 SPINE_PITCH_DEG = {"spine04": -2.0, "spine03": -6.0, "spine02": -9.0, "neck01": -5.0, "neck03": -2.0, "head": 0.0}
 CHEST_PITCH_DEG = SPINE_PITCH_DEG["spine02"]
