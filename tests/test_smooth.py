@@ -36,10 +36,10 @@ def turned(angles_rad):
     return poses
 
 
-def test_jitter_at_rest_is_cut_to_a_third(body):
+def test_jitter_at_rest_is_cut_to_a_sixth(body):
     noise = np.random.default_rng(0).normal(size=(600, 24, 3)) * np.deg2rad(1)
     out = np.stack([p.poses[0] for p in filtered(body, noise)])[60:]
-    assert np.diff(out, axis=0).std() < np.diff(noise[60:], axis=0).std() / 3
+    assert np.diff(out, axis=0).std() < np.diff(noise[60:], axis=0).std() / 6
 
 
 def test_a_fast_turn_lags_less_than_fifty_milliseconds(body):
@@ -52,17 +52,18 @@ def test_a_fast_turn_lags_less_than_fifty_milliseconds(body):
         )
         / speed_rad_s
     )
-    assert 0 < lag_s < 0.050
+    assert 0 < lag_s < 0.030
 
 
-def test_a_walk_lags_less_than_six_centimetres(body):
+def test_a_walk_lags_less_than_eight_centimetres(body):
     trans = np.stack([1.4 * np.arange(60) / RATE_HZ, np.zeros(60), np.full(60, 4.0)], 1)  # 1.4 m/s
     out = filtered(body, np.zeros((60, 24, 3)), trans)[-1]
-    assert 0 < trans[-1, 0] - out.trans[0, 0] < 0.10
+    assert 0 < trans[-1, 0] - out.trans[0, 0] < 0.08
 
 
 def test_a_turn_through_half_a_circle_does_not_jump(body):
     angles = np.linspace(np.deg2rad(150), np.deg2rad(210), 60)
+    # Beyond 180 degrees the axis flips.
     wrapped = geometry.axis_angle_from_matrix(
         geometry.matrix_from_axis_angle(turned(angles))
     )  # beyond 180 it flips sign

@@ -11,6 +11,8 @@ from refit_rt.errors import UserError
 
 RUN = wire.Run(epoch_s=1.7e9, body="free", bundle="edge")
 
+TWO = struct.pack("<Q", 2)
+
 
 @pytest.mark.parametrize("ids", [[], [4], [1, 2, 9]])
 def test_people_come_back_as_they_were(ids):
