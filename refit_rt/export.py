@@ -169,7 +169,7 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> None:
 
     with tempfile.TemporaryDirectory(dir=path) as folder:
         ready, small = Path(folder) / "ready.onnx", Path(folder) / files.ENCODER_INT8
-        ort.quant_pre_process(str(path / files.ENCODER), str(ready))
+        ort.quant_pre_process(str(path / files.ENCODER), str(ready), skip_symbolic_shape=True)
         ort.quantize_static(str(ready), str(small), Reader(), quant_format=ort.QuantFormat.QDQ, per_channel=True,
                             activation_type=ort.QuantType.QUInt8, weight_type=ort.QuantType.QInt8,
                             op_types_to_quantize=["Conv"])

@@ -6,11 +6,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the network needs torch: pip install refit-rt[train]")
 
 import reference  # noqa: E402
+from tiny import Tiny  # noqa: E402
 
 from refit_rt.model import around, camera, feedback, refit, rotation, start  # noqa: E402
 from refit_rt.model.body import BodyTorch  # noqa: E402
 from refit_rt.model.config import EDGE, ReFitConfig  # noqa: E402
-from refit_rt.model.hrnet import Seen  # noqa: E402
 from refit_rt.model.weights import from_official, load_into  # noqa: E402
 
 torch.set_num_threads(1)
@@ -78,26 +78,6 @@ def test_multi_view_is_the_official_one_but_for_its_slip_with_three_views(offici
     agree = around.average_views(torch.as_tensor(truth["cam_R"]))
     monkeypatch.setattr(around, "matrix_from_6d", crossed_over_views)
     assert_official(official(official.backbone(images), view, agree=agree), view, "refit_w48_multiview.npz")
-
-
-class Tiny(torch.nn.Module):
-    """A backbone of one convolution, for what does not depend on the backbone."""
-
-    feature_channels, summary_size = 8, 16
-
-    def __init__(self, keypoints: bool = False) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3, 8, 7, 4, 3)
-        self.summary = torch.nn.Linear(8, 16)
-        self.keypoints = keypoints
-
-    def forward(self, images):
-        features = torch.tanh(self.conv(images))
-        pooled = features.mean((-2, -1))
-        landmarks = 128 + 60 * pooled.repeat(1, 17)[:, :132].unflatten(1, (33, 4)) if self.keypoints else None
-        if landmarks is not None:
-            landmarks = torch.cat([landmarks[..., :3], torch.sigmoid(landmarks[..., 3:])], dim=-1)
-        return Seen(features, self.summary(pooled), landmarks)
 
 
 @pytest.fixture(scope="module")

@@ -54,8 +54,8 @@ def test_a_coco_network_starts_the_trunk_and_leaves_the_rest(tmp_path):
     coco, backbone = HRNet(32), HRNet(32)
     trunk = {name: tensor for name, tensor in coco.state_dict().items() if name.split(".")[0] in weights.COCO_PARTS}
     torch.save(trunk | {"final_layer.weight": torch.zeros(17, 32, 1, 1)}, tmp_path / "coco.pth")
-    before = backbone.final_layer[0].weight.clone()
+    before = backbone.get_parameter("final_layer.0.weight").clone()
     weights.load_coco_backbone(backbone, tmp_path / "coco.pth")
     last = "stage4.2.branches.3.1.conv2.weight"
     torch.testing.assert_close(backbone.get_parameter(last), coco.get_parameter(last))
-    torch.testing.assert_close(backbone.final_layer[0].weight, before)
+    torch.testing.assert_close(backbone.get_parameter("final_layer.0.weight"), before)

@@ -64,8 +64,8 @@ class ReFit(nn.Module):
         super().__init__()
         self.config, self.body, self.backbone = config, body, backbone
         channels, summary = int(backbone.feature_channels), int(backbone.summary_size)  # type: ignore[arg-type]
-        self.map_head = map_head(config, channels)
-        self.init_head = init_head(config, summary)
+        self.map_head: nn.Module = map_head(config, channels)
+        self.init_head: nn.Module = init_head(config, summary)
         self.feedback = Feedback(config)
         self.update = Update(config)
         self.regressor = Regressor(config.hidden)

@@ -72,7 +72,7 @@ class Regressor(nn.Module):
         self.cam = nn.Linear(hidden, CAM)
         for decoder in (self.pose, self.betas, self.cam):  # small first steps: the loop must not throw the body out
             with torch.no_grad():
-                decoder.weight *= 0.3
+                decoder.weight.mul_(0.3)
                 decoder.bias.zero_()
 
     def forward(self, hidden: Tensor, box: Tensor) -> State:

@@ -2,8 +2,8 @@
 
 The slow readable twin is `refit_rt/model/refit.py`; tests/test_runners.py holds them together. What makes it fast: the
 body is posed at its joints and markers only, the input product of all 26 GRUs is one pass over one matrix, and nothing
-is allocated. All in one file, because numba's cache on disk does not notice a change in another one. What `body`, `loop`
-and `work` hold is listed in packing.py.
+is allocated. All in one file, because numba's cache on disk does not notice a change in another one. packing.py lists
+what `body`, `loop` and `work` hold.
 """
 
 import numpy as np
