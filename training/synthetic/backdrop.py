@@ -12,7 +12,7 @@ from training.synthetic.shade import ambient_of
 @numba.njit(cache=True, fastmath=True)
 def draw_room(ids, world_from_camera, place, focal_px, centre_px, low, high, turn, pictures, stretch, tints, textures,
               to_linear, open_sky, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
-    """The inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, wherever ids are negative.
+    """The inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, wherever ids are -1.
 
     pictures (6,) index into textures for the sides -x, +x, -y (floor), +y, -z, +z; stretch (6, 2) pictures a metre, or
     0 for one picture over the whole side; tints (6, 3); open_sky (2, 3) zenith and horizon colours instead of a ceiling,
@@ -20,82 +20,91 @@ def draw_room(ids, world_from_camera, place, focal_px, centre_px, low, high, tur
     """
     height, width = ids.shape
     side = textures.shape[1]
-    light = np.empty(3, np.float32)
     cos, sin = turn
-    ox, oz = cos * place[0] - sin * place[2], sin * place[0] + cos * place[2]
-    origin = (ox, place[1], oz)
+    steady, keyed = _light_of_sides(cos, sin, ambient, directions, colours, tints)
+    turned = np.empty((3, 3), np.float32)  # room from camera
+    for k in range(3):
+        turned[0, k] = cos * world_from_camera[0, k] - sin * world_from_camera[2, k]
+        turned[1, k] = world_from_camera[1, k]
+        turned[2, k] = sin * world_from_camera[0, k] + cos * world_from_camera[2, k]
+    ox, oy, oz = cos * place[0] - sin * place[2], place[1], sin * place[0] + cos * place[2]
     for py in range(height):
         for px in range(width):
-            if ids[py, px] >= 0:
+            if ids[py, px] != -1:
                 continue
             rx, ry = (px - centre_px[0]) / focal_px, (py - centre_px[1]) / focal_px
-            wx = world_from_camera[0, 0] * rx + world_from_camera[0, 1] * ry + world_from_camera[0, 2]
-            wy = world_from_camera[1, 0] * rx + world_from_camera[1, 1] * ry + world_from_camera[1, 2]
-            wz = world_from_camera[2, 0] * rx + world_from_camera[2, 1] * ry + world_from_camera[2, 2]
-            ray = (cos * wx - sin * wz, wy, sin * wx + cos * wz)
-            best, axis = 1e9, 0
-            for k in range(3):
-                if ray[k] > 1e-9:
-                    reach = (high[k] - origin[k]) / ray[k]
-                elif ray[k] < -1e-9:
-                    reach = (low[k] - origin[k]) / ray[k]
-                else:
-                    continue
-                if reach < best:
-                    best, axis = reach, k
-            up = ray[axis] > 0
-            face = axis * 2 + (1 if up else 0)
+            x = turned[0, 0] * rx + turned[0, 1] * ry + turned[0, 2]
+            y = turned[1, 0] * rx + turned[1, 1] * ry + turned[1, 2]
+            z = turned[2, 0] * rx + turned[2, 1] * ry + turned[2, 2]
+            reach_x = ((high[0] if x > 0 else low[0]) - ox) / x if x != 0 else 1e9
+            reach_y = ((high[1] if y > 0 else low[1]) - oy) / y if y != 0 else 1e9
+            reach_z = ((high[2] if z > 0 else low[2]) - oz) / z if z != 0 else 1e9
+            reach = min(reach_x, reach_y, reach_z)
+            hx, hy, hz = ox + reach * x, oy + reach * y, oz + reach * z
+            ex, ey, ez = hx - low[0], hy - low[1], hz - low[2]
+            fx, fy, fz = high[0] - hx, high[1] - hy, high[2] - hz
+            if reach == reach_y:
+                face = 3 if y > 0 else 2
+                u, v, us, vs = ex, ez, ex + fx, ez + fz
+                edge = min(ex, fx, ez, fz)
+            elif reach == reach_x:
+                face = 1 if x > 0 else 0
+                u, v, us, vs = ez, fy, ez + fz, ey + fy
+                edge = min(ez, fz, ey)
+            else:
+                face = 5 if z > 0 else 4
+                u, v, us, vs = ex, fy, ex + fx, ey + fy
+                edge = min(ex, fx, ey)
             if face == 3 and open_sky[0, 0] >= 0:
-                share = min(max(wy / math.sqrt(wx * wx + wy * wy + wz * wz), 0.0), 1.0)
+                share = y / math.sqrt(x * x + y * y + z * z)
                 for k in range(3):
                     out[py, px, k] = open_sky[0, k] * share + open_sky[1, k] * (1 - share)
                 continue
-            hx, hy, hz = origin[0] + best * ray[0], origin[1] + best * ray[1], origin[2] + best * ray[2]
-            ex, ey, ez = hx - low[0], hy - low[1], hz - low[2]
-            fx, fy, fz = high[0] - hx, high[1] - hy, high[2] - hz
-            if axis == 0:
-                u, v, us, vs = ez, fy, ez + fz, ey + fy
-                edge = min(min(ez, fz), ey)
-            elif axis == 1:
-                u, v, us, vs = ex, ez, ex + fx, ez + fz
-                edge = min(min(ex, fx), min(ez, fz))
-            else:
-                u, v, us, vs = ex, fy, ex + fx, ey + fy
-                edge = min(min(ex, fx), ey)
             u = u * stretch[face, 0] if stretch[face, 0] > 0 else u / us * 0.998
             v = v * stretch[face, 1] if stretch[face, 1] > 0 else v / vs * 0.998
             u, v = u * side - 0.5, v * side - 0.5
             j, i = int(math.floor(u)), int(math.floor(v))
             s, t = np.float32(u - j), np.float32(v - i)
             j0, i0, j1, i1 = j & (side - 1), i & (side - 1), (j + 1) & (side - 1), (i + 1) & (side - 1)
-            # world normal and place
-            sign = -1.0 if up else 1.0
-            nx, ny, nz = 0.0, 0.0, 0.0
-            if axis == 0:
-                nx, nz = cos * sign, -sin * sign
-            elif axis == 1:
-                ny = sign
-            else:
-                nx, nz = sin * sign, cos * sign
-            gx, gy, gz = place[0] + best * wx, place[1] + best * wy, place[2] + best * wz
-            ambient_of(ambient, nx, ny, nz, light)
-            dark = (1 - 0.4 * math.exp(-edge * 4)) * (
-                1 - occlusion * covered(sky[0], sky[1], sky[2], sky[3], gx, gy, gz) * (1.0 if axis == 1 else 0.4)
-            )
-            for k in range(3):
-                light[k] *= dark
-            for lamp in range(directions.shape[0]):
-                facing = nx * directions[lamp, 0] + ny * directions[lamp, 1] + nz * directions[lamp, 2]
-                if facing > 0:
-                    if lamp == 0:
-                        facing *= 1 - covered(key[0], key[1], key[2], key[3], gx, gy, gz)
-                    for k in range(3):
-                        light[k] += facing * colours[lamp, k]
+            gx, gz = cos * hx + sin * hz, -sin * hx + cos * hz  # back in the world
+            dark = 1 - occlusion * (1.0 if face == 2 else 0.4) * covered(sky[0], sky[1], sky[2], sky[3], gx, hy, gz)
+            dark *= 1 - 0.4 / (1 + 5 * edge) ** 2
+            lit = 1 - covered(key[0], key[1], key[2], key[3], gx, hy, gz)
             picture = pictures[face]
             for k in range(3):
-                top = to_linear[textures[picture, i0, j0, k]] * (1 - s) + to_linear[textures[picture, i0, j1, k]] * s
-                low_ = to_linear[textures[picture, i1, j0, k]] * (1 - s) + to_linear[textures[picture, i1, j1, k]] * s
-                out[py, px, k] = (top * (1 - t) + low_ * t) * light[k] * tints[face, k]
+                top = textures[picture, i0, j0, k] * (1 - s) + textures[picture, i0, j1, k] * s
+                bottom = textures[picture, i1, j0, k] * (1 - s) + textures[picture, i1, j1, k] * s
+                value = to_linear[int(top * (1 - t) + bottom * t + np.float32(0.5))]
+                out[py, px, k] = value * (steady[face, k] * dark + keyed[face, k] * lit)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _light_of_sides(cos, sin, ambient, directions, colours, tints):
+    """Light (6, 3) on the sides of a room, without the first lamp, and of the first lamp alone; both times tints."""
+    steady, keyed = np.zeros((6, 3), np.float32), np.zeros((6, 3), np.float32)
+    light = np.empty(3, np.float32)
+    for face in range(6):
+        axis, sign = face // 2, -1.0 if face % 2 else 1.0
+        nx, ny, nz = 0.0, 0.0, 0.0
+        if axis == 0:
+            nx, nz = cos * sign, -sin * sign
+        elif axis == 1:
+            ny = sign
+        else:
+            nx, nz = sin * sign, cos * sign
+        ambient_of(ambient, nx, ny, nz, light)
+        for k in range(3):
+            steady[face, k] = light[k] * tints[face, k]
+        for lamp in range(directions.shape[0]):
+            facing = nx * directions[lamp, 0] + ny * directions[lamp, 1] + nz * directions[lamp, 2]
+            if facing > 0:
+                for k in range(3):
+                    gain = facing * colours[lamp, k] * tints[face, k]
+                    if lamp == 0:
+                        keyed[face, k] += gain
+                    else:
+                        steady[face, k] += gain
+    return steady, keyed
 
 
 @numba.njit(cache=True, fastmath=True, inline="always")
@@ -119,7 +128,7 @@ def draw_panorama(ids, world_from_camera, place, focal_px, centre_px, panorama, 
     rows, columns = panorama.shape[0], panorama.shape[1]
     for py in range(height):
         for px in range(width):
-            if ids[py, px] >= 0:
+            if ids[py, px] != -1:
                 continue
             rx, ry = (px - centre_px[0]) / focal_px, (py - centre_px[1]) / focal_px
             x = world_from_camera[0, 0] * rx + world_from_camera[0, 1] * ry + world_from_camera[0, 2]
@@ -149,6 +158,6 @@ def draw_photo(ids, photo, to_linear, gain, out):
     """A photo (height, width, 3) uint8 of the crop's own size."""
     for py in range(ids.shape[0]):
         for px in range(ids.shape[1]):
-            if ids[py, px] < 0:
+            if ids[py, px] == -1:
                 for k in range(3):
                     out[py, px, k] = to_linear[photo[py, px, k]] * gain

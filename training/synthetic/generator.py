@@ -22,6 +22,7 @@ from training.synthetic.textures import make_textures
 DRAWN_PX = 320  # pictures are drawn this large and shrunk to CROP_PX
 EPOCH = 6000  # samples after which outfits, pictures and passers-by are drawn anew
 POSE_BATCH = 64
+OUTSIDE = -3  # in the buffer of triangle ids: not part of the sensor's picture
 SUN_SOFT = 0.25  # metres: how soft the shadow of the whole sky is
 
 
@@ -95,8 +96,14 @@ class Generator:
         others = self._others(rng, joints, view)
         seen = view.to_camera(person.points[: len(self.body.template)])
         box = cameras.random_box(rng, view, seen[::4])
-        linear, ids = self.draw(rng, scene, view, [person, *others], *cameras.crop_camera(view, box, CROP_PX, DRAWN_PX))
-        image, visible = self._photograph(rng, view, box, linear, ids, person)
+        inside = _inside_frame(view, box, DRAWN_PX)
+        camera = cameras.crop_camera(view, box, CROP_PX, DRAWN_PX)
+        linear, owner = self.draw(rng, scene, view, [person, *others], *camera, inside)
+        picture, dark = expose(rng, linear, inside)
+        image = sensor(rng, picture, float(box[2]), dark, self.noise)
+        if not inside.all():
+            image[_inside_frame(view, box, CROP_PX) == 0] = 0
+        visible = self._visible(view, camera, person, owner)
         return self._truth(view, rotations, betas, shift, box, image, visible, kind)
 
     def _truth(self, view: View, rotations, betas, shift, box, image, visible, kind) -> Sample:
@@ -125,10 +132,10 @@ class Generator:
         return Person(outfit, points, vertex_normals(points, outfit.faces)), shift
 
     def draw(self, rng, scene: Scene, view: View, people: list[Person], focal_px: float, centre_px: np.ndarray,
-             size: tuple[int, int] = (DRAWN_PX, DRAWN_PX)) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+             inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Linear light (h, w, 3) float32 of a scene, and whose pixel it is (h, w) int32: 0 the first person, 1 the
-        next ..., -1 the room, -2 a thing. size: width, height."""
-        inverse, ids = buffers(size[1], size[0])
+        next ..., -1 none's. Only pixels `inside` (h, w) bool are drawn."""
+        inverse, ids = buffers(*inside.shape)
         first, ranges, seen = 0, [], []
         for person in people:
             seen.append(view.to_camera(person.points))
@@ -141,18 +148,18 @@ class Generator:
         light = scene.light
         centre = people[0].points.mean(0)
         clouds = [person.points for person in people]
-        key = shadow_map(light.directions[0], light.softness, centre, 3.6, clouds, list(things.quads))
-        sky = shadow_map(np.array([0.02, 1.0, 0.01]), SUN_SOFT, centre, 3.6, clouds, list(things.quads))
+        key = shadow_map(light.directions[0], light.softness, centre, 3.6, clouds, things.quads)
+        sky = shadow_map(np.array([0.02, 1.0, 0.01]), SUN_SOFT, centre, 3.6, clouds, things.quads)
         hard = tuple((m.nearest, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
         soft = tuple((m.cover, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
-        out = np.zeros((size[1], size[0], 3), np.float32)
+        ids[~inside] = OUTSIDE
+        out = np.zeros((*inside.shape, 3), np.float32)
         self._backdrop(rng, scene, view, ids, focal_px, centre_px, soft, out)
         lit = (light.ambient, light.directions, light.colours, *hard, light.occlusion, out)
         for person, (start, end), points in zip(people, ranges, seen, strict=True):
-            window = _window(points, focal_px, centre_px, size)
             outfit = person.outfit
             shade.shade_person(
-                ids, start, end, window, points, person.points, person.normals, outfit.faces, outfit.coordinates,
+                ids, start, end, points, person.points, person.normals, outfit.faces, outfit.coordinates,
                 outfit.cuts, outfit.fabric, outfit.print_tile, self.noise_volume, view.place, focal_px, centre_px, *lit,
             )  # fmt: skip
         if len(things.faces):
@@ -161,8 +168,10 @@ class Generator:
                 things.colours, things.textures, things.uv, self.textures.pictures, self.to_linear, self.noise_volume,
                 focal_px, centre_px, *lit,
             )  # fmt: skip
-        owner = np.searchsorted([end for _, end in ranges], ids, side="right").astype(np.int32)
-        return out, np.where(ids < 0, -1, np.where(ids >= first, -2, owner))
+        owner = np.full(ids.shape, -1, np.int32)
+        for number, (start, end) in enumerate(ranges):
+            owner[(ids >= start) & (ids < end)] = number
+        return out, owner
 
     def _backdrop(self, rng, scene: Scene, view: View, ids, focal_px, centre_px, soft, out) -> None:
         world_from_camera = np.ascontiguousarray(view.camera_from_world.T)
@@ -184,25 +193,16 @@ class Generator:
         else:
             backdrop.draw_photo(ids, _photo_part(rng, scene.photo, out.shape[:2]), self.to_linear, scene.gain, out)
 
-    def _photograph(self, rng, view: View, box, linear, ids, person: Person) -> tuple[np.ndarray, float]:
-        corners = cameras.border(view, *cameras.crop_camera(view, box, CROP_PX, DRAWN_PX))
-        inside = np.zeros(ids.shape, np.uint8)
-        cv2.fillConvexPoly(inside, np.round(corners * 16).astype(np.int32), 1, shift=4)
-        picture, dark = expose(rng, linear, inside > 0)
-        image = sensor(rng, picture, float(box[2]), dark, self.noise)
-        if not inside.all():
-            small = cameras.border(view, *cameras.crop_camera(view, box, CROP_PX, CROP_PX))
-            frame = np.zeros((CROP_PX, CROP_PX), np.uint8)
-            cv2.fillConvexPoly(frame, np.round(small * 16).astype(np.int32), 255, cv2.LINE_AA, shift=4)
-            image = cv2.multiply(image, cv2.merge([frame] * 3), scale=1 / 255)
-        points = view.to_camera(person.points[: len(self.body.template) : 9])
-        facing = (person.normals[: len(self.body.template) : 9] * (view.place - person.points[: len(self.body.template) : 9])).sum(1)
-        focal, centre = cameras.crop_camera(view, box, CROP_PX, DRAWN_PX)
-        pixels = np.round(points[:, :2] / np.maximum(points[:, 2:], 0.05) * focal + centre).astype(int)
-        within = ((pixels >= 0) & (pixels < DRAWN_PX)).all(1) & (points[:, 2] > 0.05)
+    def _visible(self, view: View, camera: tuple[float, np.ndarray], person: Person, owner: np.ndarray) -> float:
+        """The share of the vertices that face the camera whose pixel is the person's own."""
+        chosen = slice(0, len(self.body.template), 9)
+        points, normals = person.points[chosen], person.normals[chosen]
+        facing = (normals * (view.place - points)).sum(1) > 0
+        seen = view.to_camera(points[facing])
+        pixels = np.round(seen[:, :2] / np.maximum(seen[:, 2:], 0.05) * camera[0] + camera[1]).astype(int)
+        within = ((pixels >= 0) & (pixels < DRAWN_PX)).all(1) & (seen[:, 2] > 0.05)
         clipped = pixels.clip(0, DRAWN_PX - 1)
-        shown = within & (ids[clipped[:, 1], clipped[:, 0]] == 0) & (inside[clipped[:, 1], clipped[:, 0]] > 0)
-        return image, float(shown[facing > 0].sum() / max((facing > 0).sum(), 1))
+        return float((within & (owner[clipped[:, 1], clipped[:, 0]] == 0)).mean())
 
     def _others(self, rng, joints: np.ndarray, view: View) -> list[Person]:
         """In a quarter of the pictures one or two others stand about."""
@@ -244,14 +244,12 @@ class Generator:
         self._epoch = epoch
 
 
-def _window(points: np.ndarray, focal_px: float, centre_px: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the pixels a surface may touch; everything when it comes near the camera's plane."""
-    if points[:, 2].min() < 0.1:
-        return 0, 0, size[0], size[1]
-    pixels = points[:, :2] / points[:, 2:] * focal_px + centre_px
-    low = np.clip(np.floor(pixels.min(0)), 0, size).astype(int)
-    high = np.clip(np.ceil(pixels.max(0)) + 1, 0, size).astype(int)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+def _inside_frame(view: View, box: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) bool: pixels of the crop that the sensor's picture fills."""
+    corners = cameras.border(view, *cameras.crop_camera(view, box, CROP_PX, side))
+    inside = np.zeros((side, side), np.uint8)
+    cv2.fillConvexPoly(inside, np.round(corners * 16).astype(np.int32), 1, shift=4)
+    return inside > 0
 
 
 def _photo_part(rng, photo: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

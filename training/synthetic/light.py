@@ -59,8 +59,8 @@ def random_light(rng: np.random.Generator) -> Light:
 
 
 def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, side_m: float,
-               clouds: list[np.ndarray], polygons: list[np.ndarray]) -> ShadowMap:  # fmt: skip
-    """Splats the vertices of people, `clouds` of (n, 3), and the faces of things, `polygons` of (4, 3) world points."""
+               clouds: list[np.ndarray], polygons: np.ndarray) -> ShadowMap:  # fmt: skip
+    """Splats the vertices of people, `clouds` of (n, 3), and the sides of things, `polygons` (m, 4, 3) world points."""
     toward = direction / np.linalg.norm(direction)
     helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.7 else np.array([0.0, 0.0, 1.0])
     up = np.cross(toward, helper)
@@ -68,12 +68,12 @@ def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, sid
     axes = np.stack([np.cross(up, toward), up, toward]).astype(np.float32)
     scale = SHADOW_SIDE / side_m
     nearest = np.full((SHADOW_SIDE, SHADOW_SIDE), FAR_BELOW, np.float32)
-    for polygon in polygons:
-        seen = (polygon - centre) @ axes.T
-        texels = np.round(seen[:, :2] * scale + SHADOW_SIDE / 2).astype(np.int32)
-        layer = np.full_like(nearest, FAR_BELOW)
-        cv2.fillConvexPoly(layer, texels, float(seen[:, 2].mean()))
-        np.maximum(nearest, layer, out=nearest)
+    if len(polygons):
+        seen = (polygons - centre) @ axes.T
+        depth = seen[..., 2].mean(1)
+        texels = np.round(seen[..., :2] * scale + SHADOW_SIDE / 2).astype(np.int32)
+        for side in np.argsort(depth):  # what is nearer to the light is painted over what is farther
+            cv2.fillConvexPoly(nearest, texels[side], float(depth[side]))
     middle = np.ascontiguousarray(centre, np.float32)
     for cloud in clouds:
         _splat(cloud, axes, middle, scale, nearest)

@@ -19,7 +19,7 @@ def ambient_of(ambient, x, y, z, out):
 
 
 @numba.njit(cache=True, fastmath=True)
-def shade_person(ids, first, last, window, seen, world, normals, faces, coordinates, cuts, fabric, tile, noise,
+def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cuts, fabric, tile, noise,
                  camera_place, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
     """Fills `out` (height, width, 3) float32 where ids lie in first..last - 1.
 
@@ -30,8 +30,8 @@ def shade_person(ids, first, last, window, seen, world, normals, faces, coordina
     a_noise, b_noise, light = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(3, np.float32)
     at, rest, normal = np.empty(3, np.float32), np.empty(5, np.float32), np.empty(3, np.float32)
     colour = np.empty(3, np.float32)
-    for py in range(window[1], window[3]):
-        for px in range(window[0], window[2]):
+    for py in range(ids.shape[0]):
+        for px in range(ids.shape[1]):
             identity = ids[py, px]
             if identity < first or identity >= last:
                 continue
