@@ -79,8 +79,8 @@ def _compiled(path: Path, threads: int):
     picture = steps.input()
     picture.tensor().set_element_type(openvino.Type.u8).set_color_format(ColorFormat.BGR)
     picture.preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.RGB).mean(127.5).scale(127.5)
-    options = {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
-    return core.compile_model(steps.build(), "CPU", options)
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    return core.compile_model(steps.build(), "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
 
 
 def letterbox(image: np.ndarray, part: Part, out: np.ndarray) -> None:
