@@ -51,8 +51,9 @@ class Playback:
 
     def _wait(self, time_s: float) -> float:
         """Returns when the frame of `time_s` is due: by how many seconds it is late."""
-        if self._start_s is None:
+        if self._start_s is None:  # the first frame is due now
             self._start_s = time.monotonic() - time_s
+            return 0.0
         self._stopped.wait(max(0.0, self._start_s + time_s - time.monotonic()))
         return time.monotonic() - self._start_s - time_s
 

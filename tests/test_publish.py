@@ -1,0 +1,110 @@
+import threading
+
+import pytest
+from fakes import people
+
+from refit_rt import wire
+from refit_rt.errors import UserError
+from refit_rt.listen import Listener, Meter, listen
+from refit_rt.motion import read_motion
+from refit_rt.publish import Publisher
+
+RUN = wire.Run(0.0, "free", "edge")
+
+
+def repeat(publisher, stop, status="live", ids=(1,)):
+    """Publishes until stopped: a subscriber that comes late still gets something."""
+    while not stop.wait(0.01):
+        publisher.send(wire.encode(people(list(ids)), RUN, 100.02, status))
+
+
+@pytest.fixture
+def stream(tmp_path):
+    """An address with a publisher behind it, and the publisher."""
+    address = f"ipc://{tmp_path}/stream"
+    publisher = Publisher(address)
+    yield address, publisher
+    publisher.close()
+
+
+@pytest.mark.parametrize("newest_only", [False, True])
+def test_a_message_is_one_part_and_arrives_whole(stream, newest_only):
+    address, publisher = stream
+    listener, stop = Listener(address, newest_only), threading.Event()
+    sender = threading.Thread(target=repeat, args=(publisher, stop))
+    sender.start()
+    message = listener.get(5000)
+    stop.set()
+    sender.join()
+    assert message is not None
+    assert message.people.ids.tolist() == [1]
+    listener.close()
+
+
+def test_no_message_is_none_and_not_a_wait_without_end(stream):
+    listener = Listener(stream[0])
+    assert listener.get(10) is None
+    listener.close()
+
+
+def test_a_slow_subscriber_does_not_hold_the_publisher_up(stream):
+    address, publisher = stream
+    listener = Listener(address)
+    message = wire.encode(people([1, 2, 3]), RUN, 100.0)
+    for _ in range(5000):
+        publisher.send(message)
+    listener.close()
+
+
+def test_an_address_in_use_is_named_with_the_cure():
+    first = Publisher("tcp://127.0.0.1:*")
+    address = first._socket.last_endpoint.decode()
+    with pytest.raises(UserError, match=rf"publish.address: {address} cannot be bound .*in use.* another port"):
+        Publisher(address)
+    first.close()
+
+
+@pytest.mark.parametrize("address", ["5560", "tcp://", "tcp://127.0.0.1:x", "carrier-pigeon://x"])
+def test_what_is_no_address_is_refused_at_both_ends(address):
+    with pytest.raises(UserError, match=r"publish.address: .* cannot be bound"):
+        Publisher(address)
+    with pytest.raises(UserError, match="is no address"):
+        Listener(address)
+
+
+def test_a_listener_says_a_line_a_message_records_and_ends_with_the_stream(stream, tmp_path):
+    address, publisher = stream
+    said, stop, end = [], threading.Event(), threading.Event()
+    path = tmp_path / "heard" / "motion.npz"
+    reader = threading.Thread(target=listen, args=(address, said.append, path, True))
+    reader.start()
+    sender = threading.Thread(target=repeat, args=(publisher, stop))
+    sender.start()
+    while len(said) < 4:
+        stop.wait(0.01)
+    stop.set()
+    sender.join()
+    ender = threading.Thread(target=repeat, args=(publisher, end, "ended", ()))
+    ender.start()
+    reader.join(5)
+    end.set()
+    ender.join()
+    assert not reader.is_alive()
+    assert said[0] == f"listening to {address}, Ctrl-C ends"
+    assert "test frame 7: 1; " in said[1]
+    assert said[1].endswith(", 2 dropped, live")
+    motion = read_motion(path)
+    assert len(motion.frame) >= 3
+    assert (motion.body, motion.bundle) == ("free", "edge")
+
+
+def test_a_meter_tells_rate_and_age(monkeypatch):
+    meter, message = Meter(), wire.decode(wire.encode(people([1, 2]), RUN, 100.0))
+    now = iter([100.02 + k / 50 for k in range(5)])
+    monkeypatch.setattr("refit_rt.listen.time.time", lambda: next(now))
+    for k in range(5):
+        from dataclasses import replace
+
+        meter.add(replace(message, captured_unix_s=100 + k / 50))
+    line = meter.line(message)
+    assert "1, 2; 50.0 messages/s, age 20.0 ms (p95 20.0)" in line
