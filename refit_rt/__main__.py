@@ -168,17 +168,21 @@ def export(
     return 0
 
 
-def bench(what: Positional[Literal["live", "loop"]] = "live", /, *, config: ConfigFile = "", settings: Settings) -> int:
-    """Measure: live, a 720p clip played at 60 frames a second; loop, the compiled loop against torch (needs torch).
+def bench(
+    what: Positional[Literal["live", "encoder", "loop"]] = "live", /, *, config: ConfigFile = "", settings: Settings
+) -> int:
+    """Measure the whole, or a part of it, on this machine.
 
     Args:
-        what: live or loop.
+        what: live: a 720p clip played at 60 frames a second, heard by a second process. encoder: milliseconds by
+            precision. loop: the compiled loop against torch (needs torch).
         config: Settings file; config.yaml of this folder when there is one and none is given.
     """
     _quiet_libraries()
     from refit_rt import bench
 
-    _say(bench.main(what, settings))
+    with _torch_needed():
+        _say(bench.main(settings, what))
     return 0
 
 
