@@ -67,4 +67,5 @@ def load_follower(settings: config.Config, source: Source, timings: Timings) -> 
     log.info("loading bundle %s", settings.fit.bundle)
     fitter = make_fitter(settings.fit)
     detector = make_detector(settings.detect, settings.track.max_people, settings.fit.threads)
-    return Follower(settings, source, timings, detector, Tracker(settings.track), fitter)
+    tracker = Tracker(settings.track, settings.detect.threshold, settings.fit.min_confidence)
+    return Follower(settings, source, timings, detector, tracker, fitter)

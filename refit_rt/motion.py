@@ -26,6 +26,7 @@ ROW = np.dtype([  # the same names as in the file
     ("confidence", "<f4"),
     ("iterations", "<i4"),
 ])  # fmt: skip
+COLUMNS = tuple(ROW.names or ())
 FACTS = ("focal_px", "fps", "size", "body", "bundle", "schema")
 CHUNK_ROWS = 4096
 
@@ -78,7 +79,7 @@ class MotionWriter:
         rows = np.zeros(len(people.ids), ROW)
         rows["frame"], rows["time_s"], rows["person"] = people.frame_index, people.time_s, people.ids
         rows["poses"] = people.poses.reshape(-1, 72)
-        for name in ROW.names[4:]:
+        for name in COLUMNS[4:]:
             rows[name] = getattr(people, name)
         self._rows.write(rows.tobytes())
         self._count += len(rows)
@@ -94,7 +95,7 @@ class MotionWriter:
         part = self._path.with_suffix(".npz.part")
         try:
             with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                for name in ROW.names:
+                for name in COLUMNS:
                     self._write_column(archive, name)
                 for name, value in self._facts.items():
                     with archive.open(f"{name}.npy", "w") as file:
@@ -125,16 +126,16 @@ def read_motion(path: Path) -> Motion:
         raise UserError(f"{path}: no such file. {cure}") from error
     except Exception as error:  # numpy, zipfile and zlib each raise their own when bytes are missing
         raise UserError(f"{path}: is no motion.npz ({error}). {cure}") from error
-    missing = [name for name in (*ROW.names, *FACTS) if name not in entries]
+    missing = [name for name in (*COLUMNS, *FACTS) if name not in entries]
     if missing:
         raise UserError(f"{path}: is no motion.npz, it lacks {', '.join(missing)}. {cure}")
     if str(entries["schema"]) != SCHEMA:
         raise UserError(f"{path}: has schema '{entries['schema']}', but '{SCHEMA}' is read here. {cure}")
     count = len(entries["frame"])
-    for name in ROW.names:
+    for name in COLUMNS:
         expected = (count, *ROW[name].shape)
         if entries[name].shape != expected:
             raise UserError(f"{path}: {name} is {entries[name].shape}, {expected} is needed. {cure}")
     facts = {name: entries[name].item() for name in ("focal_px", "fps", "body", "bundle", "schema")}
     width, height = (int(side) for side in entries["size"])
-    return Motion(**{name: entries[name] for name in ROW.names}, size=(width, height), **facts)
+    return Motion(**{name: entries[name] for name in COLUMNS}, size=(width, height), **facts)

@@ -52,14 +52,12 @@ class OverlayWriter:
 
     def add(self, frame: Frame, people: People) -> None:
         """One more frame, at its time. Raises UserError when the video cannot be written."""
-        if self._writer is None:
-            self._open(frame)
-        assert self._writer is not None
+        writer = self._writer or self._open(frame)
         if frame.size not in self._draws:
             self._draws = {frame.size: self._make_draw(frame.size)}
         picture = fit_into(self._draws[frame.size](frame.image, people), self._size)
         for _ in range(self._repeats(frame.time_s) if self._keep_time else 1):
-            self._writer.write(picture)
+            writer.write(picture)
             self._written += 1
 
     def _repeats(self, time_s: float) -> int:
@@ -76,12 +74,14 @@ class OverlayWriter:
             self._writer = None
             self._part.replace(self._path)
 
-    def _open(self, frame: Frame) -> None:
+    def _open(self, frame: Frame) -> cv2.VideoWriter:
         self._size = (frame.size[0] // 2 * 2, frame.size[1] // 2 * 2)  # the codec wants even sides
         self._start_s = frame.time_s
-        self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
-        if not self._writer.isOpened():
+        writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        if not writer.isOpened():
             raise UserError(f"{self._path}: no video can be written here. Set out.overlay to false")
+        self._writer = writer
+        return writer
 
 
 def fit_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -37,7 +37,7 @@ def people(
 class FakeDetector:
     """Finds one person in the middle of every frame."""
 
-    def find(self, frame: Frame, known_xyxy: np.ndarray) -> Boxes:
+    def find(self, frame: Frame, known: np.ndarray) -> Boxes:
         width, height = frame.size
         box = np.array([[0.4 * width, 0.1 * height, 0.6 * width, 0.9 * height]], np.float32)
         return Boxes(frame, box, np.ones(1, np.float32), np.zeros(1, np.float32))

@@ -14,8 +14,9 @@ GROUPS = {field.name: type(field.default) for field in msgspec.structs.fields(co
 def docstrings() -> dict[tuple[str, str], str]:
     """(class, setting) -> the text under it in config.py."""
     texts, name = {}, ""
-    for group in ast.walk(ast.parse((ROOT / "refit_rt" / "config.py").read_text())):
-        for line in group.body if isinstance(group, ast.ClassDef) else []:
+    module = ast.parse((ROOT / "refit_rt" / "config.py").read_text())
+    for group in [node for node in module.body if isinstance(node, ast.ClassDef)]:
+        for line in group.body:
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
                 name = line.target.id
             elif isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and name:

@@ -1,12 +1,12 @@
 import socket
 import threading
-import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeDetector, FakeFitter, FakeTracker
+from fakes import FakeDetector, FakeFitter, FakeTracker, frame
 
 from refit_rt import config, wire
 from refit_rt.body import load_body
@@ -19,8 +19,9 @@ from refit_rt.pipeline import Pipeline, is_lossless
 
 def load(wrong_at=None):
     def load_follower(settings, source, timings):
-        fitter = FakeFitter(load_body(), wrong_at)
-        return Follower(settings, source, timings, FakeDetector(), FakeTracker(), fitter)
+        fitter: Any = FakeFitter(load_body(), wrong_at)
+        tracker: Any = FakeTracker()
+        return Follower(settings, source, timings, FakeDetector(), tracker, fitter)
 
     return load_follower
 
@@ -42,7 +43,7 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def settings_of(clip: Path, address: str, out: str = "", **capture) -> config.Config:
+def settings_of(clip: Path | str, address: str, out: str = "", **capture) -> config.Config:
     return config.Config(
         capture=config.Capture(source=str(clip), **capture),
         publish=config.Publish(address=address),
@@ -123,37 +124,39 @@ def test_nothing_stays_open_when_loading_fails(clip, address):
             Pipeline(settings_of(clip, address), fail)
 
 
-def test_a_camera_that_vanished_is_said_to_be_waited_for(clip, address, monkeypatch):
-    listener = Listener(address)
-    pipeline = Pipeline(settings_of(clip, address, pace="live"), load())
-    source = pipeline._source
+class Vanishing:
+    """A camera that gives one frame and is gone."""
 
-    def once_then_nothing():
-        yield next(iter(type(source).__iter__(source)))
-        time.sleep(0.3)  # the subscriber has connected by then
-        source.waiting = "camera 0 has vanished, try 1"
-        stop.wait(10)
+    fps, runs_by_itself, waiting, bad = 50.0, True, "", 0
 
-    stop = threading.Event()
-    monkeypatch.setattr(pipeline._stages[0], "_source", Quiet(once_then_nothing))
-    runner = threading.Thread(target=pipeline.run, args=(stop,))
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def __iter__(self):
+        yield frame()
+        self._closed.wait(0.3)  # the subscriber has connected by then
+        self.waiting = "camera 0 has vanished, try 1"
+        self._closed.wait()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def exif_focal_px(self, size):
+        return None
+
+
+def test_a_camera_that_vanished_is_said_to_be_waited_for(address, monkeypatch):
+    monkeypatch.setattr("refit_rt.pipeline.open_source", lambda *_: Vanishing())
+    monkeypatch.setattr("refit_rt.pipeline.HEARTBEAT_S", 0.1)
+    listener, stop = Listener(address), threading.Event()
+    runner = threading.Thread(target=Pipeline(settings_of("0", address), load()).run, args=(stop,))
     runner.start()
-    statuses = [m.status for m in (listener.get(3000) for _ in range(3)) if m is not None]
+    messages = [listener.get(3000) for _ in range(2)]
     stop.set()
     runner.join()
     listener.close()
-    assert "waiting" in statuses
-
-
-class Quiet:
-    def __init__(self, frames):
-        self._frames = frames
-
-    def __iter__(self):
-        return self._frames()
-
-    def close(self):
-        pass
+    assert messages[-1] is not None
+    assert (messages[-1].status, messages[-1].people.frame_index, len(messages[-1].people.ids)) == ("waiting", 0, 0)
 
 
 def test_a_deadline_does_not_touch_recordings(clip, address, tmp_path):

@@ -18,8 +18,16 @@ class Source(Protocol):
 
     fps: float  # frames a second it says it has; 0: it does not say
     runs_by_itself: bool  # a camera, that goes on whether it is read or not; False: a recording, that waits
-    waiting: str  # what it waits for, when it has vanished and is tried again; empty: all is well
-    bad: int  # frames so far that could not be read
+
+    @property
+    def waiting(self) -> str:
+        """What it waits for, when it has vanished and is tried again; empty: all is well."""
+        ...
+
+    @property
+    def bad(self) -> int:
+        """Frames so far that could not be read."""
+        ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 
