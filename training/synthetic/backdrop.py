@@ -10,15 +10,15 @@ from training.synthetic.shade import ambient_of
 
 
 @numba.njit(cache=True, fastmath=True)
-def draw_room(ids, world_from_camera, place, focal_px, centre_px, low, high, turn, pictures, stretch, tints, textures,
+def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pictures, stretch, tints, textures,
               to_linear, open_sky, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
-    """The inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, wherever ids are -1.
+    """The inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, into `out` (h, w, 3).
 
     pictures (6,) index into textures for the sides -x, +x, -y (floor), +y, -z, +z; stretch (6, 2) pictures a metre, or
     0 for one picture over the whole side; tints (6, 3); open_sky (2, 3) zenith and horizon colours instead of a ceiling,
     or negative; key, sky: (cover, axes, centre, texels per metre) of the softened shadows.
     """
-    height, width = ids.shape
+    height, width = out.shape[:2]
     side = textures.shape[1]
     cos, sin = turn
     steady, keyed = _light_of_sides(cos, sin, ambient, directions, colours, tints)
@@ -28,11 +28,10 @@ def draw_room(ids, world_from_camera, place, focal_px, centre_px, low, high, tur
         turned[1, k] = world_from_camera[1, k]
         turned[2, k] = sin * world_from_camera[0, k] + cos * world_from_camera[2, k]
     ox, oy, oz = cos * place[0] - sin * place[2], place[1], sin * place[0] + cos * place[2]
+    inverse_focal = 1.0 / focal_px
     for py in range(height):
         for px in range(width):
-            if ids[py, px] != -1:
-                continue
-            rx, ry = (px - centre_px[0]) / focal_px, (py - centre_px[1]) / focal_px
+            rx, ry = (px - centre_px[0]) * inverse_focal, (py - centre_px[1]) * inverse_focal
             x = turned[0, 0] * rx + turned[0, 1] * ry + turned[0, 2]
             y = turned[1, 0] * rx + turned[1, 1] * ry + turned[1, 2]
             z = turned[2, 0] * rx + turned[2, 1] * ry + turned[2, 2]
@@ -122,15 +121,14 @@ def _arctan2(y, x):
 
 
 @numba.njit(cache=True, fastmath=True)
-def draw_panorama(ids, world_from_camera, place, focal_px, centre_px, panorama, yaw, scale, key, sky, strength, out):
+def draw_panorama(world_from_camera, place, focal_px, centre_px, panorama, yaw, scale, key, sky, strength, out):
     """An equirectangular picture (h, w, 3) uint16 of the root of light, at infinity, with shadows on a floor y = 0."""
-    height, width = ids.shape
+    height, width = out.shape[:2]
     rows, columns = panorama.shape[0], panorama.shape[1]
+    inverse_focal = 1.0 / focal_px
     for py in range(height):
         for px in range(width):
-            if ids[py, px] != -1:
-                continue
-            rx, ry = (px - centre_px[0]) / focal_px, (py - centre_px[1]) / focal_px
+            rx, ry = (px - centre_px[0]) * inverse_focal, (py - centre_px[1]) * inverse_focal
             x = world_from_camera[0, 0] * rx + world_from_camera[0, 1] * ry + world_from_camera[0, 2]
             y = world_from_camera[1, 0] * rx + world_from_camera[1, 1] * ry + world_from_camera[1, 2]
             z = world_from_camera[2, 0] * rx + world_from_camera[2, 1] * ry + world_from_camera[2, 2]
@@ -151,13 +149,3 @@ def draw_panorama(ids, world_from_camera, place, focal_px, centre_px, panorama, 
                 low = panorama[i1, j0, k] * (1 - s) + panorama[i1, j1, k] * s
                 root = (top * (1 - t) + low * t) * scale
                 out[py, px, k] = root * root * dark
-
-
-@numba.njit(cache=True, fastmath=True)
-def draw_photo(ids, photo, to_linear, gain, out):
-    """A photo (height, width, 3) uint8 of the crop's own size."""
-    for py in range(ids.shape[0]):
-        for px in range(ids.shape[1]):
-            if ids[py, px] == -1:
-                for k in range(3):
-                    out[py, px, k] = to_linear[photo[py, px, k]] * gain

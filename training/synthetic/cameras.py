@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refit_rt.geometry import roll_matrix
+from training.synthetic.light import cross
 
 SIZES = ((1280, 720), (1920, 1080), (640, 480), (1080, 1920), (720, 1280), (1000, 1000), (1280, 960))
 SIZE_SHARES = (0.33, 0.25, 0.17, 0.08, 0.05, 0.05, 0.07)
@@ -21,19 +22,21 @@ class View:
     focal_px: float
     centre_px: np.ndarray  # (2,)
     size: tuple[int, int]  # width and height of the sensor's picture
-    turned: float  # radians by which that picture was turned clockwise about the principal point... see `border`
+    turned: float  # radians: sensor pixels, turned by `geometry.roll_matrix` of it, are this view's
 
     def to_camera(self, world: np.ndarray) -> np.ndarray:
         """Points (..., 3) world -> (..., 3) float32 camera."""
-        return ((world - self.place) @ self.camera_from_world.T).astype(np.float32)
+        return (world.astype(np.float32, copy=False) - self.place.astype(np.float32)) @ self.camera_from_world.T.astype(
+            np.float32
+        )
 
 
 def look_at(place: np.ndarray, target: np.ndarray) -> np.ndarray:
     """camera_from_world (3, 3) of an upright camera at `place` that looks at `target`."""
     forward = (target - place) / np.linalg.norm(target - place)
-    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right = np.array([-forward[2], 0.0, forward[0]])  # forward x up
     right = right / max(np.linalg.norm(right), 1e-6)
-    return np.stack([right, np.cross(forward, right), forward])
+    return np.array([right, cross(forward, right), forward])
 
 
 def aim(direction: np.ndarray) -> np.ndarray:
@@ -85,15 +88,20 @@ def _height(rng: np.random.Generator, close: bool, target: float) -> float:
     return rng.uniform(2.0, 2.8) if kind < 0.86 else rng.uniform(0.15, 0.7)
 
 
-def stood_upright(rng: np.random.Generator, view: View, joints: np.ndarray, error: float | None = None) -> View:
-    """The view turned so that the trunk (pelvis to neck, joints (24, 3) world) points up, with an error in radians."""
+def random_roll_error(rng: np.random.Generator) -> float | None:
+    """Radians by which a crop misses upright: a few degrees, seldom much; None: the crop was not turned at all."""
+    kind = rng.random()
+    if kind < 0.87:
+        return float(rng.normal(0, 0.1))
+    return float(rng.normal(0, 0.5)) if kind < 0.95 else None
+
+
+def stood_upright(view: View, joints: np.ndarray, error: float | None, unrest: float = 0.0) -> View:
+    """The view turned so that the trunk (pelvis to neck, joints (24, 3) world) points up, but for an error in radians."""
     seen = view.to_camera(joints[[0, 12]])
     points = seen[:, :2] / np.maximum(seen[:, 2:], 0.1)
     lean = math.atan2(points[1, 0] - points[0, 0], points[0, 1] - points[1, 1])
-    if error is None:
-        kind = rng.random()
-        error = rng.normal(0, 0.1) if kind < 0.87 else rng.normal(0, 0.5) if kind < 0.95 else -lean
-    roll = lean + error
+    roll = (lean + error if error is not None else 0.0) + unrest
     return View(
         roll_matrix(roll) @ view.camera_from_world, view.place, view.focal_px, view.centre_px, view.size, view.turned + roll
     )

@@ -1,6 +1,6 @@
 """The body as something to dress: its smooth surface, its head, its sections."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,7 +28,6 @@ class Figure:
     eye_centre: np.ndarray  # (3,) of the left eye's front
     skull: np.ndarray  # (3,) the skull's centre
     skull_radius: float
-    shape_dirs_of: sp.csr_matrix | None = None
 
 
 def make_figure(body: Body) -> Figure:
@@ -112,5 +111,3 @@ def shell_shape_dirs(figure: Figure, shell: Shell) -> np.ndarray:
     nearest = np.argpartition(distance, 8, axis=1)[:, :8]
     return np.ascontiguousarray(figure.body.shape_dirs[::7][nearest].mean(1))
 
-
-__all__ = ["Figure", "Shell", "grid_faces", "hull_radius", "make_figure", "replace", "shell_shape_dirs", "smoothed"]

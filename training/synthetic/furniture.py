@@ -6,6 +6,7 @@ import numpy as np
 
 from training.synthetic.people import linear, random_colour
 from training.synthetic.textures import Textures
+from training.synthetic.textures import one_of as _one_of
 
 # The sides of a cuboid as corners of (-1, 1)^3, counter-clockwise seen from outside
 SIDES = np.array(
@@ -13,6 +14,7 @@ SIDES = np.array(
      [[-1, -1, -1], [1, -1, -1], [1, -1, 1], [-1, -1, 1]], [[-1, 1, 1], [1, 1, 1], [1, 1, -1], [-1, 1, -1]],
      [[1, -1, -1], [-1, -1, -1], [-1, 1, -1], [1, 1, -1]], [[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]], float
 )  # fmt: skip
+OUTWARD = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]], float)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,36 +42,32 @@ class Things:
 
 def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
     """Pieces with their places (3,) and headings (radians about y) -> one mesh."""
-    quads, colours, textures, sizes = [], [], [], []
-    for cuboids, place, yaw in pieces:
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
-        for cuboid in cuboids:
-            half = np.array(cuboid.half)
-            corners = SIDES * half + np.array(cuboid.centre)
-            quads.append(corners @ turn.T + place)
-            colours.append(np.tile(cuboid.colour, (6, 1)))
-            textures.append(np.full(6, cuboid.texture))
-            sizes.append(np.stack([half[[2, 2, 0, 0, 0, 0]], half[[1, 1, 2, 2, 1, 1]]], 1))
-    if not quads:
+    parts = [(cuboid, place, yaw) for cuboids, place, yaw in pieces for cuboid in cuboids]
+    if not parts:
         empty = np.zeros((0, 3), np.float32)
         none = np.zeros((0, 3), np.int32)
         return Things(empty, none, empty, empty, none[:, 0], empty[:, :2], np.zeros((0, 4, 3)))
-    corner = np.concatenate(quads)  # (Q, 4, 3)
-    size = np.concatenate(sizes)
+    centre = np.array([cuboid.centre for cuboid, _, _ in parts])
+    half = np.array([cuboid.half for cuboid, _, _ in parts])
+    place = np.array([place for _, place, _ in parts])
+    yaw = np.array([yaw for _, _, yaw in parts])
+    cos, sin, zero = np.cos(yaw), np.sin(yaw), np.zeros(len(parts))
+    turn = np.stack([cos, zero, sin, zero, zero + 1, zero, -sin, zero, cos], -1).reshape(-1, 3, 3)
+    local = (SIDES.reshape(24, 3) * half[:, None] + centre[:, None]) @ turn.transpose(0, 2, 1) + place[:, None]
+    corner = local.reshape(-1, 4, 3)
+    normals = (OUTWARD @ turn.transpose(0, 2, 1)).reshape(-1, 3)
+    size = np.stack([half[:, [2, 2, 0, 0, 0, 0]], half[:, [1, 1, 2, 2, 1, 1]]], -1).reshape(-1, 2)
     count = len(corner)
     index = np.arange(count)[:, None] * 4
     faces = np.concatenate([index + [0, 1, 2], index + [0, 2, 3]], 1).reshape(-1, 3)
-    normals = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     unit = np.array([[0, 1], [1, 1], [1, 0], [0, 0]])
     uv = unit[None] * size[:, None] * 1.2 + (np.arange(count) * 0.37)[:, None, None]
     return Things(
         points=np.ascontiguousarray(corner.reshape(-1, 3), np.float32),
         faces=np.ascontiguousarray(faces, np.int32),
         normals=np.repeat(normals, 2, 0).astype(np.float32),
-        colours=np.repeat(np.concatenate(colours), 2, 0).astype(np.float32),
-        textures=np.repeat(np.concatenate(textures), 2, 0).astype(np.int32),
+        colours=np.repeat(np.array([cuboid.colour for cuboid, _, _ in parts]), 12, 0).astype(np.float32),
+        textures=np.repeat(np.array([cuboid.texture for cuboid, _, _ in parts]), 12).astype(np.int32),
         uv=uv.reshape(-1, 2).astype(np.float32),
         quads=corner,
     )
@@ -83,7 +81,7 @@ def _paint(rng: np.random.Generator, textures: Textures) -> tuple[np.ndarray, in
         colour = np.full(3, rng.choice([rng.uniform(0.05, 0.2), rng.uniform(0.75, 0.95)]))
     else:
         colour = random_colour(rng)
-    return linear(np.clip(colour, 0.02, 1)), int(rng.choice(textures.fabrics)) if rng.random() < 0.6 else -1
+    return linear(np.clip(colour, 0.02, 1)), _one_of(rng, textures.fabrics) if rng.random() < 0.6 else -1
 
 
 def seat(rng, textures: Textures, height: float, width: float = 0.44) -> list[Cuboid]:

@@ -1,29 +1,28 @@
-"""Seed → a training picture of a person with its truth."""
+"""A number → a training picture of a person with its truth; or a short sequence of them."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from refit_rt.body import Body, _blend, _transforms
-from refit_rt.raster import buffers, rasterise, vertex_normals
-from training.synthetic import backdrop, cameras, cloth, gestures, scenes, shade
+from refit_rt.body import Body, _blend, _transforms, load_body
+from refit_rt.raster import vertex_normals
+from training.synthetic import cameras, cloth, gestures, motion, scenes
 from training.synthetic.cameras import View
+from training.synthetic.draw import Person, Stock, draw
 from training.synthetic.figure import make_figure
-from training.synthetic.light import shadow_map
-from training.synthetic.motion import Poses, about_y, load_motion, random_poses
+from training.synthetic.motion import Poses, about_y
 from training.synthetic.people import Outfit, random_betas, random_outfit
 from training.synthetic.photo import CROP_PX, expose, make_noise, sensor, to_linear_table
 from training.synthetic.scenes import Scene
 from training.synthetic.textures import make_textures
 
 DRAWN_PX = 320  # pictures are drawn this large and shrunk to CROP_PX
-EPOCH = 6000  # samples after which outfits, pictures and passers-by are drawn anew
+EPOCH = 6000  # numbers after which outfits, pictures and passers-by are drawn anew
 POSE_BATCH = 64
-OUTSIDE = -3  # in the buffer of triangle ids: not part of the sensor's picture
-SUN_SOFT = 0.25  # metres: how soft the shadow of the whole sky is
+RECORDED_SHARE = 0.5
+HELD_EVERY = 6  # of recorded clips, panoramas and photos every sixth is kept for the benchmark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,161 +36,144 @@ class Assets:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One picture and its truth. All cameras are upright ones: the picture was turned before (see `geometry.roll`)."""
+    """One crop and its truth. The camera is the upright one: the sensor's picture was turned by `roll` before."""
 
     image: np.ndarray  # (256, 256, 3) uint8 RGB
     rotations: np.ndarray  # (24, 3, 3) float32, the root in the camera's frame
     betas: np.ndarray  # (10,) float32
     trans: np.ndarray  # (3,) float32 metres, added to the posed body
-    box: np.ndarray  # (3,) float32 centre x, y and side in pixels of the whole picture; the crop is [0, 256] of it
+    box: np.ndarray  # (3,) float32 centre x, y and side in pixels of the whole upright picture: [0, 256] of the crop
     focal_px: float
     centre_px: np.ndarray  # (2,) float32
-    size: tuple[int, int]
+    size: tuple[int, int]  # of the sensor's picture
     joints: np.ndarray  # (24, 3) float32 metres, camera frame
+    roll: float  # radians, as in `geometry.roll_matrix`
     visible: float  # share of the surface towards the camera that is in the crop, in the frame and not hidden
     kind: int  # of `gestures`, -1 recorded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Person:
-    """Somebody in the world."""
+class Stage:
+    """Everything about a picture but the person's pose."""
 
+    number: int
+    view: View  # as the sensor stands
+    scene: Scene
+    others: list[Person]
     outfit: Outfit
-    points: np.ndarray  # (V, 3) float32 dressed surface, world
-    normals: np.ndarray  # (V, 3) float32
+    betas: np.ndarray
+    error: float | None  # radians by which the crop is not upright; None: drawn for each picture
 
 
 class Generator:
-    """Draws samples by number: the same seed and number give the same picture whatever was drawn before."""
+    """Draws by number: the same seed and number give the same picture whatever was drawn before.
 
-    def __init__(self, body: Body, assets: Assets | None = None, seed: int = 0, outfits: int = 120) -> None:
+    held_out: people, clips and places that the other generators of the same assets never show.
+    """
+
+    def __init__(self, seed: int = 0, assets: Assets | None = None, held_out: bool = False, body: Body | None = None,
+                 outfits: int = 120) -> None:  # fmt: skip
         assets = assets or Assets()
-        self.body, self.seed, self.outfit_count = body, seed, outfits
-        self.figure = make_figure(body)
-        self.motion = load_motion(assets.motion) if assets.motion else None
-        self.panoramas = scenes.load_panoramas(assets.hdri) if assets.hdri else []
-        self.photos = scenes.load_photos(assets.photos) if assets.photos else []
-        fixed = np.random.default_rng([seed, 1])
+        self.body = body or load_body()
+        self.key = [seed, int(held_out)]
+        self.figure = make_figure(self.body)
+        recording = motion.load_motion(assets.motion) if assets.motion else None
+        self.motion = motion.part(recording, HELD_EVERY, held_out) if recording else None
+        self.panoramas = _part(scenes.load_panoramas(assets.hdri) if assets.hdri else [], held_out)
+        self.photos = _part(scenes.load_photos(assets.photos) if assets.photos else [], held_out)
+        fixed = np.random.default_rng([*self.key, 1])
         self.noise_volume, self.noise, self.to_linear = cloth.noise_volume(fixed), make_noise(fixed), to_linear_table()
-        self._epoch, self._batch = -1, (-1, Poses(np.zeros((0, 24, 3, 3)), np.zeros(0)))
+        self.outfit_count, self._epoch, self._next = outfits, -1, 0
+        self._batch = (-1, Poses(np.zeros((0, 24, 3, 3), np.float32), np.zeros(0, int)))
 
-    def sample(self, index: int) -> Sample:
-        """The sample of this number."""
-        self._refresh(index // EPOCH)
-        rng = np.random.default_rng([self.seed, 2, index])
-        rotations, kind = self._pose(index)
-        betas = random_betas(rng)
+    def sample(self, number: int | None = None) -> Sample:
+        """The picture of this number, or the next one."""
+        number = self._count(number)
+        rng = np.random.default_rng([*self.key, 2, number])
+        rotations, kind = self._pose(number)
         heading = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.6)
-        close = kind == gestures.DESK and rng.random() < 0.75 or rng.random() < 0.06
+        close = (kind == gestures.DESK and rng.random() < 0.75) or rng.random() < 0.06
         heading = rng.normal(0, 0.45) if close else heading
-        rotations = rotations.copy()
-        rotations[0] = about_y(np.array(heading)) @ rotations[0]
-        outfit = self.outfits[rng.integers(len(self.outfits))]
+        rotations = turned(rotations, heading)
+        betas, outfit = random_betas(rng), self.outfits[rng.integers(len(self.outfits))]
         person, shift = self.dressed(outfit, rotations, betas)
-        joints = self.body.joints(rotations, betas) + shift
-        view = cameras.stood_upright(rng, cameras.random_view(rng, joints, close), joints)
+        stage = self._stage(rng, number, outfit, betas, self.body.joints(rotations, betas) + shift, heading, kind, close)
+        return self._shoot(rng, stage, person, rotations, shift, kind)
+
+    def clip(self, frames: int, fps: float, number: int | None = None) -> list[Sample]:
+        """One person moving before a camera that stands still: `frames` pictures, `fps` a second."""
+        number = self._count(number)
+        rng = np.random.default_rng([*self.key, 5, number])
+        heading = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.6)
+        poses, places, kind = motion.random_clip(rng, frames, fps, self.body, self.motion)
+        poses, places = turned(poses, heading), places @ about_y(np.array(heading)).T
+        betas, outfit = random_betas(rng), self.outfits[rng.integers(len(self.outfits))]
+        people = [self.dressed(outfit, pose, betas) for pose in poses]
+        if kind == motion.RECORDED:  # the floor of the whole clip, not of each moment
+            rise = places[:, 1] - np.array([shift[1] for _, shift in people])
+            places[:, 1] -= rise.max()
+        moved = []
+        for (person, shift), place in zip(people, places, strict=True):
+            extra = np.array([place[0], place[1] - shift[1] if kind == motion.RECORDED else 0.0, place[2]])
+            moved.append((Person(outfit, person.points + extra.astype(np.float32), person.normals), shift + extra))
+        middle = frames // 2
+        joints = self.body.joints(poses[middle], betas) + moved[middle][1]
+        close = kind == gestures.DESK and rng.random() < 0.75
+        stage = self._stage(rng, number, outfit, betas, joints, heading, kind, close)
+        frame_rng = lambda: np.random.default_rng([*self.key, 6, number])  # noqa: E731  one exposure and box for all
+        return [
+            self._shoot(frame_rng(), stage, person, pose, shift, kind, jitter=rng)
+            for (person, shift), pose in zip(moved, poses, strict=True)
+        ]
+
+    def _stage(self, rng, number: int, outfit, betas, joints, heading: float, kind: int, close: bool) -> Stage:
+        view = cameras.random_view(rng, joints, close)
         scene = scenes.random_scene(
-            rng, self.textures, self.panoramas, self.photos, joints, heading, kind, view.place
+            rng, self.stock.textures, self.panoramas, self.photos, joints, heading, kind, view.place
         )  # fmt: skip
-        others = self._others(rng, joints, view)
+        return Stage(number, view, scene, self._others(rng, joints, view), outfit, betas, cameras.random_roll_error(rng))
+
+    def _shoot(self, rng, stage: Stage, person: Person, rotations, shift, kind: int, jitter=None) -> Sample:
+        """One picture. jitter: a generator of the small unrest of boxes and rolls from picture to picture of a clip."""
+        joints = self.body.joints(rotations, stage.betas) + shift
+        unrest = jitter.normal(0, [0.035, 0.008, 0.008, 0.012]) if jitter is not None else np.zeros(4)
+        view = cameras.stood_upright(stage.view, joints, stage.error, float(unrest[0]))
         seen = view.to_camera(person.points[: len(self.body.template)])
         box = cameras.random_box(rng, view, seen[::4])
-        inside = _inside_frame(view, box, DRAWN_PX)
-        camera = cameras.crop_camera(view, box, CROP_PX, DRAWN_PX)
-        linear, owner = self.draw(rng, scene, view, [person, *others], *camera, inside)
+        box = box + [*(unrest[1:3] * box[2]), unrest[3] * box[2]]
+        camera, inside = cameras.crop_camera(view, box, CROP_PX, DRAWN_PX), _inside_frame(view, box, DRAWN_PX)
+        linear, owner = draw(stage.scene, view, [person, *stage.others], *camera, inside, self.stock)
         picture, dark = expose(rng, linear, inside)
         image = sensor(rng, picture, float(box[2]), dark, self.noise)
         if not inside.all():
-            image[_inside_frame(view, box, CROP_PX) == 0] = 0
+            image[~_inside_frame(view, box, CROP_PX)] = 0
         visible = self._visible(view, camera, person, owner)
-        return self._truth(view, rotations, betas, shift, box, image, visible, kind)
+        return self._truth(view, rotations, stage.betas, shift, box, image, visible, kind)
 
     def _truth(self, view: View, rotations, betas, shift, box, image, visible, kind) -> Sample:
-        root = (view.camera_from_world @ rotations[0]).astype(np.float32)
+        own = rotations.astype(np.float32)
+        own[0] = view.camera_from_world @ rotations[0]
         pelvis = self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
         trans = view.camera_from_world @ (pelvis + shift - view.place) - pelvis
-        own = rotations.astype(np.float32)
-        own[0] = root
         return Sample(
             image=image, rotations=own, betas=betas, trans=trans.astype(np.float32), box=box.astype(np.float32),
             focal_px=float(view.focal_px), centre_px=view.centre_px.astype(np.float32), size=view.size,
-            joints=self.body.joints(own, betas) + trans.astype(np.float32), visible=visible, kind=int(kind),
+            joints=self.body.joints(own, betas) + trans.astype(np.float32), roll=float(view.turned), visible=visible,
+            kind=int(kind),
         )  # fmt: skip
 
-    def dressed(self, outfit: Outfit, rotations, betas, floor: bool = True) -> tuple[Person, np.ndarray]:
+    def dressed(self, outfit: Outfit, rotations, betas) -> tuple[Person, np.ndarray]:
         """The dressed surface in the world, its pelvis over the origin and its lowest point on the floor, and the shift
-        (3,) that put it there."""
+        (3,) that put the posed body there."""
         transforms, joints = _transforms(self.body, rotations, betas)
         skin = self.body.surface_skin
         points = _blend(outfit.rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, transforms, betas)
         lowest = float(points[:, 1].min())
         if outfit.pieces:
             points = np.concatenate([points, _blend(*outfit.pieces, transforms, betas)])
-        shift = np.array([-joints[0, 0], -lowest if floor else 0.0, -joints[0, 2]])
+        shift = np.array([-joints[0, 0], -lowest, -joints[0, 2]])
         points += shift.astype(np.float32)
         return Person(outfit, points, vertex_normals(points, outfit.faces)), shift
-
-    def draw(self, rng, scene: Scene, view: View, people: list[Person], focal_px: float, centre_px: np.ndarray,
-             inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Linear light (h, w, 3) float32 of a scene, and whose pixel it is (h, w) int32: 0 the first person, 1 the
-        next ..., -1 none's. Only pixels `inside` (h, w) bool are drawn."""
-        inverse, ids = buffers(*inside.shape)
-        first, ranges, seen = 0, [], []
-        for person in people:
-            seen.append(view.to_camera(person.points))
-            rasterise(seen[-1], person.outfit.faces, first, focal_px, centre_px, inverse, ids, False)
-            ranges.append((first, first + len(person.outfit.faces)))
-            first = ranges[-1][1]
-        things = scene.things
-        thing_points = view.to_camera(things.points)
-        rasterise(thing_points, things.faces, first, focal_px, centre_px, inverse, ids, False)
-        light = scene.light
-        centre = people[0].points.mean(0)
-        clouds = [person.points for person in people]
-        key = shadow_map(light.directions[0], light.softness, centre, 3.6, clouds, things.quads)
-        sky = shadow_map(np.array([0.02, 1.0, 0.01]), SUN_SOFT, centre, 3.6, clouds, things.quads)
-        hard = tuple((m.nearest, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
-        soft = tuple((m.cover, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
-        ids[~inside] = OUTSIDE
-        out = np.zeros((*inside.shape, 3), np.float32)
-        self._backdrop(rng, scene, view, ids, focal_px, centre_px, soft, out)
-        lit = (light.ambient, light.directions, light.colours, *hard, light.occlusion, out)
-        for person, (start, end), points in zip(people, ranges, seen, strict=True):
-            outfit = person.outfit
-            shade.shade_person(
-                ids, start, end, points, person.points, person.normals, outfit.faces, outfit.coordinates,
-                outfit.cuts, outfit.fabric, outfit.print_tile, self.noise_volume, view.place, focal_px, centre_px, *lit,
-            )  # fmt: skip
-        if len(things.faces):
-            shade.shade_things(
-                ids, first, first + len(things.faces), thing_points, things.points, things.faces, things.normals,
-                things.colours, things.textures, things.uv, self.textures.pictures, self.to_linear, self.noise_volume,
-                focal_px, centre_px, *lit,
-            )  # fmt: skip
-        owner = np.full(ids.shape, -1, np.int32)
-        for number, (start, end) in enumerate(ranges):
-            owner[(ids >= start) & (ids < end)] = number
-        return out, owner
-
-    def _backdrop(self, rng, scene: Scene, view: View, ids, focal_px, centre_px, soft, out) -> None:
-        world_from_camera = np.ascontiguousarray(view.camera_from_world.T)
-        light = scene.light
-        if scene.kind == scenes.ROOM:
-            backdrop.draw_room(
-                ids, world_from_camera, view.place, focal_px, centre_px, scene.low, scene.high, scene.turn, scene.pictures,
-                scene.stretch, scene.tints, self.textures.pictures, self.to_linear, scene.open_sky, light.ambient,
-                light.directions, light.colours, *soft, light.occlusion, out,
-            )  # fmt: skip
-        elif scene.kind == scenes.PANORAMA:
-            panorama = self.panoramas[scene.panorama]
-            sun = float(light.colours[0].mean())
-            strength = sun / (sun + float(light.ambient[2].mean()))
-            backdrop.draw_panorama(
-                ids, world_from_camera, view.place, focal_px, centre_px, panorama.root, scene.panorama_yaw,
-                math.sqrt(scenes.PANORAMA_PEAK) / 65535, *soft, strength, out,
-            )  # fmt: skip
-        else:
-            backdrop.draw_photo(ids, _photo_part(rng, scene.photo, out.shape[:2]), self.to_linear, scene.gain, out)
 
     def _visible(self, view: View, camera: tuple[float, np.ndarray], person: Person, owner: np.ndarray) -> float:
         """The share of the vertices that face the camera whose pixel is the person's own."""
@@ -215,33 +197,47 @@ class Generator:
             deep = rng.uniform(-2.5, 0.45 * distance) if rng.random() < 0.75 else rng.uniform(-0.2, 0.2)
             aside = rng.choice([-1, 1]) * rng.uniform(0.35, 0.9) * (1 + max(-deep, 0) * 0.4)
             flat = joints[0, [0, 2]] + toward * deep + np.array([toward[1], -toward[0]]) * aside
-            angle = rng.uniform(0, 2 * np.pi)
-            turn = about_y(np.array(angle)).astype(np.float32)
+            turn = about_y(np.array(rng.uniform(0, 2 * np.pi))).astype(np.float32)
             points = stranger.points @ turn.T + np.array([flat[0], 0, flat[1]], np.float32)
             others.append(Person(stranger.outfit, points, stranger.normals @ turn.T))
         return others
 
-    def _pose(self, index: int) -> tuple[np.ndarray, int]:
-        number, place = divmod(index, POSE_BATCH)
-        if self._batch[0] != number:
-            rng = np.random.default_rng([self.seed, 3, number])
-            self._batch = (number, random_poses(rng, POSE_BATCH, self.body, self.motion, 0.5))
+    def _pose(self, number: int) -> tuple[np.ndarray, int]:
+        batch, place = divmod(number, POSE_BATCH)
+        if self._batch[0] != batch:
+            rng = np.random.default_rng([*self.key, 3, batch])
+            self._batch = (batch, motion.random_poses(rng, POSE_BATCH, self.body, self.motion, RECORDED_SHARE))
         poses = self._batch[1]
         return poses.rotations[place].astype(np.float64), int(poses.kind[place])
 
-    def _refresh(self, epoch: int) -> None:
-        """Outfits, pictures and passers-by of an epoch."""
-        if epoch == self._epoch:
-            return
-        rng = np.random.default_rng([self.seed, 4, epoch])
-        self.textures = make_textures(rng, self.photos)
-        self.outfits = [random_outfit(rng, self.figure) for _ in range(self.outfit_count)]
-        poses = random_poses(rng, 24, self.body, self.motion, 0.5)
-        self.strangers = [
-            self.dressed(self.outfits[rng.integers(len(self.outfits))], rotations.astype(float), random_betas(rng))[0]
-            for rotations in poses.rotations
-        ]
-        self._epoch = epoch
+    def _count(self, number: int | None) -> int:
+        """The number meant; draws outfits, pictures and passers-by anew where an epoch begins."""
+        number = self._next if number is None else number
+        self._next, epoch = number + 1, number // EPOCH
+        if epoch != self._epoch:
+            rng = np.random.default_rng([*self.key, 4, epoch])
+            self.stock = Stock(make_textures(rng, self.photos), self.panoramas, self.noise_volume, self.to_linear)
+            self.outfits = [random_outfit(rng, self.figure) for _ in range(self.outfit_count)]
+            poses = motion.random_poses(rng, 24, self.body, self.motion, RECORDED_SHARE)
+            self.strangers = [
+                self.dressed(self.outfits[rng.integers(len(self.outfits))], rotations.astype(float), random_betas(rng))[0]
+                for rotations in poses.rotations
+            ]
+            self._epoch = epoch
+        return number
+
+
+def turned(rotations: np.ndarray, heading: float) -> np.ndarray:
+    """Poses (..., 24, 3, 3) turned about the vertical."""
+    out = rotations.astype(np.float64)
+    out[..., 0, :, :] = about_y(np.array(heading)) @ out[..., 0, :, :]
+    return out
+
+
+def _part(items: list, held_out: bool) -> list:
+    """Every sixth when held out, else the others; all of them when they are too few to share."""
+    chosen = [item for i, item in enumerate(items) if (i % HELD_EVERY == HELD_EVERY - 1) == held_out]
+    return chosen or items
 
 
 def _inside_frame(view: View, box: np.ndarray, side: int) -> np.ndarray:
@@ -250,12 +246,3 @@ def _inside_frame(view: View, box: np.ndarray, side: int) -> np.ndarray:
     inside = np.zeros((side, side), np.uint8)
     cv2.fillConvexPoly(inside, np.round(corners * 16).astype(np.int32), 1, shift=4)
     return inside > 0
-
-
-def _photo_part(rng, photo: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    side = int(rng.uniform(0.3, 1.0) * min(photo.shape[:2]))
-    y, x = rng.integers(photo.shape[0] - side + 1), rng.integers(photo.shape[1] - side + 1)
-    part = photo[y : y + side, x : x + side]
-    part = part[:, ::-1] if rng.random() < 0.5 else part
-    part = cv2.resize(part, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(part, (0, 0), float(rng.uniform(0.6, 5))) if rng.random() < 0.4 else part

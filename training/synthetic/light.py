@@ -58,14 +58,19 @@ def random_light(rng: np.random.Generator) -> Light:
     )
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cross product of two vectors (3,); numpy's own takes 50 microseconds."""
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+
+
 def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, side_m: float,
                clouds: list[np.ndarray], polygons: np.ndarray) -> ShadowMap:  # fmt: skip
     """Splats the vertices of people, `clouds` of (n, 3), and the sides of things, `polygons` (m, 4, 3) world points."""
     toward = direction / np.linalg.norm(direction)
     helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.7 else np.array([0.0, 0.0, 1.0])
-    up = np.cross(toward, helper)
+    up = cross(toward, helper)
     up /= np.linalg.norm(up)
-    axes = np.stack([np.cross(up, toward), up, toward]).astype(np.float32)
+    axes = np.array([cross(up, toward), up, toward], np.float32)
     scale = SHADOW_SIDE / side_m
     nearest = np.full((SHADOW_SIDE, SHADOW_SIDE), FAR_BELOW, np.float32)
     if len(polygons):

@@ -1,10 +1,10 @@
 """Recorded motion → poses: mirrored, blended, disturbed, mixed with the parametric library, none through itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 from refit_rt.body import PARENTS, Body
 from refit_rt.errors import UserError
@@ -56,6 +56,14 @@ def load_motion(path: Path) -> Motion:
         raise UserError(f"{path}: is no recorded motion ({error}). See training/README.md for the format") from error
 
 
+def part(motion: Motion, every: int, held_out: bool) -> Motion:
+    """Every `every`-th clip when held out, else the others."""
+    chosen = (np.arange(len(motion.start)) % every == every - 1) == held_out
+    if not chosen.any():
+        return motion
+    return replace(motion, start=motion.start[chosen], length=motion.length[chosen], name=motion.name[chosen])
+
+
 def mirrored(rotations: np.ndarray) -> np.ndarray:
     """The mirror image (left and right exchanged) of poses (..., 24, 3, 3)."""
     mirror = np.array([-1.0, 1.0, 1.0], rotations.dtype)
@@ -105,7 +113,8 @@ def _mix_recorded(rng, rotations: np.ndarray, kind: np.ndarray, motion: Motion, 
     frame = motion.start[clip] + (rng.random(len(take)) * motion.length[clip]).astype(int)
     recorded = motion.rotations[frame].astype(float)
     recorded[:, 0] = about_y(-yaw_of(recorded[:, 0])) @ recorded[:, 0]
-    other = motion.rotations[rng.integers(0, len(motion.rotations), len(take))]
+    other_clip = rng.integers(0, len(motion.start), len(take))
+    other = motion.rotations[motion.start[other_clip] + (rng.random(len(take)) * motion.length[other_clip]).astype(int)]
     blend = rng.random(len(take))
     swap = np.flatnonzero(blend < 0.2)
     recorded[np.ix_(swap, UPPER)] = other[np.ix_(swap, UPPER)]
@@ -146,3 +155,58 @@ def _to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     along = (b - a)[:, None]
     share = np.clip(((points - a[:, None]) * along).sum(-1) / (along**2).sum(-1), 0, 1)
     return np.linalg.norm(points - a[:, None] - share[..., None] * along, axis=-1)
+
+
+def random_clip(rng: np.random.Generator, frames: int, fps: float, body: Body, motion: Motion | None):
+    """A few moments of a movement: poses (frames, 24, 3, 3), the pelvis's way (frames, 3) from the origin, the kind.
+
+    Recorded and re-timed, or between poses of the parametric library (every 0.4 to 1.5 s another one).
+    """
+    if motion is not None and rng.random() < 0.6:
+        clip = int(rng.integers(len(motion.start)))
+        pace = float(np.exp(rng.normal(0, 0.2)))
+        span = (frames - 1) / fps * motion.fps * pace  # frames of the recording
+        length = int(motion.length[clip])
+        begin = rng.uniform(0, max(length - 1 - span, 0))
+        times = np.minimum(begin + np.arange(frames) / fps * motion.fps * pace, length - 1)
+        poses, places = at_times(motion, int(motion.start[clip]), length, times)
+        places[:, [0, 2]] -= places[frames // 2, [0, 2]]
+        back = about_y(-yaw_of(poses[frames // 2, 0]))
+        poses[:, 0], places = back @ poses[:, 0], places @ back.T
+        if rng.random() < 0.5:
+            poses, places = mirrored(poses), places * [-1, 1, 1]
+        return poses, places, RECORDED
+    count = max(2, int(np.ceil((frames - 1) / fps / 0.4)) + 2)
+    knots = np.cumsum(rng.uniform(0.4, 1.5, count)) - 0.2
+    drawn, kinds = gestures.random_gestures(rng, 96)
+    same = np.flatnonzero((kinds == kinds[0]) & ~through_itself(body, drawn))
+    chosen = np.resize(same if len(same) else np.arange(8), count)
+    if rng.random() < 0.15:
+        chosen[:] = chosen[0]  # stands still
+    poses = between(knots - knots[0], drawn[chosen], np.arange(frames) / fps)
+    sway = rng.normal(0, 0.15, 3) * [1, 0, 1]
+    return poses, np.linspace(-0.5, 0.5, frames)[:, None] * sway * frames / fps, int(kinds[0])
+
+
+def at_times(motion: Motion, start: int, length: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A clip at times (n,) in frames from its start: rotations (n, 24, 3, 3) and places (n, 3), interpolated."""
+    low = np.minimum(times.astype(int), max(length - 2, 0))
+    share = (times - low)[:, None]
+    rows = start + low
+    after = np.minimum(rows + 1, start + length - 1)
+    a, b = motion.rotations[rows].astype(float), motion.rotations[after].astype(float)
+    step = Rotation.from_matrix((np.swapaxes(a, -1, -2) @ b).reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3)
+    part_way = Rotation.from_rotvec((step * share[..., None]).reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
+    return a @ part_way, motion.trans[rows] * (1 - share) + motion.trans[after] * share
+
+
+def between(knots_s: np.ndarray, poses: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+    """Poses (k, 24, 3, 3) at ascending times (k,), with rest at each, read at times (n,) -> (n, 24, 3, 3)."""
+    times = np.clip(times_s, knots_s[0], knots_s[-1])
+    index = np.clip(np.searchsorted(knots_s, times, side="right") - 1, 0, len(knots_s) - 2)
+    share = (times - knots_s[index]) / (knots_s[index + 1] - knots_s[index])
+    eased = index + share * share * (3 - 2 * share)
+    out = np.empty((len(times), 24, 3, 3))
+    for joint in range(24):
+        out[:, joint] = Slerp(np.arange(len(poses)), Rotation.from_matrix(poses[:, joint]))(eased).as_matrix()
+    return out

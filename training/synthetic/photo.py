@@ -48,7 +48,7 @@ def sensor(rng: np.random.Generator, picture: np.ndarray, source_px: float, dark
     if rng.random() < 0.1:  # sharpened by the camera
         picture = cv2.addWeighted(picture, 1.8, cv2.GaussianBlur(picture, (0, 0), 1.2), -0.8, 0)
     side = int(np.clip(source_px * np.exp(rng.normal(-0.1, 0.3)), 72, CROP_PX))
-    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if side < 200 else cv2.INTER_LINEAR)
     if rng.random() < 0.65:
         strength = np.exp(rng.uniform(np.log(0.8), np.log(7.0))) * (2.2 if dark else 1.0)
         strength *= min(1.0, 1.3 * CROP_PX / max(source_px, 1.0)) ** 0.5  # shrinking averages noise away

@@ -1,7 +1,7 @@
 """Where it happens: rooms, streets, panoramas, photos; the furniture; the light."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ from training.synthetic import furniture, gestures
 from training.synthetic.furniture import Things
 from training.synthetic.light import Light, random_light
 from training.synthetic.people import linear, random_colour
-from training.synthetic.textures import Textures
+from training.synthetic.textures import Textures, one_of
 
 ROOM, PANORAMA, PHOTO = range(3)
 PANORAMA_PEAK = 36.0  # brighter parts of a panorama are cut off here; 16 bits hold the root of light
@@ -127,11 +127,20 @@ def random_scene(rng: np.random.Generator, textures: Textures, panoramas: list[P
     pieces = furnish(rng, textures, joints, heading, kind, camera, crowded=indoors and where == ROOM)
     low, high, angle = _walls(rng, joints, camera, indoors)
     pictures, stretch, tints, open_sky = _papers(rng, textures, indoors, light)
-    photo = photos[rng.integers(len(photos))] if where == PHOTO else None
+    photo = photo_part(rng, photos[rng.integers(len(photos))]) if where == PHOTO else None
     return Scene(
         where, light, furniture.assembled(pieces), low, high, (math.cos(angle), math.sin(angle)), pictures, stretch, tints,
         open_sky, panorama, yaw, photo, float(rng.uniform(0.6, 1.4)),
     )  # fmt: skip
+
+
+def photo_part(rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
+    """A square (320, 320, 3) cut out of a photo (h, w, 3) uint8, sometimes mirrored or out of focus."""
+    side = int(rng.uniform(0.3, 1.0) * min(photo.shape[:2]))
+    y, x = rng.integers(photo.shape[0] - side + 1), rng.integers(photo.shape[1] - side + 1)
+    part = photo[y : y + side, x : x + side]
+    part = cv2.resize(part[:, ::-1] if rng.random() < 0.5 else part, (320, 320), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(part, (0, 0), float(rng.uniform(0.6, 5))) if rng.random() < 0.4 else part
 
 
 def _light_of(rng: np.random.Generator, panorama: Panorama, yaw: float) -> Light:
@@ -167,9 +176,8 @@ def _walls(rng, joints, camera, indoors: bool) -> tuple[np.ndarray, np.ndarray, 
 
 def _papers(rng, textures: Textures, indoors: bool, light: Light):
     walls = textures.walls if indoors else textures.horizons
-    pictures = rng.choice(walls, 6)
-    pictures[2] = rng.choice(textures.floors)
-    pictures[3] = rng.choice(textures.fabrics)
+    pictures = rng.integers(walls.start, walls.stop, 6)
+    pictures[2], pictures[3] = one_of(rng, textures.floors), one_of(rng, textures.fabrics)
     stretch = np.zeros((6, 2), np.float32)
     stretch[2] = rng.uniform(0.25, 0.9) if indoors else rng.uniform(0.1, 0.4)
     stretch[3] = rng.uniform(0.3, 1.5)
@@ -225,5 +233,3 @@ def furnish(rng, textures, joints, heading, kind, camera, crowded: bool) -> list
         pieces.append((piece, place, rng.uniform(0, 2 * np.pi)))
     return pieces
 
-
-__all__ = ["PANORAMA", "PHOTO", "ROOM", "Panorama", "Scene", "linear", "random_colour", "replace"]

@@ -64,8 +64,7 @@ def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cut
                 if abs(u) < 1 and abs(v) < 0.7:
                     share = tile[int((u + 1) * 7.9), int((v + 1) * 7.9)]
             frequency = row[cloth.GRAIN_FREQUENCY]
-            grain = noise[int(math.floor(x * frequency)) & 31, int(math.floor(y * frequency)) & 31,
-                          int(math.floor(z * frequency)) & 31, 0]  # fmt: skip
+            grain = cloth.nearest_noise(noise, x * frequency, y * frequency, z * frequency)
             gain = 1 + row[cloth.GRAIN] * (0.6 * grain + 0.5 * b_noise[0])
             for k in range(3):
                 colour[k] = (row[k] * (1 - share) + row[cloth.RED2 + k] * share) * max(gain, 0.1)
@@ -161,8 +160,7 @@ def shade_things(ids, first, last, seen, world, faces, face_normals, face_colour
                     for k in range(3):
                         light[k] += facing * colours[lamp, k]
             texture = face_textures[face]
-            gain = 1 + 0.12 * noise[int(math.floor(x * 30)) & 31, int(math.floor(y * 30)) & 31,
-                                    int(math.floor(z * 30)) & 31, 0]  # fmt: skip
+            gain = 1 + 0.12 * cloth.nearest_noise(noise, x * 30, y * 30, z * 30)
             if texture >= 0:
                 u = wa * uv[a, 0] + wb * uv[b, 0] + wc * uv[c, 0]
                 v = wa * uv[a, 1] + wb * uv[b, 1] + wc * uv[c, 1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from refit_rt.body import PARENTS, load_body
+from refit_rt.body import PARENTS
 from training.synthetic.generator import Assets, Generator, Sample
 
 
@@ -46,14 +46,21 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--clips", action="store_true", help="every row a clip")
+    parser.add_argument("--fps", type=float, default=8.0)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    generator = Generator(load_body(), Assets(arguments.motion, arguments.hdri, arguments.photos), arguments.seed)
+    generator = Generator(arguments.seed, Assets(arguments.motion, arguments.hdri, arguments.photos))
     numbers = range(arguments.start, arguments.start + arguments.columns * arguments.rows)
-    samples = [generator.sample(i) for i in numbers]
-    started = time.perf_counter()
-    again = [generator.sample(i) for i in numbers]
-    rate = len(samples) / (time.perf_counter() - started)
+    if arguments.clips:
+        samples = [s for row in range(arguments.rows) for s in generator.clip(arguments.columns, arguments.fps, row)]
+        again = samples
+    else:
+        samples = [generator.sample(i) for i in numbers]
+    started = time.process_time()
+    if not arguments.clips:
+        again = [generator.sample(i) for i in numbers]
+    rate = len(samples) / (time.process_time() - started)
     same = all((a.image == b.image).all() for a, b in zip(samples, again, strict=True))
     plain, drawn = sheet(samples, arguments.columns, False), sheet(samples, arguments.columns, True)
     cv2.imwrite(str(arguments.out), plain[..., ::-1])

@@ -32,6 +32,11 @@ def make_textures(rng: np.random.Generator, photos: list[np.ndarray], walls: int
     return Textures(np.stack(stack), *ranges)
 
 
+def one_of(rng: np.random.Generator, numbers: range) -> int:
+    """A random one of a range."""
+    return int(rng.integers(numbers.start, numbers.stop))
+
+
 def tiling_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
     """(SIDE, SIDE) float32, wraps at its edges, sd about 1."""
     small = rng.normal(0, 1, (cells, cells)).astype(np.float32)

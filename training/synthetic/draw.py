@@ -1,0 +1,104 @@
+"""A scene and its people → linear light, through the rasteriser and the shaders."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from refit_rt.raster import buffers, rasterise
+from training.synthetic import backdrop, scenes, shade
+from training.synthetic.cameras import View
+from training.synthetic.light import shadow_map
+from training.synthetic.people import Outfit
+from training.synthetic.scenes import Panorama, Scene
+from training.synthetic.textures import Textures
+
+OUTSIDE = -3  # in the buffer of triangle ids: not part of the sensor's picture
+SKY = np.array([0.02, 1.0, 0.01])  # the direction from which the whole sky's shadow is taken
+SKY_SOFT_M = 0.25
+SHADOW_SIDE_M = 3.6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """Somebody in the world."""
+
+    outfit: Outfit
+    points: np.ndarray  # (V, 3) float32 dressed surface, world
+    normals: np.ndarray  # (V, 3) float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stock:
+    """What every picture draws from."""
+
+    textures: Textures
+    panoramas: list[Panorama]
+    noise: np.ndarray  # of `cloth.noise_volume`
+    to_linear: np.ndarray  # (256,) float32
+
+
+def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre_px: np.ndarray, inside: np.ndarray,
+         stock: Stock, coarse: int = 2) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Linear light (h, w, 3) float32, and whose pixel it is (h, w) int32: 0 the first person, 1 the next ..., -1 none's.
+
+    focal_px and centre_px (2,) are of the camera at `view` whose picture is to be drawn; only pixels `inside` (h, w) bool
+    are. The backdrop is drawn at 1 / coarse of the size: it is seldom in focus.
+    """
+    inverse, ids = buffers(*inside.shape)
+    first, starts, seen = 0, [], []
+    for person in people:
+        seen.append(view.to_camera(person.points))
+        rasterise(seen[-1], person.outfit.faces, first, focal_px, centre_px, inverse, ids, False)
+        starts.append(first)
+        first += len(person.outfit.faces)
+    things = scene.things
+    seen_things = view.to_camera(things.points)
+    rasterise(seen_things, things.faces, first, focal_px, centre_px, inverse, ids, False)
+    ids[~inside] = OUTSIDE
+    light, clouds = scene.light, [person.points for person in people]
+    centre = people[0].points[::16].mean(0)
+    key = shadow_map(light.directions[0], light.softness, centre, SHADOW_SIDE_M, clouds, things.quads)
+    sky = shadow_map(SKY, SKY_SOFT_M, centre, SHADOW_SIDE_M, clouds, things.quads)
+    hard = tuple((m.nearest, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
+    soft = tuple((m.cover, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
+    out = np.empty((*inside.shape, 3), np.float32)
+    draw_backdrop(scene, view, focal_px, centre_px, soft, stock, coarse, out)
+    lit = (light.ambient, light.directions, light.colours, *hard, light.occlusion, out)
+    owner = np.full(ids.shape, -1, np.int32)
+    for number, (person, start, points) in enumerate(zip(people, starts, seen, strict=True)):
+        outfit = person.outfit
+        shade.shade_person(
+            ids, start, start + len(outfit.faces), points, person.points, person.normals, outfit.faces, outfit.coordinates,
+            outfit.cuts, outfit.fabric, outfit.print_tile, stock.noise, view.place, focal_px, centre_px, *lit,
+        )  # fmt: skip
+        owner[(ids >= start) & (ids < start + len(outfit.faces))] = number
+    if len(things.faces):
+        shade.shade_things(
+            ids, first, first + len(things.faces), seen_things, things.points, things.faces, things.normals, things.colours,
+            things.textures, things.uv, stock.textures.pictures, stock.to_linear, stock.noise, focal_px, centre_px, *lit,
+        )  # fmt: skip
+    return out, owner
+
+
+def draw_backdrop(scene: Scene, view: View, focal_px: float, centre_px, soft, stock: Stock, coarse: int, out) -> None:
+    """Whatever lies behind people and things, into `out` (h, w, 3); `soft`: the two softened shadow maps."""
+    height, width = out.shape[:2]
+    light, small = scene.light, np.empty((height // coarse, width // coarse, 3), np.float32)
+    camera = (np.ascontiguousarray(view.camera_from_world.T), view.place, focal_px / coarse, (centre_px + 0.5) / coarse - 0.5)
+    if scene.kind == scenes.ROOM:
+        backdrop.draw_room(
+            *camera, scene.low, scene.high, scene.turn, scene.pictures, scene.stretch, scene.tints,
+            stock.textures.pictures, stock.to_linear, scene.open_sky, light.ambient, light.directions, light.colours, *soft,
+            light.occlusion, small,
+        )  # fmt: skip
+    elif scene.kind == scenes.PANORAMA:
+        sun, sky = float(light.colours[0].mean()), float(light.ambient[2].mean())
+        backdrop.draw_panorama(
+            *camera, stock.panoramas[scene.panorama].root, scene.panorama_yaw, math.sqrt(scenes.PANORAMA_PEAK) / 65535,
+            *soft, sun / (sun + sky), small,
+        )  # fmt: skip
+    elif scene.photo is not None:
+        small = stock.to_linear[cv2.resize(scene.photo, (width // coarse, height // coarse))] * np.float32(scene.gain)
+    cv2.resize(small, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
