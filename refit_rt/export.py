@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,7 +27,7 @@ from refit_rt.model.weights import load_into, load_official
 OPSET = 17  # the last one that TensorRT 8.6, OpenVINO 2024 and ONNX Runtime 1.16 all read
 LOOP_PARTS = ("feedback.", "update.", "regressor.", "confidence.", "mean_")  # the rest is the encoder's
 W32_SUMMARY, W48_SUMMARY = 256, 384  # the global vector's width tells the two official backbones apart
-CALIBRATION_CROPS = 128  # more changed the int8 encoder's answers by less than its own rounding
+HALF_FROM = 1024  # numbers in a tensor; smaller ones are not worth a node
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,27 @@ def write_encoder(model: ReFit, path: Path) -> None:
         torch.onnx.export(Encoder(model), (example,), str(path), dynamo=False, opset_version=OPSET,
                           input_names=["crop"], output_names=names,
                           dynamic_axes={name: {0: "person"} for name in ["crop", *names]})
+    store_halves(path)
+
+
+def store_halves(path: Path) -> None:
+    """Keeps in 16 bits the weights that 16 bits hold exactly: BlazePose's come that way, and the file is half as long.
+
+    Nothing is rounded, and runtimes make them 32 bits wide again when they load them.
+    """
+    graph = onnx.load(str(path))
+    for tensor in list(graph.graph.initializer):
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype != np.float32 or array.size < HALF_FROM:
+            continue
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), array):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
+        graph.graph.node.insert(0, onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    onnx.save(graph, str(path))
 
 
 @contextmanager
@@ -113,6 +136,8 @@ def folder_in_place(out: Path) -> Iterator[Path]:
     try:
         yield made
         made.chmod(0o755)
+        for file in made.iterdir():
+            file.chmod(0o644)  # the writer of safetensors makes it the owner's alone
         if out.exists():
             old = made.with_name(f"{made.name}-old")
             out.rename(old)
@@ -144,34 +169,3 @@ def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
         licence="LicenseRef-ReFit-research-only",  # as the data sets they were trained on
         margin=1.2)  # the official demo's
     export_bundle(model, out, facts, Path(body))
-
-
-def quantise(path: Path, crops: Iterable[np.ndarray]) -> None:
-    """Adds encoder_int8.onnx to a bundle: static int8, ranges measured on real crops (S, S, 3) uint8 RGB, 100 or more.
-
-    The heads that make maps and landmarks stay in floating point. Raises UserError without onnxruntime or crops.
-    """
-    try:
-        from onnxruntime import quantization as ort
-    except ImportError as error:
-        raise UserError("int8 needs onnxruntime to measure ranges: pip install onnxruntime onnx") from error
-    card = files.read_card(path)
-    feed = [{"crop": crop[None]} for crop, _ in zip(crops, range(CALIBRATION_CROPS), strict=False)]
-    if not feed:
-        raise UserError(f"{path}: no crops to measure the int8 ranges on. Give a folder of images of people")
-
-    class Reader(ort.CalibrationDataReader):
-        def __init__(self) -> None:
-            self._rest = iter(feed)
-
-        def get_next(self) -> dict | None:  # type: ignore[override]
-            return next(self._rest, None)
-
-    with tempfile.TemporaryDirectory(dir=path) as folder:
-        ready, small = Path(folder) / "ready.onnx", Path(folder) / files.ENCODER_INT8
-        ort.quant_pre_process(str(path / files.ENCODER), str(ready), skip_symbolic_shape=True)
-        ort.quantize_static(str(ready), str(small), Reader(), quant_format=ort.QuantFormat.QDQ, per_channel=True,
-                            activation_type=ort.QuantType.QUInt8, weight_type=ort.QuantType.QInt8,
-                            op_types_to_quantize=["Conv"])
-        small.replace(path / files.ENCODER_INT8)
-    write_card(path, card)

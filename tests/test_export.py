@@ -64,6 +64,23 @@ def test_the_onnx_encoder_takes_any_number_of_crops(model, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
+def test_weights_that_halves_hold_exactly_are_stored_in_halves_and_answer_the_same(tmp_path):
+    ort = pytest.importorskip("onnxruntime", reason="runs both files")
+    crop = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    model = lively(EDGE, load_body())
+    sizes, maps = [], []
+    for half in (False, True):
+        if half:
+            model.half().float()
+        export.write_encoder(model, tmp_path / "encoder.onnx")
+        sizes.append((tmp_path / "encoder.onnx").stat().st_size)
+        maps.append(ort.InferenceSession(tmp_path / "encoder.onnx").run(["maps"], {"crop": crop})[0])
+    assert sizes[1] < 0.6 * sizes[0]
+    with torch.no_grad():
+        truth = model.encode(torch.as_tensor(crop).permute(0, 3, 1, 2).float() / 255)
+    np.testing.assert_allclose(maps[1], truth.maps, atol=1e-4)
+
+
 def official_names(model) -> dict:
     """A network's state under the names of an official checkpoint: the importer's way back."""
     ours = dict(model.state_dict())

@@ -1,6 +1,8 @@
 """The fast loop and the encoder give the torch network's answers; refusals are clear."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -17,8 +19,9 @@ from tiny import lively  # noqa: E402
 from refit_rt.body import load_body  # noqa: E402
 from refit_rt.bundle import load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.export import Facts, export_bundle, quantise  # noqa: E402
+from refit_rt.export import Facts, export_bundle  # noqa: E402
 from refit_rt.model.config import EDGE, ReFitConfig  # noqa: E402
+from refit_rt.quantise import quantise  # noqa: E402
 from refit_rt.runners import State, View, kernels  # noqa: E402
 from refit_rt.runners.cpu import CpuRunner  # noqa: E402
 from refit_rt.runners.openvino_ import OpenVinoEncoder  # noqa: E402
@@ -168,6 +171,12 @@ def test_int8_is_refused_until_it_is_made_and_then_stays_near(bundles, edge, tmp
     near = OpenVinoEncoder(load_bundle(tmp_path / "edge"), "int8", 1)(a_crop(0))
     exact = edge.encode(a_crop(0))
     assert np.abs(near.maps - exact.maps).mean() < 0.05 * np.abs(exact.maps).mean()
+
+
+def test_running_a_bundle_loads_no_torch(bundles):
+    code = ("import sys; from refit_rt.bundle import load_bundle; from refit_rt.runners.cpu import CpuRunner; "
+            f"CpuRunner(load_bundle({str(bundles['edge'])!r}), 'f32', 1); sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
 
 
 def test_an_encoder_of_other_ports_is_refused_by_name(bundles):

@@ -51,7 +51,7 @@ def encoder_file(bundle: Bundle, precision: str) -> Path:
         return bundle.encoder
     if bundle.encoder_int8.name not in bundle.card.files:
         raise UserError(f"{bundle.encoder_int8}: this bundle has no int8 encoder. Set fit.precision to auto, "
-                        "or make one from images of people: refit_rt.export.quantise")
+                        "or make one from images of people: refit_rt.quantise")
     return bundle.encoder_int8
 
 
