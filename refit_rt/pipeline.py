@@ -60,7 +60,7 @@ class Report:
         rows = [f"{'step':<10}{'p50 ms':>9}{'p95 ms':>9}{'count':>8}"]
         rows += [f"{name:<10}{p50:>9.2f}{p95:>9.2f}{n:>8}" for name, (p50, p95, n) in self.milliseconds.items()]
         lost = f"{self.dropped} dropped" + (f" ({self.bad} unreadable)" if self.bad else "")
-        rows.append(f"{self.frames} frames, {self.fps:.1f} a second, {lost}; {self.people} people followed")
+        rows.append(f"{self.frames} frames, {self.fps:.1f} a second, {lost}; {_count(self.people)} followed")
         return "\n".join(rows)
 
 
@@ -207,19 +207,23 @@ class Pipeline:
         people = self._sender.people
         if self._source.waiting or people is None:
             return self._source.waiting or "no frame yet"
-        age_ms = self._timings.milliseconds()["age"]
-        count = f"{len(people.ids)} {'person' if len(people.ids) == 1 else 'people'}"
-        return f"{fps:.1f} frames/s, {count}, age {age_ms[0]:.0f} ms (p95 {age_ms[1]:.0f}), {people.dropped} dropped"
+        line = f"frame {people.frame_index}: {_count(len(people.ids))}, {fps:.1f} frames/s"
+        if self._lossless:
+            return line
+        p50, p95, _ = self._timings.milliseconds()["age"]
+        return f"{line}, age {p50:.0f} ms (p95 {p95:.0f}), {people.dropped} dropped"
 
     def _report(self) -> Report:
-        sender = self._sender
+        sender, milliseconds = self._sender, self._timings.milliseconds()
+        if self._lossless:  # a frame that waited for the one before is not late
+            milliseconds.pop("age", None)
         return Report(
             frames=sender.frames,
             dropped=sender.people.dropped if sender.people is not None else 0,
             bad=self._source.bad,
             people=sender.followed,
             seconds=sender.last_s - sender.first_s,
-            milliseconds=self._timings.milliseconds(),
+            milliseconds=milliseconds,
             hung=tuple(stage.name for stage in self._stages if stage.is_alive()),
         )
 
@@ -230,6 +234,10 @@ def run(settings: config.Config, stop: threading.Event | None = None) -> Report:
     stop = stop or threading.Event()
     with ended_by_signals(stop):
         return pipeline.run(stop)
+
+
+def _count(people: int) -> str:
+    return f"{people} {'person' if people == 1 else 'people'}"
 
 
 def is_lossless(settings: config.Config) -> bool:

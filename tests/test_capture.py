@@ -16,6 +16,7 @@ from refit_rt.capture.exif import focal_35mm
 from refit_rt.capture.folder import natural
 from refit_rt.capture.picture import as_bgr
 from refit_rt.capture.retry import Lasting
+from refit_rt.capture.webcam import WebcamSource
 from refit_rt.errors import UserError
 
 
@@ -297,6 +298,34 @@ def test_stopping_ends_the_waiting_for_a_camera():
     lasting.stop()
     reader.join(5)
     assert not reader.is_alive()
+
+
+class FakeWebcam(FakeCapture):
+    """Notes what it is asked for."""
+
+    def __init__(self, *_) -> None:
+        super().__init__(good=3)
+        self.asked: list[int] = []
+
+    def set(self, prop, value) -> bool:
+        self.asked.append(prop)
+        return True
+
+    def get(self, prop) -> float:
+        return 30.0
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+
+def test_a_webcam_is_asked_for_mjpg_before_its_size_and_to_queue_nothing(tmp_path, monkeypatch):
+    webcam = FakeWebcam()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: webcam)
+    (tmp_path / "video0").touch()
+    source = WebcamSource(config.Capture(source=str(tmp_path / "video0"), height=0))
+    assert webcam.asked == [cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_BUFFERSIZE]
+    assert (source.fps, source.runs_by_itself) == (30, True)
+    assert [f.index for f in itertools.islice(source, 2)] == [0, 1]
 
 
 class Mjpeg(http.server.BaseHTTPRequestHandler):
