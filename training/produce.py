@@ -18,7 +18,7 @@ import tyro
 
 from refit_rt.detect.pull import pull
 from training.store import Writer
-from training.synthetic import Assets, Generator, Sample
+from training.synthetic.generator import Assets, Generator, Sample
 
 log = logging.getLogger(__name__)
 MOMENTS = 3
@@ -27,9 +27,9 @@ CALIBRATION = 256  # crops from which the features' quanta are taken
 
 
 class FrozenBackbone:
-    """BlazePose's landmark network in OpenVINO: the same answers as `refit_rt.model.blazepose`, twice as fast in bf16."""
+    """BlazePose's landmark network in OpenVINO: the same answers as `refit_rt.model.blazepose`."""
 
-    def __init__(self, precision: str = "bf16", threads: int = 1) -> None:
+    def __init__(self, precision: str = "f32", threads: int = 1) -> None:
         import openvino
 
         graph = openvino.Core().read_model(pull("pose_landmark_full.tflite"))

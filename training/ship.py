@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
     facts = Facts(settings.name, LICENCE, 1.2, True, training | told.get("training", {}), told.get("accuracy", {}))
     export_bundle(model, settings.out, facts)
     if settings.int8:
-        generator = Generator(load_body(), Assets(hdri=settings.hdri), CALIBRATION_SEED)
+        generator = Generator(CALIBRATION_SEED, Assets(hdri=settings.hdri))
         quantise(settings.out, (generator.sample(index).image for index in range(128)))
     log.info("%s: %s", settings.out, ", ".join(f"{p.name} {p.stat().st_size / 2**20:.1f} MB" for p in settings.out.iterdir()))
 
