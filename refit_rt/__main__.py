@@ -154,16 +154,18 @@ def export(
     /,
     *,
     out: OutFolder = "bundle",
+    licence: str = "",
 ) -> int:
     """Turn a checkpoint of training/ into a bundle for --fit.bundle. Needs torch.
 
     Args:
         checkpoint: A last.pt of training.
         out: The bundle's folder.
+        licence: Of the weights, for the bundle's card.
     """
     with _torch_needed():
-        from refit_rt.export import export_checkpoint
-    export_checkpoint(Path(checkpoint), Path(out))
+        from refit_rt.checkpoint import export_checkpoint
+    export_checkpoint(Path(checkpoint), Path(out), licence)
     _say(f"{out}: use it with --fit.bundle {out}")
     return 0
 

@@ -21,7 +21,7 @@ LAYERS = [
     {"follow", "listen"},
     {"pipeline", "audience"},
     {"export", "bench_loop", "demo", "doctor"},
-    {"bench"},
+    {"bench", "checkpoint", "quantise"},
     {"__main__"},
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

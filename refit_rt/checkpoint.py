@@ -1,0 +1,26 @@
+"""A checkpoint of training/ → a bundle."""
+
+from pathlib import Path
+
+from refit_rt.body import load_body
+from refit_rt.errors import UserError
+from refit_rt.export import Facts, export_bundle
+from refit_rt.model.config import EDGE
+from refit_rt.model.refit import build
+from refit_rt.model.weights import load_into, read_checkpoint
+
+MARGIN = 1.2  # side of the crop over the person, as in training
+
+
+def export_checkpoint(checkpoint: Path, out: Path, licence: str) -> None:
+    """Writes the edge network's averaged weights as a bundle named like its folder; `licence` goes on its card.
+
+    Raises UserError for a file that is no checkpoint, or one of another network.
+    """
+    state = read_checkpoint(checkpoint)
+    if "average" not in state:
+        raise UserError(f"{checkpoint}: is no checkpoint of training/. An official one: refit-rt import-weights")
+    model = build(EDGE, load_body()).eval()
+    load_into(model, state["average"], str(checkpoint))
+    done = {name: state[name] for name in ("steps", "views") if name in state}
+    export_bundle(model, out, Facts(out.name, licence, MARGIN, normalise_roll=True, training=done))
