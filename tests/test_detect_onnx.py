@@ -29,7 +29,10 @@ def write(path: Path, outputs: dict[str, np.ndarray], inputs: dict[str, list] | 
         [helper.make_node("Identity", [name + "_value"], [name]) for name in outputs if name not in made] + list(nodes),
         "tiny",
         [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for name, a in outputs.items()],
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+            for name, a in outputs.items()
+        ],
         constants,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
@@ -105,7 +108,12 @@ def test_rt_detr_with_its_post_processor_is_told_the_size_of_the_picture(tmp_pat
 
 @pytest.mark.parametrize(
     ("names", "classes", "person"),
-    [(("pred_boxes", "logits"), 80, 0), (("dets", "labels"), 91, 1), (("dets", "labels"), 2, 0), (("pred_boxes", "logits"), 4, 0)],
+    [
+        (("pred_boxes", "logits"), 80, 0),
+        (("dets", "labels"), 91, 1),
+        (("dets", "labels"), 2, 0),
+        (("pred_boxes", "logits"), 4, 0),
+    ],
     ids=["hugging-face", "rf-detr", "rf-detr-own-classes", "four-classes"],
 )
 def test_logits_and_centred_boxes_become_boxes_in_the_picture(tmp_path, names, classes: int, person: int) -> None:
@@ -121,9 +129,14 @@ def test_logits_and_centred_boxes_become_boxes_in_the_picture(tmp_path, names, c
 
 @pytest.mark.parametrize(
     ("layout", "normalise", "told"),
-    [("yolox", "auto", 30), ("detr", "auto", 200 / 255), ("rfdetr", "auto", (200 - 123.675) / 58.395), ("detr", "none", 200)],
+    [
+        ("yolox", "auto", 30),
+        ("detr", "auto", 200 / 255),
+        ("rfdetr", "auto", (200 - 123.675) / 58.395),
+        ("detr", "none", 200),
+    ],
 )
-def test_pixels_reach_the_network_in_the_order_and_range_of_its_layout(tmp_path, layout, normalise, told: float) -> None:
+def test_pixels_reach_the_network_in_the_order_and_range_of_its_layout(tmp_path, layout, normalise, told) -> None:
     outputs = {
         "yolox": {"dets": np.array([[[1, 2, 3, 4, 0.5]]], np.float32)},
         "detr": {"pred_boxes": np.full((1, 1, 4), 0.5, np.float32), "logits": np.zeros((1, 1, 80), np.float32)},
@@ -178,7 +191,8 @@ def test_a_wrong_layout_setting_is_told_with_the_right_one(tmp_path: Path) -> No
 
 
 def test_a_size_that_contradicts_the_file_is_told(tmp_path: Path) -> None:
-    assert "takes 64x64 pixels, detect.size_px is 640" in complaint(write(tmp_path / "y.onnx", {"o": yolox(False)}), size_px=640)
+    text = complaint(write(tmp_path / "yolox.onnx", {"output": yolox(False)}), size_px=640)
+    assert "takes 64x64 pixels, detect.size_px is 640" in text
 
 
 def test_answers_that_cannot_be_are_told(tmp_path: Path) -> None:
@@ -188,7 +202,8 @@ def test_answers_that_cannot_be_are_told(tmp_path: Path) -> None:
     loud = yolox(False)
     loud[0, 10, 4] = 30
     assert "its scores reach 30, not 0..1" in complaint(write(tmp_path / "loud.onnx", {"output": loud}))
-    shares = {"labels": np.array([[0]]), "boxes": np.full((1, 1, 4), 0.5, np.float32), "scores": np.full((1, 1), 0.5, np.float32)}
+    half = np.full((1, 1, 4), 0.5, np.float32)
+    shares = {"labels": np.array([[0]]), "boxes": half, "scores": half[..., 0]}
     assert "0..1, not pixels" in complaint(write(tmp_path / "shares.onnx", shares))
 
 

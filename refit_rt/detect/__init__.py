@@ -54,7 +54,7 @@ class InParts:
 
 
 def make_detector(settings: config.Detect, max_people: int, threads: int = 0) -> Detector:
-    """The detector the settings name; threads 0: OpenVINO's choice. Raises UserError; may fetch BlazePose (36 MB, once)."""
+    """The detector of the settings, BlazePose fetched if need be. threads 0: OpenVINO's choice. Raises UserError."""
     if settings.model == "blazepose":
         from refit_rt.detect.blazepose import BlazePoseDetector
         from refit_rt.detect.pull import pull

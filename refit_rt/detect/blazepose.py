@@ -1,8 +1,8 @@
 """BlazePose's person detector: a picture → people as squares with a roll.
 
-The network is MediaPipe's `pose_detection.tflite` (Apache-2.0), which OpenVINO reads as it is. Decoding follows the options
-of MediaPipe's pose_detection_cpu graph (mediapipe 0.10.21): pixels to [-1, 1], 2254 SSD anchors of fixed size, 12 values
-each (face box, then four points), scores through a sigmoid, non-maximum suppression by weighted mean.
+The network is MediaPipe's `pose_detection.tflite` (Apache-2.0), which OpenVINO reads as it is. Decoding follows the
+options of MediaPipe's pose_detection_cpu graph (mediapipe 0.10.21): pixels to [-1, 1], 2254 SSD anchors of fixed size,
+12 values each (face box, then four points), scores through a sigmoid, non-maximum suppression by weighted mean.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from refit_rt.geometry import iou
 
 INPUT_PX = 224
 STRIDES = (8, 16, 32, 32, 32)  # two anchors a cell and entry
-HIP, HEAD_END = 2, 3  # rows of an answer: between the hips; where the circle round the whole body is cut towards the head
+HIP, HEAD_END = 2, 3  # rows of an answer: between the hips; where the circle round the body is cut towards the head
 SAME_FACE = 0.3  # IoU of face boxes above which two answers are one person (MediaPipe's own figure)
 
 Part = tuple[float, float, float]  # a square of the picture: left, top, side, counted in pixels from its top-left edge
@@ -27,7 +27,7 @@ class BlazePoseDetector:
     """Finds people in any square part of a picture; sure of one, often finds two."""
 
     def __init__(self, path: Path, threads: int = 0):
-        """Reads and compiles the network. threads 0: OpenVINO's choice. Raises UserError if the file is not the network."""
+        """Reads and compiles the network. threads 0: OpenVINO's choice. Raises UserError for any other file."""
         self._network = _compiled(path, threads)
         self._values, self._logits = (0, 1) if self._network.outputs[0].shape[-1] == 12 else (1, 0)
         self._anchors = anchors()
@@ -74,7 +74,7 @@ def _compiled(path: Path, threads: int):
         raise UserError(f"{path}: OpenVINO cannot read it. Delete it, and it is pulled anew") from error
     shapes = sorted(str(output.partial_shape) for output in graph.outputs)
     if shapes != ["[1,2254,12]", "[1,2254,1]"]:
-        raise UserError(f"{path}: answers {' '.join(shapes)}, not BlazePose's 2254 anchors. Delete it, and it is pulled anew")
+        raise UserError(f"{path}: answers {' '.join(shapes)}, not 2254 anchors. Delete it, and it is pulled anew")
     steps = PrePostProcessor(graph)
     picture = steps.input()
     picture.tensor().set_element_type(openvino.Type.u8).set_color_format(ColorFormat.BGR)

@@ -42,7 +42,10 @@ class Layout:
 
 
 def recognise(answers: Answers, size: tuple[int, int], wanted: str, path: Path) -> Layout:
-    """The layout of a file that answers so; size: the network's width, height. Raises UserError if it is none, or not `wanted`."""
+    """The layout of a file that answers so. Raises UserError if it is none, or not `wanted` (auto: any).
+
+    size: the network's width and height; path: named in the error.
+    """
     found = _recognise(answers, size, wanted)
     shapes = ", ".join(f"{name} {array.shape}" for name, array in answers.items())
     if found is None:
@@ -69,7 +72,8 @@ def _recognise(answers: Answers, size: tuple[int, int], wanted: str) -> Layout |
     lists = [name for name, shape in shapes.items() if len(shape) == 2]
     wide = [name for name, shape in shapes.items() if len(shape) == 3 and name not in fours]
     if len(fours) > 1:  # four classes look like a box
-        fours, wide = [n for n in fours if "box" in n or "dets" in n], [n for n in fours if "logits" in n or "labels" in n]
+        wide = [name for name in fours if "logits" in name or "labels" in name]
+        fours = [name for name in fours if "box" in name or "dets" in name]
     if len(fours) == 1 and len(lists) == 2:
         labels = _labels(lists, answers)
         return Layout("detr", "scored", fours[0], next(name for name in lists if name != labels), labels)
@@ -102,7 +106,10 @@ def _cells(size: tuple[int, int]) -> int:
 def decode(
     layout: Layout, answers: Answers, size: tuple[int, int], picture: tuple[int, int], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """People: xyxy (n, 4) pixels from the picture's edge, score (n,). size, picture: width, height of network and picture."""
+    """People: xyxy (n, 4) pixels counted from the picture's edge, score (n,).
+
+    size, picture: width and height of the network's input and of the picture.
+    """
     boxes = answers[layout.boxes][0].astype(np.float64)
     letterbox = max(picture[0] / size[0], picture[1] / size[1])
     match layout.form:

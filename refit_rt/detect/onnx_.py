@@ -1,7 +1,7 @@
 """A detector the user brings as an .onnx file, run by OpenVINO: YOLOX, RT-DETR, D-FINE, DEIM, RF-DETR.
 
-The file is run once on a grey picture when it is read, so that a file of another kind, or a wrong setting, is told at the
-start and not found out by watching.
+The file is run once on a grey picture when it is read, so that a file of another kind, or a wrong setting, is told at
+the start and not found out by watching.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ class OnnxDetector:
     """Finds people with one look at the whole picture; cannot say how they lean (roll 0)."""
 
     def __init__(self, settings: config.Detect, threads: int = 0):
-        """Reads, compiles and tries the file. threads 0: OpenVINO's choice. Raises UserError saying what does not fit."""
+        """Reads, compiles and tries the file. threads 0: OpenVINO's choice. Raises UserError: what does not fit."""
         self._path = Path(settings.model)
         graph = _read(self._path)
         self._picture, self._told_size, self._size = _inputs(graph, settings.size_px, self._path)
@@ -36,7 +36,7 @@ class OnnxDetector:
         self._self_test()
 
     def find(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """People in a picture (height, width, 3) BGR uint8: xyxy (n, 4) image pixels, score (n,), roll (n,) of zeros."""
+        """People in a picture (height, width, 3) BGR uint8: xyxy (n, 4) image pixels, score (n,), roll (n,) zeros."""
         size = (image.shape[1], image.shape[0])
         boxes, score = decode(self._layout, self._run(self._prepared(image), size), self._size, size, threshold)
         # Detectors count from the picture's edge, the product from the centre of the top-left pixel.
@@ -63,7 +63,7 @@ class OnnxDetector:
         try:
             answers = self._network({index: array.astype(kinds[index]) for index, array in inputs.items()})
         except RuntimeError as error:
-            raise UserError(f"{self._path}: does not run on a test picture ({_reason(error)}). Export it anew") from error
+            raise UserError(f"{self._path}: does not run ({_reason(error)}). Export it anew") from error
         return {name: answers[index] for index, name in enumerate(self._names)}
 
     def _self_test(self) -> None:
@@ -72,11 +72,11 @@ class OnnxDetector:
         answers = self._run(self._prepared(grey), self._size)
         for name, array in answers.items():
             if not np.isfinite(array).all():
-                raise UserError(f"{self._path}: answers {name} with NaN or infinity. Try another detect.normalise, or export anew")
+                raise UserError(f"{self._path}: answers {name} with NaN or infinity. Export it anew")
         boxes, score = decode(self._layout, answers, self._size, self._size, 0.0)
         where = f"{self._path}: read as {self._layout.name} ({self._layout.form})"
         if len(score) and score.max() > 1.001:
-            raise UserError(f"{where}, its scores reach {score.max():.3g}, not 0..1. Try another detect.layout, or export anew")
+            raise UserError(f"{where}, its scores reach {score.max():.3g}, not 0..1. Try another detect.layout")
         if self._layout.form == "scored" and len(boxes) and np.abs(boxes).max() < 2:
             raise UserError(f"{where}, its boxes are 0..1, not pixels. Export it with its post-processor")
 
@@ -113,7 +113,7 @@ def _inputs(graph, size_px: int, path: Path) -> tuple[int, int | None, tuple[int
     try:
         graph.reshape(fixed)
     except RuntimeError as error:
-        raise UserError(f"{path}: cannot take one picture of {width}x{height} ({_reason(error)}). Check detect.size_px") from error
+        raise UserError(f"{path}: cannot take {width}x{height} ({_reason(error)}). Check detect.size_px") from error
     return pictures[0], others[0] if others else None, (width, height)
 
 
@@ -122,8 +122,9 @@ def _compiled(graph, threads: int, path: Path):
 
     # bf16, which OpenVINO would choose where the processor has it, moves the boxes of transformers.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    options |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
-        return openvino.Core().compile_model(graph, "CPU", options | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
+        return openvino.Core().compile_model(graph, "CPU", options)
     except RuntimeError as error:
         raise UserError(f"{path}: OpenVINO cannot compile it ({_reason(error)}). Export it anew") from error
 

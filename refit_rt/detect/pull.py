@@ -1,7 +1,8 @@
 """Fetches a network file on first use, out of a pinned Python wheel.
 
-Two files of the `mediapipe` 0.10.21 wheel (Apache-2.0) are used; nothing of mediapipe is installed. pip fetches the wheel the
-way this machine is configured to (mirrors, proxies) and checks its hash; the one file wanted is taken out and checked again.
+Two files of the `mediapipe` 0.10.21 wheel (Apache-2.0) are used; nothing of mediapipe is installed. pip fetches the
+wheel the way this machine is configured to (mirrors, proxies) and checks its hash; the one file wanted is taken out and
+checked again.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from refit_rt.errors import UserError
 WHEEL = "mediapipe==0.10.21"
 WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
 # The wheel of one platform serves all, for only data is taken out of it.
-WHEEL_TAGS = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311")
+WHEEL_TAGS = ("--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311")
 FILES = {  # name -> where it lies in the wheel, sha256
     "pose_detection.tflite": (
         "mediapipe/modules/pose_detection/pose_detection.tflite",
@@ -65,8 +66,8 @@ def pull(name: str) -> Path:
     except _PullError as error:
         inside, sha256 = FILES[name]
         raise UserError(
-            f"{name} could not be fetched: {error}. Fetch the wheel {WHEEL} on any machine that can, take {inside} out of it"
-            f" (a wheel is a zip file; sha256 {sha256[:12]}…), and place it at {path}"
+            f"{name} could not be fetched: {error}. Fetch the wheel {WHEEL} on a machine that can, take {inside}"
+            f" out of it (a wheel is a zip file; sha256 {sha256[:12]}…), and place it at {path}"
         ) from error
     log.info("%s is at %s", name, path)
     return path
@@ -80,8 +81,8 @@ def _download(folder: Path) -> Path:
     """Lets pip fetch the pinned wheel into a folder -> its path."""
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", *WHEEL_TAGS, "--retries", "2"]
-    _run([*command, "--dest", str(folder), "--requirement", str(wanted)])
+    options = ["--no-deps", "--only-binary=:all:", *WHEEL_TAGS, "--retries", "2"]
+    _run([sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "--requirement", str(wanted)])
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise _PullError(f"pip left {len(wheels)} wheels")
@@ -92,8 +93,8 @@ def _run(command: Sequence[str]) -> None:
     """Runs pip quietly; its last error line becomes the reason."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"pip ended with {done.returncode}"]
-        errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or ["pip failed without a word"]
         # Without a network pip says only that no version was found; the connection is in its warnings.
         offline = "pip reached no package index; " if "connection broken" in done.stderr else ""
         raise _PullError(offline + errors[0].removeprefix("ERROR:").strip().rstrip("."))

@@ -21,9 +21,9 @@ SAME = 0.7  # IoU of squares above which two finds are one person; two people si
 class TiledBlazePose:
     """Looks for the known people first, then for more: in the whole picture and, in turn, in its parts.
 
-    BlazePose answers with the one or two people that fill its picture best. Whoever is found is painted over, so that the
-    next look finds the next one. A find counts when a second look, from near, confirms it; that look also sets the square,
-    for a person who fills the look is measured best.
+    BlazePose answers with the one or two people that fill its picture best. Whoever is found is painted over, so that
+    the next look finds the next one. A find counts when a second look, from near, confirms it; that look also sets the
+    square, for a person who fills the look is measured best.
     """
 
     def __init__(self, blazepose: BlazePoseDetector, max_people: int):

@@ -1,0 +1,101 @@
+"""Network files pulled out of a pinned wheel; pip is played by a stand-in."""
+
+import hashlib
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from refit_rt.detect import pull as module
+from refit_rt.errors import UserError
+
+NAME, INSIDE, DATA = "pose_detection.tflite", "mediapipe/modules/pose_detection/pose_detection.tflite", b"network"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(module.FILES, NAME, (INSIDE, hashlib.sha256(DATA).hexdigest()))
+    return tmp_path / "cache"
+
+
+class Pip:
+    """Leaves a wheel with the given content, or fails with the given words."""
+
+    def __init__(self, content: dict[str, bytes] | None, words: str = ""):
+        self.content, self.words, self.commands = content, words, []
+
+    def __call__(self, command, **_) -> subprocess.CompletedProcess:
+        self.commands.append(list(command))
+        if self.content is None:
+            return subprocess.CompletedProcess(command, 1, "", self.words)
+        folder = Path(command[command.index("--dest") + 1])
+        self.wanted = Path(command[command.index("--requirement") + 1]).read_text()
+        with zipfile.ZipFile(folder / "mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl", "w") as wheel:
+            for name, data in self.content.items():
+                wheel.writestr(name, data)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+def play(pip: Pip, monkeypatch: pytest.MonkeyPatch) -> Pip:
+    monkeypatch.setattr(subprocess, "run", pip)
+    return pip
+
+
+def test_a_file_is_pulled_once_and_only_that_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = play(Pip({INSIDE: DATA, "mediapipe/__init__.py": b"import jax"}), monkeypatch)
+    assert module.cached(NAME) is None
+    assert module.pull(NAME).read_bytes() == DATA
+    assert module.pull(NAME) == module.cached(NAME) == cache / NAME
+    assert len(pip.commands) == 1
+    assert pip.wanted == f"mediapipe==0.10.21 --hash=sha256:{module.WHEEL_SHA256}\n"
+    assert {"download", "--no-deps"} <= set(pip.commands[0])
+    assert [path.name for path in cache.iterdir()] == [NAME]
+
+
+def test_a_spoilt_file_in_the_cache_is_pulled_anew(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(Pip({INSIDE: DATA}), monkeypatch)
+    cache.mkdir()
+    (cache / NAME).write_bytes(b"half a net")
+    assert module.cached(NAME) is None
+    assert module.pull(NAME).read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("pip", "told"),
+    [
+        (Pip({INSIDE: b"another network"}), "is not the file expected"),
+        (Pip({"mediapipe/__init__.py": b""}), "does not hold"),
+        (
+            Pip(None, "WARNING: Retrying after connection broken by x\nERROR: No matching distribution found for y\n"),
+            "pip reached no package index; No matching distribution found for y",
+        ),
+        (Pip(None, "/usr/bin/python3: No module named pip\n"), "No module named pip"),
+    ],
+    ids=["wrong-content", "wrong-wheel", "no-network", "no-pip"],
+)
+def test_what_cannot_be_had_is_told_with_the_cure_and_leaves_nothing(cache, monkeypatch, pip: Pip, told: str) -> None:
+    play(pip, monkeypatch)
+    with pytest.raises(UserError) as caught:
+        module.pull(NAME)
+    text = str(caught.value)
+    assert told in text
+    assert f"place it at {cache / NAME}" in text
+    assert "\n" not in text
+    assert not list(cache.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match="Set REFIT_RT_CACHE to a folder that can"):
+        module.pull(NAME)
+
+
+def test_the_cache_lies_where_the_platform_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REFIT_RT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert module.cache_dir() == Path("/caches/refit_rt")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert module.cache_dir() == Path.home() / ".cache" / "refit_rt"
