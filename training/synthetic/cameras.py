@@ -11,6 +11,8 @@ from training.synthetic.light import cross
 SIZES = ((1280, 720), (1920, 1080), (640, 480), (1080, 1920), (720, 1280), (1000, 1000), (1280, 960))
 SIZE_SHARES = (0.33, 0.25, 0.17, 0.08, 0.05, 0.05, 0.07)
 NEAREST_M = 0.45
+SHORT_TRUNK = 0.12  # of the body's extent: pelvis and neck nearer than this say nothing about roll
+BEYOND = 0.1  # of the picture's size: so far outside of it the boxes of those who are cut off reach
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,9 +100,11 @@ def random_roll_error(rng: np.random.Generator) -> float | None:
 
 def stood_upright(view: View, joints: np.ndarray, error: float | None, unrest: float = 0.0) -> View:
     """The view turned so that the trunk (pelvis to neck, joints (24, 3) world) points up, but for an error in radians."""
-    seen = view.to_camera(joints[[0, 12]])
+    seen = view.to_camera(joints)
     points = seen[:, :2] / np.maximum(seen[:, 2:], 0.1)
-    lean = math.atan2(points[1, 0] - points[0, 0], points[0, 1] - points[1, 1])
+    across, up = points[12] - points[0]
+    short = math.hypot(across, up) < SHORT_TRUNK * float((points.max(0) - points.min(0)).max())
+    lean = 0.0 if short else math.atan2(across, -up)
     roll = (lean + error if error is not None else 0.0) + unrest
     return View(
         roll_matrix(roll) @ view.camera_from_world, view.place, view.focal_px, view.centre_px, view.size, view.turned + roll
@@ -116,15 +120,15 @@ def box_around(points_px: np.ndarray) -> np.ndarray:
 def random_box(rng: np.random.Generator, view: View, points: np.ndarray) -> np.ndarray:
     """A detector's box for a surface, points (n, 3) camera frame: (3,) centre x, y, side in pixels.
 
-    Much of a person who is cut off by the frame may lie far outside: the box then holds the visible part or some more.
+    Much of a person who is cut off by the frame may lie far outside: the box then holds the visible part and some more,
+    as the fitter's own boxes do.
     """
     front = points[points[:, 2] > 0.15]
-    pixels = front[:, :2] / front[:, 2:] * view.focal_px + view.centre_px
-    spread = 0.0 if rng.random() < 0.35 else rng.uniform(0.0, 0.6)
-    reach = max(view.size)
-    inside = pixels[(np.abs(pixels - view.centre_px) < (np.array(view.size) / 2) * (1 + spread)).all(1)]
-    box = box_around(inside if len(inside) > 50 else pixels)
-    box[2] = np.clip(box[2], 24.0, 2.2 * reach)
+    pixels = front[:, :2] / front[:, 2:] * view.focal_px
+    turn = roll_matrix(view.turned)[:2, :2]
+    reach = np.array(view.size) * (0.5 + (BEYOND if rng.random() < 0.7 else rng.uniform(0.0, 0.6)))
+    box = box_around(np.clip(pixels @ turn, -reach, reach) @ turn.T + view.centre_px)  # clipped as the sensor sees it
+    box[2] = max(box[2], 24.0)
     box[:2] += rng.normal(0, 0.025, 2).clip(-0.08, 0.08) * box[2]
     box[2] *= rng.uniform(0.8, 1.25)
     return box

@@ -22,6 +22,7 @@ DRAWN_PX = 320  # pictures are drawn this large and shrunk to CROP_PX
 EPOCH = 6000  # numbers after which outfits, pictures and passers-by are drawn anew
 POSE_BATCH = 64
 RECORDED_SHARE = 0.5
+TRIES, LEAST_VISIBLE = 3, 0.22  # a person hidden behind furniture or out of the frame is drawn again
 HELD_EVERY = 6  # of recorded clips, panoramas and photos every sixth is kept for the benchmark
 
 
@@ -97,8 +98,13 @@ class Generator:
         rotations = turned(rotations, heading)
         betas, outfit = random_betas(rng), self.outfits[rng.integers(len(self.outfits))]
         person, shift = self.dressed(outfit, rotations, betas)
-        stage = self._stage(rng, number, outfit, betas, self.body.joints(rotations, betas) + shift, heading, kind, close)
-        return self._shoot(rng, stage, person, rotations, shift, kind)
+        joints = self.body.joints(rotations, betas) + shift
+        for _ in range(TRIES):
+            stage = self._stage(rng, number, outfit, betas, joints, heading, kind, close)
+            sample = self._shoot(rng, stage, person, rotations, shift, kind)
+            if sample.visible > LEAST_VISIBLE:
+                break
+        return sample
 
     def clip(self, frames: int, fps: float, number: int | None = None) -> list[Sample]:
         """One person moving before a camera that stands still: `frames` pictures, `fps` a second."""

@@ -56,7 +56,14 @@ def _surface(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
 def _wall_colour(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.6:
         return np.clip(rng.uniform(0.5, 0.95) * rng.uniform(0.92, 1.06, 3), 0, 1)
-    return random_colour(rng)
+    return _muted(rng)
+
+
+def _muted(rng: np.random.Generator) -> np.ndarray:
+    """A colour of rooms: seldom loud."""
+    colour = random_colour(rng)
+    share = rng.uniform(0.1, 0.6) if rng.random() < 0.85 else 1.0
+    return colour * share + colour.mean() * (1 - share)
 
 
 def _tuple(colour: np.ndarray) -> tuple[float, float, float]:
@@ -102,7 +109,7 @@ def _bricks(rng, canvas) -> None:
 
 def _door(rng, canvas, photos) -> None:
     x, width, top = int(rng.integers(0, 220)), int(rng.integers(36, 50)), int(rng.integers(40, 70))
-    colour = random_colour(rng) if rng.random() < 0.5 else np.full(3, rng.uniform(0.6, 0.95))
+    colour = _muted(rng) if rng.random() < 0.5 else np.full(3, rng.uniform(0.6, 0.95))
     cv2.rectangle(canvas, (x - 3, top - 3), (x + width + 3, SIDE), _tuple(colour * 0.75), -1)
     cv2.rectangle(canvas, (x, top), (x + width, SIDE), _tuple(colour), -1)
     for y in range(top + 10, 230, 60):
@@ -154,7 +161,7 @@ def _pictures(rng, canvas, photos) -> None:
 
 def _shelf(rng, canvas, photos) -> None:
     x, width = int(rng.integers(0, 200)), int(rng.integers(35, 100))
-    top, colour = int(rng.integers(30, 150)), random_colour(rng)
+    top, colour = int(rng.integers(30, 150)), _muted(rng)
     cv2.rectangle(canvas, (x, top), (x + width, SIDE - 6), _tuple(colour * rng.uniform(0.3, 0.9)), -1)
     step = int(rng.integers(22, 34))
     for y in range(top, SIDE - 10, step):
@@ -172,7 +179,7 @@ def _curtain(rng, canvas, photos) -> None:
     x, width = int(rng.integers(0, 220)), int(rng.integers(25, 90))
     folds = 1 + 0.25 * np.sin(np.arange(width) * rng.uniform(0.3, 1.2) + rng.uniform(0, 6))
     part = canvas[25:250, x : x + width]
-    part[:] = (random_colour(rng) * folds[None, : part.shape[1], None]).astype(np.float32)
+    part[:] = (_muted(rng) * folds[None, : part.shape[1], None]).astype(np.float32)
 
 
 def _clutter(rng, canvas, photos) -> None:
@@ -222,7 +229,7 @@ def floor(rng: np.random.Generator) -> np.ndarray:
         canvas[::side] *= 0.7
         canvas[:, ::side] *= 0.7
     elif kind < 0.8:
-        canvas = _surface(rng, random_colour(rng))
+        canvas = _surface(rng, _muted(rng))
         canvas *= 1 + rng.uniform(0.05, 0.25) * rng.normal(0, 1, (SIDE, SIDE, 1)).astype(np.float32)
         if rng.random() < 0.4:
             canvas *= 1 + rng.uniform(0.2, 0.6) * (tiling_noise(rng, int(rng.integers(4, 20))) > 0.5)[..., None]
