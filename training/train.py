@@ -25,10 +25,14 @@ from refit_rt.model.hrnet import Seen
 from refit_rt.model.refit import Estimate, ReFit, build
 from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd_from_matrix
 from refit_rt.model.update import State
+from training.lifting import DONORS, Lifted, Lifter
 from training.losses import Truth, Weights, estimate_loss, mpjpe_mm, pa_mpjpe_mm, pixel_error, total_loss
 from training.store import LABELS, Rows, Store
+from training.synthetic.generator import HELD_EVERY
+from training.synthetic.motion import load_motion, part
 
 log = logging.getLogger(__name__)
+LIFTED_WEIGHT = 0.5  # of a person without a picture, beside one with
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +63,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Share of the other rows that start from a disturbed truth."""
     summary_dropout: float = 0.3
     """Share of rows whose 2x2 summary is hidden, so that the landmarks alone must do."""
+    lifted: int = 32
+    """People a step that nobody rendered (training.lifting); 0: none."""
+    motion: str = ""
+    """Recorded motion for those; empty: the parametric library only."""
     threads: int = 1
     save_every_s: float = 120.0
     evaluate_every_s: float = 600.0
@@ -98,6 +106,7 @@ class Trainer:
             else:
                 self._prepare_backbone()
         self.net.backbone.requires_grad_(False)
+        self.lifter = self._lifter() if recipe.lifted else None
         self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(parameters, recipe.rate, weight_decay=recipe.weight_decay)
@@ -114,13 +123,28 @@ class Trainer:
         rows = self.store.take(self.store.index[self.rng.permutation(len(self.store))[:400]])
         self.net.backbone.set_statistics(*self._raw(rows))
 
+    def _lifter(self) -> Lifter:
+        recorded = load_motion(Path(self.recipe.motion)) if self.recipe.motion else None
+        lifter = Lifter(self.net, part(recorded, HELD_EVERY, False) if recorded else None, self.recipe.seed + 1)
+        chosen = self.store.index[self.rng.permutation(len(self.store))[:DONORS]]
+        batches = []
+        for first in range(0, len(chosen), 256):
+            rows = self.store.take(chosen[first : first + 256])
+            now = self.batch(rows, see=False)
+            batches.append((now, torch.from_numpy(rows.landmarks), torch.from_numpy(rows.world)))
+        nows, landmarks, world = zip(*batches, strict=True)
+        truth = Truth(*(torch.cat(parts) for parts in zip(*(now.truth for now in nows), strict=True)))
+        view = View(*(torch.cat(parts) for parts in zip(*(now.view for now in nows), strict=True)))
+        lifter.measure(truth, torch.cat([now.trans for now in nows]), view, torch.cat(landmarks), torch.cat(world))
+        return lifter
+
     def _raw(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         features = torch.from_numpy(rows.features).float() * torch.from_numpy(self.store.step).view(1, -1, 1, 1)
         summary = torch.from_numpy(rows.summary).float().view(-1, 288, 2, 2)
         return features, summary, torch.from_numpy(rows.landmarks), torch.from_numpy(rows.world)
 
-    def batch(self, rows: Rows) -> Batch:
-        """Rows of the store -> what the network and the losses take."""
+    def batch(self, rows: Rows, see: bool = True) -> Batch:
+        """Rows of the store -> what the network and the losses take. see: with the backbone's answers, whitened."""
         with torch.no_grad():
             parts = torch.from_numpy(rows.labels).split(list(LABELS.values()), dim=1)
             label = dict(zip(LABELS, parts, strict=True))
@@ -130,7 +154,9 @@ class Trainer:
             cam = cam_from_translation(label["trans"], view)
             joints_px, markers_px = (project_to_crop(points, cam, view) for points in (joints, markers))
             truth = Truth(rotations, label["betas"], cam, joints, markers, joints_px, markers_px)
-            return Batch(self.net.backbone.see(*self._raw(rows)), truth, view, label["trans"], label["roll"][:, 0])
+            nothing = Seen(joints[:0], joints[:0])
+            seen = self.net.backbone.see(*self._raw(rows)) if see else nothing
+            return Batch(seen, truth, view, label["trans"], label["roll"][:, 0])
 
     def start_of(self, rows: Rows, index: np.ndarray, now: Batch) -> tuple[Estimate, Tensor]:
         """Where each row's loop starts: a body in its crop's camera, and that body's weight (B,), 0 for a cold start."""
@@ -167,6 +193,8 @@ class Trainer:
         self.net.backbone.eval()
         estimates = self.net(now.seen._replace(summary=summary), now.view, int(self.rng.integers(2, 5)), start, weight)
         loss = total_loss(estimates[1:], now.truth, self.weights) + estimate_loss(estimates[0], now.truth, self.weights)
+        if self.lifter is not None:
+            loss = loss + LIFTED_WEIGHT * self._lifted_loss(self.lifter.batch(self.recipe.lifted))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
@@ -180,6 +208,15 @@ class Trainer:
                 if not name.startswith("backbone"):
                     self.average[name].lerp_(value, 1 - decay)
         return float(loss)
+
+    def _lifted_loss(self, now: Lifted) -> Tensor:
+        """Half of them start cold, half from a disturbed truth, as a tracker does."""
+        truth = now.truth
+        with torch.no_grad():
+            start = State(*disturb(sixd_from_matrix(truth.rotations), truth.betas.clone(), truth.cam.clone()))
+            weight = (torch.rand(len(truth.betas)) < 0.5) * (0.4 + 0.5 * torch.rand(len(truth.betas)))
+        estimates = self.net(now.encoded, now.view, 2, start, weight)
+        return total_loss(estimates, truth, self.weights)
 
     def run(self) -> None:
         """Until the recipe's minutes are over."""

@@ -126,12 +126,16 @@ class BlazePose(nn.Module):
     def see(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> Seen:
         """The raw answers, whitened (training keeps raw answers on disk and starts here)."""
         white = functional.conv2d(features - self.feature_mean[:, None, None], self.feature_white[:, :, None, None])
+        points = landmarks.reshape(-1, 39, 5)[:, :LANDMARKS]
+        keypoints = torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1)
+        return Seen(white, self.flat(summary, landmarks, world), keypoints)
+
+    def flat(self, summary: Tensor, landmarks: Tensor, world: Tensor) -> Tensor:
+        """(B, summary_size): the landmarks about -1..1, the world landmarks and the 2x2 summary, whitened."""
         points = landmarks.reshape(-1, 39, 5)
         place = points[..., :3] / 128 - points.new_tensor([1.0, 1.0, 0.0])
         flat = torch.cat([torch.cat([place, torch.tanh(points[..., 3:] / 5)], -1).flatten(1), world, summary.flatten(1)], 1)
-        flat = (flat - self.summary_mean) / self.summary_deviation
-        points = points[:, :LANDMARKS]
-        return Seen(white, flat, torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1))
+        return (flat - self.summary_mean) / self.summary_deviation
 
     def set_statistics(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> None:
         """Whitens by a sample of raw answers of training images (ZCA on the map's channels, scale on the summary)."""
@@ -145,7 +149,7 @@ class BlazePose(nn.Module):
             self.feature_white.copy_(vectors @ torch.diag(scale) @ vectors.T)
             self.summary_mean.zero_()
             self.summary_deviation.fill_(1)
-            flat = self.see(features[:1].expand(len(summary), -1, -1, -1), summary, landmarks, world).summary
+            flat = self.flat(summary, landmarks, world)
             self.summary_mean.copy_(flat.mean(0))
             self.summary_deviation.copy_(flat.std(0).clamp(min=1e-3))
 
