@@ -126,19 +126,15 @@ class Tracker:
     def predict(self, time_s: float) -> Known:
         """Where the people followed should be at a time (`Frame.time_s`). Changes nothing."""
         people = self._visible()
-        ids = np.array([person.id for person in people], np.int64)
-        return Known(
-            ids,
-            _xyxy([person.at(time_s) for person in people]),
-            np.array([person.roll for person in people], np.float32),
-        )
+        ids, roll = np.array([person.id for person in people], np.int64), [person.roll for person in people]
+        return Known(ids, _xyxy([person.at(time_s) for person in people]), np.array(roll, np.float32))
 
     def wants_detection(self, frame_index: int, every: int) -> bool:
         """Whether to search this frame: each `every` frames, sooner when nobody is followed or somebody is lost."""
         if self._looked is None:
             return True
         wait = every if self._visible() else min(every, EMPTY_EVERY)
-        if any(not person.visible for person in self._people) and self._places() > 0:
+        if any(not person.visible for person in self._people) and self._room() > 0:
             wait = min(wait, self._pause)
         since = frame_index - self._looked
         return since >= wait or since < 0
@@ -187,7 +183,7 @@ class Tracker:
     def _visible(self) -> list[_Person]:
         return [person for person in self._people if person.visible]
 
-    def _places(self) -> int:
+    def _room(self) -> int:
         """How many more may be followed."""
         return self._settings.max_people - len(self._visible())
 
@@ -225,7 +221,7 @@ class Tracker:
                     continue
             elif any(near):
                 continue
-            elif self._places() <= 0:
+            elif self._room() <= 0:
                 waiting += 1
                 continue
             person = person or self._begin(places[box], time_s)
