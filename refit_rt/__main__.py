@@ -50,7 +50,6 @@ def run(
     from refit_rt import pipeline
 
     settings = _with(settings, source, out)
-    logging.getLogger("refit_rt").info("reading %s, Ctrl-C ends", settings.capture.source)
     report = pipeline.run(settings)
     _say(report.table())
     if settings.out.dir:

@@ -24,7 +24,7 @@ from refit_rt.interrupt import ended_by_signals
 from refit_rt.latest import Closed, Latest
 from refit_rt.motion import MotionWriter
 from refit_rt.publish import Publisher
-from refit_rt.record import OverlayWriter, prepare_folder
+from refit_rt.record import MOST_LIVE_FPS, OverlayWriter, prepare_folder
 from refit_rt.stage import Stage, Timings
 from refit_rt.types import Frame, People
 from refit_rt.wire import Run, encode, nobody
@@ -117,9 +117,14 @@ class Pipeline:
         self._lossless = is_lossless(settings)
         if self._lossless:  # a deadline is about being late, and would make the answer depend on the machine's mood
             settings = msgspec.structs.replace(settings, fit=msgspec.structs.replace(settings.fit, deadline_ms=0.0))
-        folder = prepare_folder(Path(settings.out.dir).expanduser()) if settings.out.dir else None
         self._timings = Timings()
+        self._where = settings.publish.address if settings.publish.enabled else "nowhere"
         with ExitStack() as undo:
+            folder = Path(settings.out.dir).expanduser() if settings.out.dir else None
+            if folder is not None:
+                if not folder.exists():
+                    undo.callback(_remove_empty, folder)
+                prepare_folder(folder)
             self._source: Source = open_source(settings.capture, self._lossless)
             undo.callback(self._source.close)
             publisher = Publisher(settings.publish.address) if settings.publish.enabled else None
@@ -149,8 +154,9 @@ class Pipeline:
             from refit_rt.render import Overlay
 
             drawn = Latest(self._lossless)
+            rate = fps if self._lossless else min(fps, MOST_LIVE_FPS)
             overlay = OverlayWriter(
-                folder / "overlay.mp4", fps, lambda size: Overlay(body, size).draw, keep_time=not self._lossless
+                folder / "overlay.mp4", rate, lambda size: Overlay(body, size).draw, keep_time=not self._lossless
             )
             draw = Stage("draw", lambda item: overlay.add(*item), drawn, timings=self._timings, close=overlay.close)
             stages.append(draw)
@@ -160,6 +166,7 @@ class Pipeline:
 
     def run(self, stop: threading.Event) -> Report:
         """Until the source ends or `stop` is set; then everything is closed and whole. Raises a stage's error."""
+        log.info("publishing at %s; Ctrl-C ends", self._where)
         for stage in self._stages:
             if not stage.ident:
                 stage.start()
@@ -234,6 +241,11 @@ def run(settings: config.Config, stop: threading.Event | None = None) -> Report:
     stop = stop or threading.Event()
     with ended_by_signals(stop):
         return pipeline.run(stop)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _count(people: int) -> str:

@@ -11,7 +11,10 @@ from refit_rt.errors import UserError
 from refit_rt.types import Frame, People
 
 Draw = Callable[[np.ndarray, People], np.ndarray]  # BGR image and who is in it -> BGR image of the same size
-LONGEST_HOLD_S = 10.0  # of one picture: a source that vanished for an hour does not fill the disk
+# Of one picture. A source that vanished for an hour does not fill the disk; and a machine so slow that it can write no
+# more than it repeats does not fall behind for ever (1080x1920 at 60 a second: 870 ms a drawn frame without a bound).
+LONGEST_HOLD_S = 0.5
+MOST_LIVE_FPS = 30.0  # pictures a second while following live: what is written costs time that following could use
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -39,8 +42,8 @@ class OverlayWriter:
     ) -> None:
         """make_draw(size): what draws on images of a size (width, height).
 
-        keep_time: a picture is repeated for the frames lost before it, so that a live recording runs at the right pace;
-        else each frame is written once.
+        keep_time: a picture is repeated for the frames lost before it, and left out when it comes too soon, so that a
+        live recording runs at the right pace; else each frame is written once.
         """
         self._path, self._fps, self._make_draw, self._keep_time = path, fps, make_draw, keep_time
         self._part = path.with_name(f"{path.stem}.part{path.suffix}")
@@ -55,12 +58,16 @@ class OverlayWriter:
         writer = self._writer or self._open(frame)
         if frame.size not in self._draws:
             self._draws = {frame.size: self._make_draw(frame.size)}
+        times = self._repeats(frame.time_s) if self._keep_time else 1
+        if times < 1:
+            return
         picture = fit_into(self._draws[frame.size](frame.image, people), self._size)
-        for _ in range(self._repeats(frame.time_s) if self._keep_time else 1):
+        for _ in range(times):
             writer.write(picture)
             self._written += 1
 
     def _repeats(self, time_s: float) -> int:
+        """How often the frame of `time_s` is to be written, to be there at its time."""
         missing = round((time_s - self._start_s) * self._fps) + 1 - self._written
         if missing > LONGEST_HOLD_S * self._fps:
             self._start_s += (missing - 1) / self._fps

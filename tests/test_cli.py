@@ -66,7 +66,10 @@ def test_out_is_short_for_its_folder(asked, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["run", "gone.mp4"], "refit-rt: gone.mp4: no such file, folder or camera. Check capture.source"),
+        (
+            ["run", "gone.mp4", "--out", "new"],
+            "refit-rt: gone.mp4: no such file, folder or camera",
+        ),
         (["run", "--fit.iterations", "0"], "refit-rt: settings: Expected `int` >= 1 - at `$.fit.iterations`"),
         (["run", "--config", "gone.yaml"], "refit-rt: gone.yaml: cannot be read"),
         (["run", "x.mp4", "--out", "a-file"], "refit-rt: out.dir: a-file is in the way, it is a file"),
