@@ -1,8 +1,9 @@
-"""Mediapipe's 33 landmarks of the nearest person of a video: a script for a Python of its own (mediapipe needs numpy < 2).
+"""Mediapipe's 33 landmarks of the nearest person of a video: a script for a Python of its own.
 
-`python detect_landmarks.py VIDEO OUT.npz` leaves landmarks_px (frame, 33, 2) in pixels of the video (NaN where no one was
-found), visibility (frame, 33) 0..1 and fps. It imports nothing of this project. People are cut out before mediapipe looks:
-its own detector takes the surest person, who may be a small one in the background, and it does badly on leaning pictures.
+`python detect_landmarks.py VIDEO OUT.npz` leaves landmarks_px (frame, 33, 2) in pixels of the video (NaN where no one
+was found), visibility (frame, 33) 0..1 and fps. It imports nothing of this project, as mediapipe 0.10.21 needs numpy
+below 2. People are cut out before mediapipe looks: its own detector takes the surest person, who may be a small one in
+the background, and it does badly on leaning pictures.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import mediapipe
 import numpy as np
 
 CROP_PX = 640
-MARGINS = (1.5, 1.25, 1.8)  # side of the crop over the longest extent of the landmarks: tried until one shows the person
+MARGINS = (1.5, 1.25, 1.8)  # side of the crop over the landmarks' longest extent: tried until one shows the person
 LOOKS = 2  # a frame: the second from where the first found the person
 SHOULDERS, HIPS = [11, 12], [23, 24]
 SURE = 0.5  # least mean visibility of shoulders and hips
@@ -77,21 +78,22 @@ def search(detector: Detector, image: np.ndarray) -> Found | None:
         side = share * max(height, width)
         for x in np.linspace(min(side, width) / 2, width - min(side, width) / 2, 3):
             squares += [(np.array([x, y]), side, 0.0) for y in np.linspace(side / 2, height - side / 2, 3)]
-    people = [found for found in (detector.look(image, square) for square in squares) if sure(found)]
+    looks = [detector.look(image, square) for square in squares]
+    people = [found for found in looks if found is not None and sure(found)]
     return max(people, key=lambda found: float(np.linalg.norm(torso(found[0]))), default=None)
 
 
 def follow(detector: Detector, image: np.ndarray, before: Found) -> Found | None:
     """The person of the frame before, in this frame."""
     for margin in MARGINS:
-        found: Found | None = before
+        found = before
         for _ in range(LOOKS):
             square = around(found[0], margin)
-            found = detector.look(image, square)
-            if found is None or not sure(found) or not same(found[0], before[0], JUMP * square[1]):
-                found = None
+            seen = detector.look(image, square)
+            if seen is None or not sure(seen) or not same(seen[0], before[0], JUMP * square[1]):
                 break
-        if found is not None:
+            found = seen
+        else:
             return found
     return None
 
@@ -121,11 +123,13 @@ def main() -> None:
         missed = 0 if found else missed + 1
         if before is None or missed > PATIENCE:
             first = search(detector, image)
-            found = first and follow(detector, image, first)
-        landmarks.append(found[0] if found else np.full((33, 2), np.nan))
-        visibility.append(found[1] if found else np.zeros(33))
+            found = follow(detector, image, first) if first else None
+        points, seen = found or (np.full((33, 2), np.nan), np.zeros(33))
+        landmarks.append(points)
+        visibility.append(seen)
         before = found or before
-    np.savez(settings.out, landmarks_px=np.array(landmarks), visibility=np.array(visibility), fps=video.get(cv2.CAP_PROP_FPS))
+    fps = video.get(cv2.CAP_PROP_FPS)
+    np.savez(settings.out, landmarks_px=np.array(landmarks), visibility=np.array(visibility), fps=fps)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""A reference for real clips: limb joints triangulated from synchronised, calibrated videos by an independent 2-D detector.
+"""A reference for real clips: limb joints triangulated from calibrated videos by an independent 2-D detector.
 
 `python -m training.real_clip FOLDER --calibration FILE --reference OUT.npz --detector-python PYTHON` runs mediapipe
 (`detect_landmarks.py`, in a Python that has it) on every video of the folder and intersects the rays. The joints are
-mediapipe's, which lie near SMPL's but are not the same: its hips sit wider and higher, its shoulders lower, so that even
-a perfect body keeps some centimetres of error.
+mediapipe's, which lie near SMPL's but are not the same (its hips sit wider), so that even a perfect body keeps some
+centimetres of error.
 """
 
 import json
 import logging
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from itertools import combinations
@@ -28,6 +29,8 @@ MEDIAPIPE_LIMBS = np.array([11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])  # 
 L_HIP, R_HIP = 6, 7  # rows of LIMBS
 FEWER = 1.5  # how much better one camera less must agree: three cameras agree more easily than four
 HIDDEN = 0.05  # weight of a landmark that the detector only guesses
+MIRRORED = 0.5  # a pair is swapped that, swapped, lies this much nearer to where the cameras together have it
+WRONG = 0.015  # of the picture's height: joints on which the cameras agree no better are taken from the moments around
 TORSO_AND_LEG = 0.779  # shank + thigh + (mid-hip to mid-shoulder) over stature (Drillis and Contini 1966)
 
 
@@ -62,8 +65,8 @@ class RigCamera:
 class Reference:
     """Where the limb joints were, as far as the detector can say."""
 
-    points: np.ndarray  # (frame, 12, 3) world metres, NaN where fewer than three cameras (two of two) see the joint
-    residual_px: np.ndarray  # (frame, 12) the worst distance of the point from the detector's, over the cameras used
+    points: np.ndarray  # (frame, 12, 3) world metres
+    residual_px: np.ndarray  # (frame, 12) worst distance from the detector's over the cameras used; NaN: interpolated
     landmarks_px: np.ndarray  # (camera, frame, 33, 2) the detector's, pixels of the video, NaN where no one was found
     visibility: np.ndarray  # (camera, frame, 33) 0..1
     cameras: tuple[str, ...]
@@ -78,6 +81,7 @@ class Reference:
     def height_m(self) -> float:
         """Stature as the triangulated bones have it: works for someone who bends."""
         at = {name: self.points[:, row] for row, name in enumerate(LIMBS)}
+
         def bone(a: str, b: str) -> float:
             return float(np.nanmedian(np.linalg.norm(at[a] - at[b], axis=-1)))
 
@@ -87,7 +91,10 @@ class Reference:
 
 
 def read_rig(path: Path) -> list[RigCamera]:
-    """A calibration: {"cameras": [{"name", "size", "K", "dist", "R_world_to_cam", "t_world_to_cam"}]}. Raises UserError."""
+    """A calibration: {"cameras": [{"name", "size", "K", "dist", "R_world_to_cam", "t_world_to_cam"}]}.
+
+    Raises UserError.
+    """
     try:
         cameras = []
         for entry in json.loads(path.read_text())["cameras"]:
@@ -99,7 +106,7 @@ def read_rig(path: Path) -> list[RigCamera]:
             width, height = entry["size"]
             cameras.append(RigCamera(entry["name"], (width, height), matrix, distortion, rotation, translation))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the rig's calibration with --calibration") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the rig's with --calibration") from error
     except (ValueError, KeyError, TypeError) as error:
         need = "name, size, K, dist, R_world_to_cam, t_world_to_cam"
         raise UserError(f"{path}: no calibration of a rig ({error!r}). Each of its cameras needs {need}") from error
@@ -113,7 +120,7 @@ def video_of(folder: Path, camera: str) -> Path:
     for ending in (".mp4", ".avi", ".mkv", ".mov"):
         if (folder / f"{camera}{ending}").is_file():
             return folder / f"{camera}{ending}"
-    raise UserError(f"{folder}: has no video {camera}.mp4, which the calibration names. Give the folder of the rig's videos")
+    raise UserError(f"{folder}: has no video {camera}.mp4, which the calibration names. Give the rig's videos")
 
 
 def detect(video: Path, python: str) -> dict[str, np.ndarray]:
@@ -124,10 +131,10 @@ def detect(video: Path, python: str) -> dict[str, np.ndarray]:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except FileNotFoundError as error:
-            raise UserError(f"{python}: no such Python. Give one that has mediapipe 0.10.21 with --detector-python") from error
+            raise UserError(f"{python}: no such Python. Give one with mediapipe: --detector-python") from error
         except subprocess.CalledProcessError as error:
             last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UserError(f"{video}: the detector failed ({last}). Install mediapipe==0.10.21 for {python}") from error
+            raise UserError(f"{video}: detector failed ({last}). Install mediapipe==0.10.21 for {python}") from error
         with np.load(out) as archive:
             return dict(archive)
 
@@ -135,8 +142,8 @@ def detect(video: Path, python: str) -> dict[str, np.ndarray]:
 def triangulate(cameras: list[RigCamera], pixels: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, 3) world metres and their residual (P,) px, from pixels (camera, P, 2) with weights (camera, P).
 
-    Each point takes all cameras, or, where they disagree, all but one (three stay at least): a limb is often on the wrong
-    side in one view. NaN where too few cameras see it. Linear triangulation (Hartley and Zisserman, 12.2).
+    Each point takes all cameras, or, where they disagree, all but one (three stay at least): a limb is often on the
+    wrong side in one view. NaN where too few cameras see it. Linear triangulation (Hartley and Zisserman, 12.2).
     """
     rays = np.stack([camera.rays(view) for camera, view in zip(cameras, pixels, strict=True)])
     place = np.stack([np.column_stack([camera.rotation, camera.translation]) for camera in cameras])
@@ -155,7 +162,9 @@ def triangulate(cameras: list[RigCamera], pixels: np.ndarray, weight: np.ndarray
     return points, residual
 
 
-def _intersect(rays: np.ndarray, weight: np.ndarray, place: np.ndarray, focal_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _intersect(
+    rays: np.ndarray, weight: np.ndarray, place: np.ndarray, focal_px: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """rays (C, P, 2), weight (C, P), place (C, 3, 4) -> points (P, 3), the largest reprojection error (P,) px."""
     rows = rays[..., None] * place[:, None, 2:] - place[:, None, :2]  # (C, P, 2, 4)
     rows = (rows * weight[..., None, None]).transpose(1, 0, 2, 3).reshape(rays.shape[1], -1, 4)
@@ -176,17 +185,52 @@ def make_reference(folder: Path, cameras: list[RigCamera], python: str) -> Refer
     frames = min(len(view["landmarks_px"]) for view in views)
     landmarks = np.stack([view["landmarks_px"][:frames] for view in views])
     visibility = np.stack([view["visibility"][:frames] for view in views])
-    pixels = landmarks[:, :, MEDIAPIPE_LIMBS].reshape(len(cameras), -1, 2)
-    weight = visibility[:, :, MEDIAPIPE_LIMBS].reshape(len(cameras), -1) + HIDDEN
-    points, residual = triangulate(cameras, pixels, weight)
+    points, residual = limbs_of(cameras, landmarks[:, :, MEDIAPIPE_LIMBS], visibility[:, :, MEDIAPIPE_LIMBS])
     names = tuple(camera.name for camera in cameras)
-    shape = (frames, len(LIMBS))
-    return Reference(points.reshape(*shape, 3), residual.reshape(shape), landmarks, visibility, names, float(views[0]["fps"]))
+    return Reference(points, residual, landmarks, visibility, names, float(views[0]["fps"]))
+
+
+def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Limb joints in pixels (camera, frame, 12, 2), visibility (camera, frame, 12) → world (frame, 12, 3), residual px.
+
+    Detectors take a back for a front and one leg for the other: pairs are swapped where that agrees with the cameras
+    together. What remains in doubt is interpolated in time, its residual NaN. Raises UserError for a joint never seen.
+    """
+    count, frames = pixels.shape[:2]
+    weight = (visibility + HIDDEN).reshape(count, -1)
+    points, residual = triangulate(cameras, pixels.reshape(count, -1, 2), weight)
+    pixels = unmirrored(cameras, pixels, points.reshape(frames, -1, 3))
+    points, residual = triangulate(cameras, pixels.reshape(count, -1, 2), weight)
+    points, residual = points.reshape(frames, -1, 3), residual.reshape(frames, -1)
+    doubtful = ~(residual < WRONG * max(camera.size[1] for camera in cameras))
+    for joint, name in enumerate(LIMBS):
+        known = np.flatnonzero(~doubtful[:, joint])
+        if not len(known):
+            raise UserError(f"the cameras never agree on {name}: check that videos and calibration belong together")
+        for axis in range(3):
+            points[:, joint, axis] = np.interp(np.arange(frames), known, points[known, joint, axis])
+    return points, np.where(doubtful, np.nan, residual)
+
+
+def unmirrored(cameras: list[RigCamera], pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """pixels (camera, frame, 12, 2) with left and right exchanged where that fits points (frame, 12, 3) better."""
+    out = pixels.copy()
+    swapped = pixels.reshape(*pixels.shape[:2], -1, 2, 2)[:, :, :, ::-1].reshape(pixels.shape)
+    for view, camera in enumerate(cameras):
+        expected = camera.project(points)
+
+        def off(these: np.ndarray, expected: np.ndarray = expected) -> np.ndarray:
+            return np.linalg.norm(these - expected, axis=-1).reshape(len(points), -1, 2).sum(-1)
+
+        exchange = np.repeat(off(swapped[view]) < MIRRORED * off(pixels[view]), 2, axis=1)
+        out[view][exchange] = swapped[view][exchange]
+    return out
 
 
 def save_reference(path: Path, reference: Reference) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{name: np.asarray(getattr(reference, name)) for name in Reference.__dataclass_fields__})
+    entries = {name: np.asarray(getattr(reference, name)) for name in Reference.__dataclass_fields__}
+    np.savez_compressed(path, **entries)  # type: ignore[arg-type]
 
 
 def load_reference(path: Path) -> Reference:
@@ -199,16 +243,6 @@ def load_reference(path: Path) -> Reference:
         raise UserError(f"{path}: no reference of a clip ({error}). {make}") from error
     entries["cameras"], entries["fps"] = tuple(map(str, entries["cameras"])), float(entries["fps"])
     return Reference(**entries)
-
-
-def draw(image: np.ndarray, limbs_px: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """A stick figure of limb joints (12, 2) into a picture, in place."""
-    bones = [(0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7), (6, 8), (8, 10), (7, 9), (9, 11)]
-    width = max(2, image.shape[0] // 300)
-    for a, b in bones:
-        if np.isfinite(limbs_px[[a, b]]).all():
-            ends = [tuple(int(v) for v in np.rint(np.clip(limbs_px[i], -1e4, 1e4))) for i in (a, b)]
-            cv2.line(image, *ends, colour, width, cv2.LINE_AA)
 
 
 @dataclass(frozen=True)
@@ -229,12 +263,16 @@ def main(arguments: Arguments) -> None:
     """Makes and keeps a reference, and tells how well the cameras agree."""
     reference = make_reference(arguments.folder, read_rig(arguments.calibration), arguments.detector_python)
     save_reference(arguments.reference, reference)
-    found = np.isfinite(reference.residual_px)
+    sure = np.isfinite(reference.residual_px)
     middle, high = np.nanpercentile(reference.residual_px, [50, 90])
-    log.info("%d frames, %.1f %% of the joints found, residual median %.1f px, nine of ten below %.1f px, stature %.2f m",
-             len(found), 100 * found.mean(), middle, high, reference.height_m)  # fmt: skip
+    log.info("%d frames, the cameras agree on %.1f %% of the joints", len(sure), 100 * sure.mean())
+    log.info("residual median %.1f px, nine of ten below %.1f; stature %.2f m", middle, high, reference.height_m)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main(tyro.cli(Arguments))
+    try:
+        main(tyro.cli(Arguments))
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(2)

@@ -1,0 +1,234 @@
+"""How good a network is: `python -m training.evaluate benchmark` on held-out renders, `… real` on a real clip.
+
+python -m training.evaluate benchmark runs/edge/last.pt runs/held
+python -m training.evaluate real edge CLIP_FOLDER --calibration FILE --reference FILE.npz --sheets OUT
+"""
+
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+
+from refit_rt import config
+from refit_rt.errors import UserError
+from training import metrics, real_fit
+from training.real_clip import LIMBS, load_reference, read_rig
+from training.real_fit import Clip, Track, Way
+
+log = logging.getLogger(__name__)
+BAD_INPUT = 2
+MARGIN = 1.2  # of a bundle made of a checkpoint: as the shipped one's
+
+BENCHMARK_PROTOCOL = """\
+Benchmark {store}: {rows} rows, {chains} of them first moments. Averaged weights of {checkpoint}.
+MPJPE: mean error of SMPL's 24 joints, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the
+pelvis as origin; px: projected joints in the 256-pixel crop. Each cell: mean / median. Crops are the store's own.
+cold i: i updates from the network's own first estimate. warm i: i updates from {share:g} times the answer to the
+person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first estimate;
+the first estimate alone where the two disagree wildly, as live. "cold 0", "warm 0": the start itself.
+"""
+
+REAL_PROTOCOL = """\
+Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
+own; bundle {bundle}, encoder in {precision}. Truth: {joints} limb joints triangulated from mediapipe in all cameras
+(residual median {residual:.1f} px); mediapipe's joints are not SMPL's (its hips sit wider): some centimetres remain for
+a perfect body. Boxes and roll of cold starts: mediapipe's landmarks. Share of the last body in a warm start: {blend:g}.
+MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
+joints from the truth's, per cent of the stature ({height:.2f} m) at that depth; jitter: second difference of joints
+about the hips, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth: error of the hips'
+distance, mean ± deviation; size: bone lengths over the truth's; turned: frames in which the body faces more than 90
+degrees away from the truth. Cold is the same at every rate but for the jitter.
+"""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A checkpoint on held-out renders."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A last.pt of training.train; its averaged weights are evaluated."""
+    store: tyro.conf.Positional[Path]
+    """Folder of training.produce --held-out."""
+    iterations: int = 5
+    live: int = config.Fit().iterations
+    """Updates of a warm answer before it is handed on to the next moment."""
+    blend: float = config.Fit().blend
+    limit: int = 0
+    """Rows to take; 0: all."""
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Real:
+    """The runtime on a real clip of several calibrated cameras."""
+
+    bundle: tyro.conf.Positional[str]
+    """A bundle's name or folder, or a checkpoint (last.pt), which is exported first."""
+    folder: tyro.conf.Positional[Path]
+    """Synchronised videos, named as in the calibration."""
+    calibration: Path
+    reference: Path
+    """Truth made by training.real_clip."""
+    rates: tuple[float, ...] = (60.0, 30.0, 15.0)
+    """Frames a second at which tracking is tried; the clip's own rate must be a multiple of each."""
+    iterations: tuple[int, ...] = (1, 2, 3, 5)
+    blend: float = config.Fit().blend
+    precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
+    threads: int = 1
+    sheets: Path | None = None
+    """Folder for pictures of the best, median and worst frames of the tracked fit with live settings."""
+
+
+def benchmark(settings: Benchmark) -> Iterator[str]:
+    """Protocol and tables. Raises UserError."""
+    from training import benchmark as held_out
+    from training.store import Store
+
+    torch.set_num_threads(settings.threads)
+    store = Store(settings.store)
+    if not len(store):
+        raise UserError(f"{settings.store}: holds no rows. Make some: python -m training.produce --held-out")
+    if not 1 <= settings.live <= settings.iterations:
+        raise UserError(f"--live {settings.live}: must lie between 1 and --iterations ({settings.iterations})")
+    network = held_out.load_network(settings.checkpoint)
+    scores = held_out.score(network, store, settings.iterations, settings.live, settings.blend, settings.limit)
+    yield BENCHMARK_PROTOCOL.format(store=settings.store, rows=len(scores.place), chains=int((scores.place == 0).sum()),
+                                    checkpoint=settings.checkpoint, share=settings.blend, rest=1 - settings.blend,
+                                    live=settings.live, iterations=settings.iterations)  # fmt: skip
+    yield held_out.report(scores, settings.live)
+
+
+def real(settings: Real) -> Iterator[str]:
+    """Protocol and tables, row by row as they are measured. Raises UserError."""
+    reference = load_reference(settings.reference)
+    clips = [real_fit.load_clip(settings.folder, camera, reference) for camera in read_rig(settings.calibration)]
+    steps = [_every(reference.fps, rate) for rate in settings.rates]
+    with bundle_folder(settings.bundle) as folder:
+        runtime = real_fit.Runtime(folder, config.Fit(precision=settings.precision, threads=settings.threads))
+        yield REAL_PROTOCOL.format(
+            folder=settings.folder, views=len(clips), frames=len(reference.points), fps=reference.fps,
+            joints=len(LIMBS), bundle=settings.bundle, precision=settings.precision,
+            residual=np.nanmedian(reference.residual_px), blend=settings.blend, height=reference.height_m)  # fmt: skip
+        cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
+        warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
+        rows, live = [], None
+        for way in [*cold, *warm]:
+            tracks = [real_fit.fit_clip(clip, runtime.fitter(way), way.every) for clip in clips]
+            rows += [_row(way, step, clips, tracks) for step in ([way.every] if way.warm else steps)]
+            if way == Way(True, config.Fit().iterations, 1, settings.blend) or live is None:
+                live = way, tracks
+        yield metrics.table(HEAD, rows)
+        if live:
+            yield f"\n{_name(live[0])}, joint by joint:\n" + _joints(clips, live[1])
+            if settings.sheets:
+                yield f"\npictures of {_name(live[0])}: " + ", ".join(
+                    _sheets(clips, live[1], runtime.body, settings.sheets)
+                )
+
+
+HEAD = ["start, updates", "fps", "MPJPE mm", "PA-MPJPE mm", "2-D %", "jitter mm", "depth mm", "size %", "turned %",
+        "PA each camera"]  # fmt: skip
+
+
+def _every(fps: float, rate: float) -> int:
+    """Frames to step at a rate. Raises UserError."""
+    every = round(fps / rate) if rate > 0 else 0
+    if every < 1 or abs(every * rate - fps) > 0.02 * fps:
+        raise UserError(f"--rates {rate:g}: the clip has {fps:g} frames a second, which is no multiple of it")
+    return every
+
+
+def _name(way: Way) -> str:
+    return f"{'warm' if way.warm else 'cold'} {way.iterations}"
+
+
+def _row(way: Way, step: int, clips: list[Clip], tracks: list[Track]) -> list[str]:
+    """One line of the table; a cold fit of every frame also tells how it would shake at lower rates."""
+    scores = [real_fit.scores(clip, track.every(step // way.every)) for clip, track in zip(clips, tracks, strict=True)]
+    all_of = {name: np.concatenate([score[name] for score in scores]) for name in scores[0]}
+
+    def both(name: str) -> str:
+        return f"{all_of[name].mean():.1f} / {np.median(all_of[name]):.1f}"
+
+    return [_name(way), f"{clips[0].fps / step:g}", both("mpjpe"), both("pa"), f"{all_of['px'].mean():.1f}",
+            f"{all_of['jitter'].mean():.0f} ({all_of['true_jitter'].mean():.0f})",
+            f"{all_of['depth'].mean():.0f} ± {all_of['depth'].std():.0f}", f"{all_of['size'].mean():.0f}",
+            f"{all_of['turned'].mean():.1f}", " ".join(f"{score['pa'].mean():.0f}" for score in scores)]  # fmt: skip
+
+
+def _joints(clips: list[Clip], tracks: list[Track]) -> str:
+    """Where the error sits: mm about the hips and per cent of the stature in the picture, left and right together."""
+    parts = [real_fit.joint_errors(clip, track) for clip, track in zip(clips, tracks, strict=True)]
+    mm, share = (
+        np.concatenate(columns).reshape(-1, len(LIMBS) // 2, 2).mean((0, 2)) for columns in zip(*parts, strict=True)
+    )
+    names = [name.removeprefix("l_") for name in LIMBS[::2]]
+    return metrics.table(["", *names], [["mm about the hips", *(f"{v:.0f}" for v in mm)],
+                                        ["2-D %", *(f"{v:.1f}" for v in share)]])  # fmt: skip
+
+
+def _sheets(clips: list[Clip], tracks: list[Track], body, folder: Path) -> list[str]:
+    """Best, median and worst frames, by error after Procrustes, of all cameras; the pictures' paths."""
+    from training.sheets import sheet
+
+    found: list[tuple[float, Clip, Track, int, str]] = []
+    for clip, track in zip(clips, tracks, strict=True):
+        score = real_fit.scores(clip, track)
+        for row, (pa, mpjpe, px) in enumerate(zip(score["pa"], score["mpjpe"], score["px"], strict=True)):
+            where = f"{clip.camera.name} frame {track.frames[row]}"
+            found.append((pa, clip, track, row, f"{where}: PA {pa:.0f} mm, MPJPE {mpjpe:.0f}, 2-D {px:.1f} %"))
+    found.sort(key=lambda piece: piece[0])
+    middle, count = len(found) // 2, min(8, len(found))
+    spread = [found[i] for i in np.linspace(0, len(found) - 1, count).astype(int)]
+    groups = {
+        "best": found[:count],
+        "median": found[middle - count // 2 :][:count],
+        "worst": found[-count:],
+        "spread": spread,
+    }
+    for name, pieces in groups.items():
+        sheet([piece[1:] for piece in pieces], body, folder / f"{name}.png")
+    return [str(folder / f"{name}.png") for name in groups]
+
+
+@contextmanager
+def bundle_folder(name: str) -> Iterator[Path]:
+    """A bundle's folder; of a checkpoint, a bundle made for the time being. Raises UserError."""
+    if Path(name).suffix != ".pt":
+        from refit_rt.bundle import find_bundle
+
+        yield find_bundle(name)
+        return
+    from refit_rt.export import Facts, export_bundle
+    from training.benchmark import load_network
+
+    with tempfile.TemporaryDirectory() as folder:
+        export_bundle(load_network(Path(name)), Path(folder) / "bundle", Facts(Path(name).stem, "none", MARGIN, True))
+        yield Path(folder) / "bundle"
+
+
+def main() -> int:
+    """The command line."""
+    settings = tyro.cli(Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
+                        | Annotated[Real, tyro.conf.subcommand("real")], description=__doc__)  # type: ignore  # fmt: skip
+    try:
+        for part in benchmark(settings) if isinstance(settings, Benchmark) else real(settings):
+            sys.stdout.write(part + "\n")
+            sys.stdout.flush()
+    except UserError as error:
+        log.error("%s", error)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.exit(main())
