@@ -25,6 +25,8 @@ from training.real_fit import Clip, Track, Way
 
 log = logging.getLogger(__name__)
 BAD_INPUT = 2
+SHOWN, APART = 8, 10  # frames on a sheet, and how far apart two of the same camera lie
+Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the track, caption
 MARGIN = 1.2  # of a bundle made of a checkpoint: as the shipped one's
 
 BENCHMARK_PROTOCOL = """\
@@ -43,9 +45,9 @@ own; bundle {bundle}, encoder in {precision}. Truth: {joints} limb joints triang
 a perfect body. Boxes and roll of cold starts: mediapipe's landmarks. Share of the last body in a warm start: {blend:g}.
 MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
 joints from the truth's, per cent of the stature ({height:.2f} m) at that depth; jitter: second difference of joints
-about the hips, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth: error of the hips'
-distance, mean ± deviation; size: bone lengths over the truth's; turned: frames in which the body faces more than 90
-degrees away from the truth. Cold is the same at every rate but for the jitter.
+about the hips, mean / median, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth:
+error of the hips' distance, mean ± deviation; size: bone lengths over the truth's; turned: frames in which the body
+faces more than 90 degrees away from the truth. Cold is the same at every rate but for the jitter.
 """
 
 
@@ -107,7 +109,7 @@ def benchmark(settings: Benchmark) -> Iterator[str]:
 
 
 def real(settings: Real) -> Iterator[str]:
-    """Protocol and tables, row by row as they are measured. Raises UserError."""
+    """Protocol and tables. Raises UserError."""
     reference = load_reference(settings.reference)
     clips = [real_fit.load_clip(settings.folder, camera, reference) for camera in read_rig(settings.calibration)]
     steps = [_every(reference.fps, rate) for rate in settings.rates]
@@ -121,6 +123,7 @@ def real(settings: Real) -> Iterator[str]:
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
         rows, live = [], None
         for way in [*cold, *warm]:
+            log.info("%s, %g frames a second", _name(way), reference.fps / way.every)
             tracks = [real_fit.fit_clip(clip, runtime.fitter(way), way.every) for clip in clips]
             rows += [_row(way, step, clips, tracks) for step in ([way.every] if way.warm else steps)]
             if way == Way(True, config.Fit().iterations, 1, settings.blend) or live is None:
@@ -159,7 +162,7 @@ def _row(way: Way, step: int, clips: list[Clip], tracks: list[Track]) -> list[st
         return f"{all_of[name].mean():.1f} / {np.median(all_of[name]):.1f}"
 
     return [_name(way), f"{clips[0].fps / step:g}", both("mpjpe"), both("pa"), f"{all_of['px'].mean():.1f}",
-            f"{all_of['jitter'].mean():.0f} ({all_of['true_jitter'].mean():.0f})",
+            f"{all_of['jitter'].mean():.0f} / {np.median(all_of['jitter']):.0f} ({all_of['true_jitter'].mean():.0f})",
             f"{all_of['depth'].mean():.0f} ± {all_of['depth'].std():.0f}", f"{all_of['size'].mean():.0f}",
             f"{all_of['turned'].mean():.1f}", " ".join(f"{score['pa'].mean():.0f}" for score in scores)]  # fmt: skip
 
@@ -167,36 +170,45 @@ def _row(way: Way, step: int, clips: list[Clip], tracks: list[Track]) -> list[st
 def _joints(clips: list[Clip], tracks: list[Track]) -> str:
     """Where the error sits: mm about the hips and per cent of the stature in the picture, left and right together."""
     parts = [real_fit.joint_errors(clip, track) for clip, track in zip(clips, tracks, strict=True)]
+    pairs = [np.concatenate(columns).reshape(-1, len(LIMBS) // 2, 2) for columns in zip(*parts, strict=True)]
     mm, share = (
-        np.concatenate(columns).reshape(-1, len(LIMBS) // 2, 2).mean((0, 2)) for columns in zip(*parts, strict=True)
+        [f"{a:.1f} / {b:.1f}" for a, b in zip(p.mean((0, 2)), np.median(p, (0, 2)), strict=True)] for p in pairs
     )
     names = [name.removeprefix("l_") for name in LIMBS[::2]]
-    return metrics.table(["", *names], [["mm about the hips", *(f"{v:.0f}" for v in mm)],
-                                        ["2-D %", *(f"{v:.1f}" for v in share)]])  # fmt: skip
+    return metrics.table(["mean / median", *names], [["mm about the hips", *mm], ["2-D %", *share]])
 
 
 def _sheets(clips: list[Clip], tracks: list[Track], body, folder: Path) -> list[str]:
     """Best, median and worst frames, by error after Procrustes, of all cameras; the pictures' paths."""
     from training.sheets import sheet
 
-    found: list[tuple[float, Clip, Track, int, str]] = []
+    found: list[Piece] = []
     for clip, track in zip(clips, tracks, strict=True):
         score = real_fit.scores(clip, track)
         for row, (pa, mpjpe, px) in enumerate(zip(score["pa"], score["mpjpe"], score["px"], strict=True)):
             where = f"{clip.camera.name} frame {track.frames[row]}"
             found.append((pa, clip, track, row, f"{where}: PA {pa:.0f} mm, MPJPE {mpjpe:.0f}, 2-D {px:.1f} %"))
     found.sort(key=lambda piece: piece[0])
-    middle, count = len(found) // 2, min(8, len(found))
-    spread = [found[i] for i in np.linspace(0, len(found) - 1, count).astype(int)]
+    middle = found[len(found) // 2][0]
     groups = {
-        "best": found[:count],
-        "median": found[middle - count // 2 :][:count],
-        "worst": found[-count:],
-        "spread": spread,
+        "best": _apart(found),
+        "median": _apart(sorted(found, key=lambda piece: abs(piece[0] - middle))),
+        "worst": _apart(found[::-1]),
+        "spread": [found[i] for i in np.linspace(0, len(found) - 1, SHOWN).astype(int)],
     }
     for name, pieces in groups.items():
         sheet([piece[1:] for piece in pieces], body, folder / f"{name}.png")
     return [str(folder / f"{name}.png") for name in groups]
+
+
+def _apart(pieces: list[Piece]) -> list[Piece]:
+    """The first few that are not of the same moment of the same camera."""
+    chosen: list[Piece] = []
+    for piece in pieces:
+        near = [one for one in chosen if one[1] is piece[1] and abs(one[3] - piece[3]) < APART]
+        if not near and len(chosen) < SHOWN:
+            chosen.append(piece)
+    return chosen
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def sheet(pieces: list[tuple[Clip, Track, int, str]], body: Body, path: Path) ->
     rows = []
     for clip, track, row, caption in pieces:
         tile = tiles(clip, track, row, body)
-        cv2.putText(tile, caption, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3, cv2.LINE_AA)
+        tile[:22] = 30
         cv2.putText(tile, caption, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
         rows.append(tile)
     if len(rows) % 2:
