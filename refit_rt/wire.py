@@ -3,7 +3,7 @@
 | bytes | what |
 |---|---|
 | 8 | length of the header, little-endian unsigned |
-| header | JSON, padded with spaces to a multiple of 8: `__metadata__`, all text; then `name: {dtype, shape, data_offsets}` |
+| header | JSON padded with spaces to a multiple of 8: `__metadata__`, all text; `name: {dtype, shape, data_offsets}` |
 | rest | the arrays, packed, little-endian, row by row; offsets count from here |
 
 `unpack` is all that a reader in another language has to do. In Python, `safetensors.numpy.load` reads the arrays.
@@ -125,9 +125,7 @@ def decode(blob: bytes) -> Message:
         raise UserError(f"stream: {len(blob)} bytes that are no refit_rt message. Check the address") from error
     schema = about.get("schema")
     if schema != SCHEMA:
-        raise UserError(
-            f"stream: schema '{schema}', but '{SCHEMA}' is read here. Use the same version on both sides"
-        )
+        raise UserError(f"stream: schema '{schema}', but '{SCHEMA}' is read here. Use the same version on both sides")
     try:
         people = People(
             camera=about["camera"],

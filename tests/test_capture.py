@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -266,7 +267,7 @@ class FakeCapture:
 
 
 def test_a_camera_that_vanished_is_opened_again_with_growing_pauses(monkeypatch, caplog):
-    captures = [FakeCapture(3), None, None, FakeCapture(2), None]
+    captures: list[Any] = [FakeCapture(3), None, None, FakeCapture(2), None]
     lasting = Lasting("cam", "camera 0", lambda: captures.pop(0), longest_s=1.5)
     pauses = []
     monkeypatch.setattr(lasting._stopped, "wait", lambda pause_s: pauses.append(pause_s) or not captures)
@@ -291,7 +292,8 @@ def test_a_camera_that_vanished_is_opened_again_with_growing_pauses(monkeypatch,
 
 def test_stopping_ends_the_waiting_for_a_camera():
     lasting = Lasting("cam", "camera 0", lambda: None, longest_s=1000)
-    reader = threading.Thread(target=lambda: list(lasting.frames(FakeCapture(1))))
+    camera: Any = FakeCapture(1)
+    reader = threading.Thread(target=lambda: list(lasting.frames(camera)))
     reader.start()
     while not lasting.waiting:
         time.sleep(0.01)

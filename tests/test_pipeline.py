@@ -176,7 +176,7 @@ def test_a_deadline_does_not_touch_recordings(clip, address, tmp_path):
 
 
 def test_only_a_recording_that_is_kept_is_lossless_by_itself():
-    def kind(source, out="", pace="auto"):
+    def kind(source: str, out: str = "", pace: Any = "auto") -> bool:
         return is_lossless(config.Config(capture=config.Capture(source=source, pace=pace), out=config.Out(dir=out)))
 
     assert kind("a.mp4", "out")

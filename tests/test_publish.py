@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+import zmq
 from fakes import people
 
 from refit_rt import wire
@@ -58,7 +59,7 @@ def test_a_slow_subscriber_does_not_hold_the_publisher_up(stream):
 
 def test_an_address_in_use_is_named_with_the_cure():
     first = Publisher("tcp://127.0.0.1:*")
-    address = first._socket.last_endpoint.decode()
+    address = first._socket.getsockopt_string(zmq.LAST_ENDPOINT)
     with pytest.raises(UserError, match=rf"publish.address: {address} cannot be bound .*in use.* another port"):
         Publisher(address)
     first.close()
