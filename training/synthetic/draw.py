@@ -40,11 +40,11 @@ class Stock:
 
 
 def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre_px: np.ndarray, inside: np.ndarray,
-         stock: Stock, coarse: int = 2) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+         stock: Stock, coarse: int = 2, texels: int = 96) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Linear light (h, w, 3) float32, and whose pixel it is (h, w) int32: 0 the first person, 1 the next ..., -1 none's.
 
     focal_px and centre_px (2,) are of the camera at `view` whose picture is to be drawn; only pixels `inside` (h, w) bool
-    are. The backdrop is drawn at 1 / coarse of the size: it is seldom in focus.
+    are. The backdrop is drawn at 1 / coarse of the size: it is seldom in focus; texels: of a shadow map's side.
     """
     inverse, ids = buffers(*inside.shape)
     first, starts, seen = 0, [], []
@@ -59,8 +59,8 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
     ids[~inside] = OUTSIDE
     light, clouds = scene.light, [person.points for person in people]
     centre = people[0].points[::16].mean(0)
-    key = shadow_map(light.directions[0], light.softness, centre, SHADOW_SIDE_M, clouds, things.quads)
-    sky = shadow_map(SKY, SKY_SOFT_M, centre, SHADOW_SIDE_M, clouds, things.quads)
+    key = shadow_map(light.directions[0], light.softness, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels)
+    sky = shadow_map(SKY, SKY_SOFT_M, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels)
     hard = tuple((m.nearest, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
     soft = tuple((m.cover, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
     out = np.empty((*inside.shape, 3), np.float32)

@@ -37,7 +37,6 @@ class Things:
     colours: np.ndarray  # (F, 3) float32
     textures: np.ndarray  # (F,) int32
     uv: np.ndarray  # (V, 2) float32
-    quads: np.ndarray  # (Q, 4, 3) float64: the sides, for shadows
 
 
 def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
@@ -46,7 +45,7 @@ def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
     if not parts:
         empty = np.zeros((0, 3), np.float32)
         none = np.zeros((0, 3), np.int32)
-        return Things(empty, none, empty, empty, none[:, 0], empty[:, :2], np.zeros((0, 4, 3)))
+        return Things(empty, none, empty, empty, none[:, 0], empty[:, :2])
     centre = np.array([cuboid.centre for cuboid, _, _ in parts])
     half = np.array([cuboid.half for cuboid, _, _ in parts])
     place = np.array([place for _, place, _ in parts])
@@ -69,7 +68,6 @@ def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
         colours=np.repeat(np.array([cuboid.colour for cuboid, _, _ in parts]), 12, 0).astype(np.float32),
         textures=np.repeat(np.array([cuboid.texture for cuboid, _, _ in parts]), 12).astype(np.int32),
         uv=uv.reshape(-1, 2).astype(np.float32),
-        quads=corner,
     )
 
 

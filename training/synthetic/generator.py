@@ -6,14 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from refit_rt.body import Body, _blend, _transforms, load_body
+from refit_rt.body import Body, load_body
 from refit_rt.raster import vertex_normals
 from training.synthetic import cameras, cloth, gestures, motion, scenes
 from training.synthetic.cameras import View
 from training.synthetic.draw import Person, Stock, draw
 from training.synthetic.figure import make_figure
 from training.synthetic.motion import Poses, about_y
-from training.synthetic.people import Outfit, random_betas, random_outfit
+from training.synthetic.people import Outfit, posed, random_betas, random_outfit
 from training.synthetic.photo import CROP_PX, expose, make_noise, sensor, to_linear_table
 from training.synthetic.scenes import Scene
 from training.synthetic.textures import make_textures
@@ -171,13 +171,10 @@ class Generator:
     def dressed(self, outfit: Outfit, rotations, betas) -> tuple[Person, np.ndarray]:
         """The dressed surface in the world, its pelvis over the origin and its lowest point on the floor, and the shift
         (3,) that put the posed body there."""
-        transforms, joints = _transforms(self.body, rotations, betas)
-        skin = self.body.surface_skin
-        points = _blend(outfit.rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, transforms, betas)
-        lowest = float(points[:, 1].min())
-        if outfit.pieces:
-            points = np.concatenate([points, _blend(*outfit.pieces, transforms, betas)])
-        shift = np.array([-joints[0, 0], -lowest, -joints[0, 2]])
+        points = posed(outfit, self.body, rotations, betas)
+        pelvis = self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
+        lowest = float(points[: len(self.body.template), 1].min())
+        shift = np.array([-pelvis[0], -lowest, -pelvis[2]])
         points += shift.astype(np.float32)
         return Person(outfit, points, vertex_normals(points, outfit.faces)), shift
 

@@ -83,6 +83,8 @@ def hair_shell(rng: np.random.Generator, figure: Figure, hair: Hair) -> Shell:
         np.sin(around * int(rng.integers(2, 9)) + share * rng.uniform(2, 9) + rng.uniform(0, 6)) for _ in range(3)
     )
     puff = puff * (1 + 0.22 * waves * min(1.0, 0.4 + hair.volume * 20))
+    ends = 1 - np.clip(hang / 0.04, 0, 1)  # short hair ends on the skin, what hangs ends in the air
+    puff = puff * (1 - ends * share**5) - 0.007 * ends * (share > 0.97)
     rest = skull + direction * (reach + puff)[..., None]
     rest[..., 1] -= hang
     inward = np.clip(hang / 0.12, 0, 1) * rng.uniform(-0.15, 0.25)

@@ -7,8 +7,10 @@ import cv2
 import numba
 import numpy as np
 
-SHADOW_SIDE = 96  # texels of the shadow maps
+from refit_rt.raster import buffers, rasterise
+
 FAR_BELOW = -1e6
+LAMP_M = 400.0  # so far away that its rays are parallel within 0.5 % over the map
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,21 +66,22 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, side_m: float,
-               clouds: list[np.ndarray], polygons: np.ndarray) -> ShadowMap:  # fmt: skip
-    """Splats the vertices of people, `clouds` of (n, 3), and the sides of things, `polygons` (m, 4, 3) world points."""
+               clouds: list[np.ndarray], things: np.ndarray, faces: np.ndarray, texels: int = 96) -> ShadowMap:  # fmt: skip
+    """Splats the vertices of people, `clouds` of (n, 3), and draws things, points (m, 3) and faces (f, 3); all world."""
     toward = direction / np.linalg.norm(direction)
     helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.7 else np.array([0.0, 0.0, 1.0])
     up = cross(toward, helper)
     up /= np.linalg.norm(up)
     axes = np.array([cross(up, toward), up, toward], np.float32)
-    scale = SHADOW_SIDE / side_m
-    nearest = np.full((SHADOW_SIDE, SHADOW_SIDE), FAR_BELOW, np.float32)
-    if len(polygons):
-        seen = (polygons - centre) @ axes.T
-        depth = seen[..., 2].mean(1)
-        texels = np.round(seen[..., :2] * scale + SHADOW_SIDE / 2).astype(np.int32)
-        for side in np.argsort(depth):  # what is nearer to the light is painted over what is farther
-            cv2.fillConvexPoly(nearest, texels[side], float(depth[side]))
+    scale = texels / side_m
+    nearest = np.full((texels, texels), FAR_BELOW, np.float32)
+    if len(faces):  # a lamp far away sees things as a camera would
+        seen = (things - centre) @ axes.T
+        seen[:, 2] = LAMP_M - seen[:, 2]
+        inverse, ids = buffers(texels, texels)
+        middle_px = np.full(2, texels / 2 - 0.5)
+        rasterise(seen.astype(np.float32), faces, 0, scale * LAMP_M, middle_px, inverse, ids, True)
+        nearest[ids >= 0] = LAMP_M - 1 / inverse[ids >= 0]
     middle = np.ascontiguousarray(centre, np.float32)
     for cloud in clouds:
         _splat(cloud, axes, middle, scale, nearest)

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refit_rt.body import Body, _blend, _transforms
 from training.synthetic import cloth
 from training.synthetic.figure import Figure, Shell, shell_shape_dirs, smoothed
-from training.synthetic.hair import hair_shell, random_hair
+from training.synthetic.hair import Hair, hair_shell, random_hair
 from training.synthetic.skirt import skirt_shell
 
 BETA_SPREAD, BETA_LIMIT = 1.1, 3.0
+SOLE_M = 0.008  # about how thick a shoe is under the foot
 SKIN_TONES = np.array(  # sRGB, from pale to very dark
     [[0.96, 0.83, 0.75], [0.93, 0.76, 0.65], [0.87, 0.68, 0.55], [0.78, 0.58, 0.44], [0.65, 0.46, 0.33],
      [0.50, 0.34, 0.24], [0.36, 0.24, 0.17], [0.25, 0.17, 0.13]]
@@ -27,6 +29,14 @@ class Outfit:
     cuts: np.ndarray  # (cloth.CUTS,) float32
     fabric: np.ndarray  # (cloth.LAYERS, cloth.FIELDS) float32
     print_tile: np.ndarray  # (16, 16) float32
+
+
+def posed(outfit: Outfit, body: Body, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+    """The dressed surface (V + shell, 3) float32 in the body's own frame, posed by rotations (24, 3, 3)."""
+    transforms, _ = _transforms(body, rotations, betas)
+    skin = body.surface_skin
+    points = _blend(outfit.rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, transforms, betas)
+    return np.concatenate([points, _blend(*outfit.pieces, transforms, betas)]) if outfit.pieces else points
 
 
 def random_betas(rng: np.random.Generator) -> np.ndarray:
@@ -75,25 +85,30 @@ def random_fabric(rng: np.random.Generator) -> np.ndarray:
 def random_outfit(rng: np.random.Generator, figure: Figure) -> Outfit:
     """Dresses the figure anew."""
     fabric = np.stack([random_fabric(rng) for _ in range(cloth.LAYERS)])
-    cuts = _random_cuts(rng, figure)
+    cuts = random_cuts(rng, figure)
     hair = random_hair(rng)
-    _paint_skin_and_hair(rng, fabric, cuts, figure, hair)
+    paint_skin_and_hair(rng, fabric, cuts, figure, hair)
     if rng.random() < 0.1:  # overalls, uniforms, sport suits
         fabric[cloth.TROUSERS] = fabric[cloth.SHIRT]
-    shells: list[Shell] = []
-    if hair.shell:
-        shells.append(hair_shell(rng, figure, hair))
-    if rng.random() < 0.12:
-        shells.append(skirt_shell(rng, figure))
+    skirt = rng.random() < 0.12
+    if skirt:
         cuts[cloth.LEG] = min(cuts[cloth.LEG], figure.joints[1, 1] - 0.1) if rng.random() < 0.5 else 9.0
         if rng.random() < 0.4:  # a dress
             fabric[cloth.SKIRT] = fabric[cloth.SHIRT]
+    return make_outfit(rng, figure, cuts, fabric, hair, skirt)
+
+
+def make_outfit(rng: np.random.Generator, figure: Figure, cuts, fabric, hair: Hair, skirt: bool = False) -> Outfit:
+    """Dresses the figure as cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS) say; folds and strands are drawn."""
+    shells: list[Shell] = [hair_shell(rng, figure, hair)] if hair.shell else []
+    if skirt:
+        shells.append(skirt_shell(rng, figure))
     rest = _dressed(rng, figure, cuts, hair)
     tile = (rng.random((16, 16)) < rng.uniform(0.1, 0.6)).astype(np.float32) * rng.uniform(0.5, 1, (16, 16))
     return _assembled(figure, rest, shells, cuts, fabric, tile.astype(np.float32))
 
 
-def _random_cuts(rng: np.random.Generator, figure: Figure) -> np.ndarray:
+def random_cuts(rng: np.random.Generator, figure: Figure) -> np.ndarray:
     """Where each garment ends."""
     joints, cuts = figure.joints, np.full(cloth.CUTS, 9.0)
     pelvis, knee, ankle = joints[0, 1], joints[4, 1], joints[7, 1]
@@ -133,7 +148,8 @@ def _random_cuts(rng: np.random.Generator, figure: Figure) -> np.ndarray:
     return cuts
 
 
-def _paint_skin_and_hair(rng, fabric, cuts, figure: Figure, hair) -> None:
+def paint_skin_and_hair(rng, fabric, cuts, figure: Figure, hair) -> None:
+    """Colours of skin, hair, eyes and shoes, and the face's measures, into `fabric` and `cuts`."""
     tone = rng.uniform(0, len(SKIN_TONES) - 1)
     low = min(int(tone), len(SKIN_TONES) - 2)
     skin = SKIN_TONES[low] * (low + 1 - tone) + SKIN_TONES[low + 1] * (tone - low)
@@ -198,7 +214,31 @@ def _dressed(rng: np.random.Generator, figure: Figure, cuts: np.ndarray, hair) -
     tight = 0.75 if not loose else 1.0
     blend = tight * share
     blend[shoes] = 1.0
-    return (template * (1 - blend) + figure.smooth * blend + figure.normals * thickness).astype(np.float32)
+    rest = template * (1 - blend) + figure.smooth * blend + figure.normals * thickness
+    if cuts[cloth.SHOE] > -5:
+        for side in (1, -1):
+            _shoe(rng, rest, figure, side)
+    return rest.astype(np.float32)
+
+
+def _shoe(rng: np.random.Generator, rest: np.ndarray, figure: Figure, side: int) -> None:
+    """Closes the front of a foot of `rest` (V, 3) to a shoe: toes are pushed out to one round box."""
+    template, joints = figure.body.template, figure.joints
+    ball, ground = joints[10, 2] - 0.025, template[:, 1].min()
+    part = (template[:, 0] * side > 0.02) & (template[:, 1] < ground + 0.075) & (template[:, 2] > ball - 0.05)
+    foot = template[part]
+    tip, thick = foot[:, 2].max(), rng.uniform(0.006, 0.012)
+    place = np.clip((foot[:, 2] - ball) / (tip - ball), 0, 1)  # 0 at the ball, 1 at the toes' tips
+    middle = (foot[:, 0].max() + foot[:, 0].min()) / 2 + side * 0.0
+    wide = (foot[:, 0].max() - foot[:, 0].min()) / 2 + thick
+    half = wide * np.sqrt(np.clip(1 - (0.86 * place) ** 3.2, 0.05, 1))
+    tall = (rng.uniform(0.05, 0.062) * (1 - place) + 0.043 * place) / 2
+    centre = ground + tall - 0.004
+    x, y = (foot[:, 0] - middle) / half, (foot[:, 1] - centre) / tall
+    radius = (np.abs(x) ** 3 + np.abs(y) ** 3) ** (1 / 3) + 1e-6
+    share = np.clip((foot[:, 2] - ball + 0.05) / 0.05, 0, 1)[:, None]
+    pushed = np.stack([middle + x / radius * half, centre + y / radius * tall, foot[:, 2] + 0.012 * place], 1)
+    rest[part] = rest[part] * (1 - share) + pushed * share
 
 
 def _wobble(rng: np.random.Generator, points: np.ndarray, scale: float = 16.0) -> np.ndarray:
@@ -210,7 +250,9 @@ def _wobble(rng: np.random.Generator, points: np.ndarray, scale: float = 16.0) -
 def _assembled(figure: Figure, rest, shells: list[Shell], cuts, fabric, tile) -> Outfit:
     body = figure.body
     kind = np.where(figure.eye, cloth.EYE, cloth.BODY)
-    coordinates = [np.column_stack([body.template, figure.head, figure.limb, kind])]
+    foot = body.template[:, 1] < figure.joints[7, 1] - 0.03
+    places = np.where((foot & (cuts[cloth.SHOE] > -5))[:, None], rest, body.template)  # shoes are painted on their own shape
+    coordinates = [np.column_stack([places, figure.head, figure.limb, kind])]
     faces, count, pieces = [body.faces], len(body.template), ()
     if shells:
         for shell in shells:

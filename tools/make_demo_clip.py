@@ -1,0 +1,97 @@
+"""Renders the demo clip and its truth: python tools/make_demo_clip.py --motion FOLDER"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from refit_rt.body import Body, load_body
+from refit_rt.raster import vertex_normals
+from refit_rt.render import contact_sheet
+from tools.demo_motion import FPS, Movement, demo_movement
+from tools.demo_room import demo_outfit, demo_scene
+from training.synthetic import cloth, people, photo
+from training.synthetic.cameras import View, look_at
+from training.synthetic.draw import Person, Stock, draw
+from training.synthetic.motion import load_motion
+
+OUT = Path(__file__).parents[1] / "refit_rt" / "assets" / "demo"
+SIZE, FOCAL_PX, SUPERSAMPLE = (1280, 720), 1080.0, 2
+CAMERA, TARGET = np.array([0.1, 1.5, 4.45]), np.array([-0.12, 0.9, 0.0])
+BETAS = np.array([0.35, -0.4, 0.3, 0.2, -0.3, 0.1, 0.0, 0.2, 0.0, 0.0], np.float32)
+EXPOSURE = 1.0
+SHADOW_TEXELS = 176
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--motion", type=Path, required=True, help="recorded motion that holds the walk")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--every", type=int, default=1, help="render every n-th frame only, to look at")
+    parser.add_argument("--sheet", type=Path, help="leave a contact sheet here")
+    arguments = parser.parse_args()
+    render(arguments.motion, arguments.out, arguments.every, arguments.sheet)
+
+
+def render(motion: Path, out: Path, every: int, sheet: Path | None) -> None:
+    """Writes demo.mp4 and demo_truth.npz to the folder `out`."""
+    body = load_body()
+    movement = demo_movement(body, BETAS, load_motion(motion))
+    middle = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2])
+    view = View(look_at(CAMERA, TARGET), CAMERA, FOCAL_PX, middle, SIZE, 0.0)
+    scene, textures = demo_scene()
+    stock = Stock(textures, [], cloth.noise_volume(np.random.default_rng(1)), photo.to_linear_table())
+    outfit = demo_outfit(body)
+    curve = photo.response(1.0, 1.05, 0.01)
+    out.mkdir(parents=True, exist_ok=True)
+    video = cv2.VideoWriter(str(out / "demo.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
+    inside = np.ones((SIZE[1] * SUPERSAMPLE, SIZE[0] * SUPERSAMPLE), bool)
+    picture, kept = np.empty((*inside.shape, 3), np.uint8), []
+    centre = (view.centre_px + 0.5) * SUPERSAMPLE - 0.5
+    for row in range(0, len(movement.rotations), every):
+        points = people.posed(outfit, body, movement.rotations[row], BETAS) + shift_of(body, movement, row)
+        person = Person(outfit, points, vertex_normals(points, outfit.faces))
+        linear, _ = draw(scene, view, [person], FOCAL_PX * SUPERSAMPLE, centre, inside, stock, 1, SHADOW_TEXELS)
+        photo.develop(linear, np.full(3, EXPOSURE, np.float32), curve, picture)
+        frame = np.ascontiguousarray(cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA)[..., ::-1])
+        video.write(frame)
+        kept.append(frame if every > 1 or row % 20 == 0 else None)
+    video.release()
+    if sheet:
+        chosen = [cv2.resize(f, (640, 360), interpolation=cv2.INTER_AREA) for f in kept if f is not None]
+        cv2.imwrite(str(sheet), contact_sheet(chosen, 3))
+    if every == 1:
+        write_truth(out / "demo_truth.npz", body, movement, view)
+
+
+def shift_of(body: Body, movement: Movement, row: int) -> np.ndarray:
+    """What is added to the posed body (its root joint at rest) to place it in the world: (3,) float32; it wears shoes."""
+    pelvis = body.joint_template[0] + body.joint_shape_dirs[0] @ BETAS
+    return (movement.pelvis[row] - pelvis + [0, people.SOLE_M, 0]).astype(np.float32)
+
+
+def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
+    """The keys of motion.npz, one person, every frame."""
+    count = len(movement.rotations)
+    pelvis = (body.joint_template[0] + body.joint_shape_dirs[0] @ BETAS).astype(np.float64)
+    rotations = movement.rotations.copy()
+    rotations[:, 0] = view.camera_from_world @ rotations[:, 0]
+    shift = np.stack([shift_of(body, movement, row) for row in range(count)])
+    trans = (shift + pelvis - view.place) @ view.camera_from_world.T - pelvis
+    joints = np.stack([body.joints(r, BETAS) for r in rotations]) + trans[:, None]
+    pixels = joints[..., :2] / joints[..., 2:] * view.focal_px + view.centre_px
+    np.savez_compressed(
+        path, frame=np.arange(count), time_s=np.arange(count) / FPS, person=np.zeros(count, np.int64),
+        poses=Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72).astype(np.float32),
+        betas=np.tile(BETAS, (count, 1)), trans=trans.astype(np.float32), joints_camera=joints.astype(np.float32),
+        joints_px=pixels.astype(np.float32), focal_px=np.float64(view.focal_px), fps=np.float64(FPS), size=np.array(SIZE),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
