@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -54,9 +55,6 @@ def run(
     _say(report.table())
     if settings.out.dir:
         _say(f"in {settings.out.dir}: " + ", ".join(sorted(file.name for file in Path(settings.out.dir).iterdir())))
-    if report.hung:  # a camera that hangs in its driver cannot be ended, and would crash the interpreter's own end
-        sys.stdout.flush()
-        os._exit(0)
     return 0
 
 
@@ -199,9 +197,18 @@ VERBS: dict[str, Callable[..., int]] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> None:
+    """The program: ends with the verb's exit code."""
+    code = command(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if threading.active_count() > 1:  # a camera that hangs in its driver: its thread would crash the interpreter's end
+        os._exit(code)
+    sys.exit(code)
+
+
+def command(arguments: list[str]) -> int:
     """Runs one verb: its exit code. 2 and one line on stderr for what the user can mend."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("refit_rt").setLevel(logging.INFO)
     try:
@@ -210,9 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
             name: partial(verb, settings=loaded) if "settings" in verb.__annotations__ else verb
             for name, verb in VERBS.items()
         }
-        return tyro.extras.subcommand_cli_from_dict(
-            verbs, prog="refit-rt", description=ABOUT, args=arguments or ["--help"]
-        )
+        arguments = arguments or ["--help"]
+        return tyro.extras.subcommand_cli_from_dict(verbs, prog="refit-rt", description=ABOUT, args=arguments)
     except UserError as error:
         sys.stderr.write(f"refit-rt: {error}\n")
         return 2
@@ -264,4 +270,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -80,8 +80,8 @@ def test_only_the_network_and_its_export_name_torch_at_import():
 def test_help_needs_nothing_heavy():
     heavy = ("cv2", "numba", "openvino", "scipy", "zmq", "torch")
     code = (
-        "import sys\nfrom refit_rt.__main__ import main\n"
-        "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom refit_rt.__main__ import command\n"
+        "try: command(['run', '--help'])\nexcept SystemExit: pass\n"
         f"found = [m for m in {heavy!r} if m in sys.modules]\nassert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent, stdout=subprocess.DEVNULL)
