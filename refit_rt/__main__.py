@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -200,6 +201,7 @@ VERBS: dict[str, Callable[..., int]] = {
 def main() -> None:
     """The program: ends with the verb's exit code."""
     code = command(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is closed: a second Ctrl-C must not spoil the exit code
     sys.stdout.flush()
     sys.stderr.flush()
     if threading.active_count() > 1:  # a camera that hangs in its driver: its thread would crash the interpreter's end
