@@ -32,7 +32,8 @@ from training.store import LABELS, Rows, Store
 from training.train import read_checkpoint, turn_camera
 
 BATCH = 64
-MEASURES = ("mpjpe", "pa", "pve", "px")  # mm, mm after Procrustes, mm of the whole surface, pixels of a 256-pixel crop
+CROP_PX = EDGE.crop_px
+MEASURES = ("mpjpe", "pa", "pve", "px")  # mm, mm after Procrustes, mm of the whole surface, pixels of the crop
 HEAD = ("MPJPE mm", "PA-MPJPE mm", "PVE mm", "px of 256")
 RIGHT_PX = 15.0  # mean error of the backbone's own limb landmarks up to which it saw the person right
 WELL, HALF = 0.9, 0.5  # shares of the surface that is seen
@@ -150,11 +151,13 @@ class Measure:
         self.joints, self._vertices = self._surface(batch.rotations, batch.betas)
         cam = cam_from_translation(batch.trans, batch.view)
         self.joints_px = project_to_crop(self.joints, cam, batch.view)
+        # Joints beside the lens, out of sight, project to anywhere: their pixels say nothing.
+        self.inside = ((self.joints_px >= 0) & (self.joints_px <= CROP_PX)).all(-1)
 
     def __call__(self, estimate: Estimate) -> Tensor:
         """(B, MEASURES)."""
         joints, vertices = self._surface(estimate.rotations, estimate.betas)
-        off_px = (estimate.joints_px - self.joints_px).norm(dim=-1).mean(1)
+        off_px = (estimate.joints_px - self.joints_px).norm(dim=-1).where(self.inside, torch.nan).nanmean(1)
         pve = metrics.pve_mm(vertices, joints[:, 0], self._vertices, self.joints[:, 0])
         return torch.stack([mpjpe_mm(joints, self.joints), pa_mpjpe_mm(joints, self.joints), pve, off_px], 1)
 
@@ -209,8 +212,9 @@ def _note(out: Scores, rows: np.ndarray, batch: Batch, measure: Measure, cold: E
 
     out.cold_joints[rows], out.warm_joints[rows] = in_camera(cold.joints), in_camera(warm.joints)
     out.true_joints[rows] = in_camera(measure.joints)
-    off = batch.landmarks[:, torch.from_numpy(MEDIAPIPE_LIMBS)] - measure.joints_px[:, torch.from_numpy(SMPL_LIMBS)]
-    out.landmarks_px[rows] = off.norm(dim=-1).mean(1).numpy()
+    limbs = torch.from_numpy(SMPL_LIMBS)
+    off = (batch.landmarks[:, torch.from_numpy(MEDIAPIPE_LIMBS)] - measure.joints_px[:, limbs]).norm(dim=-1)
+    out.landmarks_px[rows] = off.where(measure.inside[:, limbs], torch.nan).nanmean(1).nan_to_num(torch.inf).numpy()
     out.away[rows], out.visible[rows] = batch.rotations[:, 0, 2, 2].numpy(), batch.visible.numpy()
 
 
@@ -226,7 +230,8 @@ def _cells(values: np.ndarray) -> list[str]:
     """(n, MEASURES) → mean and median of each."""
     if not len(values):
         return ["-"] * len(MEASURES)
-    return [f"{mean:.1f} / {median:.1f}" for mean, median in zip(values.mean(0), np.median(values, 0), strict=True)]
+    both = zip(np.nanmean(values, 0), np.nanmedian(values, 0), strict=True)
+    return [f"{mean:.1f} / {median:.1f}" for mean, median in both]
 
 
 def _iterations(scores: Scores) -> str:

@@ -32,7 +32,8 @@ MARGIN = 1.2  # of a bundle made of a checkpoint: as the shipped one's
 BENCHMARK_PROTOCOL = """\
 Benchmark {store}: {rows} rows, {chains} of them first moments. Averaged weights of {checkpoint}.
 MPJPE: mean error of SMPL's 24 joints, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the
-pelvis as origin; px: projected joints in the 256-pixel crop. Each cell: mean / median. Crops are the store's own.
+pelvis as origin; px: joints of the 256-pixel crop that truly lie in it. Each cell: mean / median. Crops are the
+store's own.
 cold i: i updates from the network's own first estimate. warm i: i updates from {share:g} times the answer to the
 person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first estimate;
 the first estimate alone where the two disagree wildly, as live. "cold 0", "warm 0": the start itself.
@@ -41,8 +42,8 @@ the first estimate alone where the two disagree wildly, as live. "cold 0", "warm
 REAL_PROTOCOL = """\
 Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
 own; bundle {bundle}, encoder in {precision}. Truth: {joints} limb joints triangulated from mediapipe in all cameras
-(residual median {residual:.1f} px); mediapipe's joints are not SMPL's (its hips sit wider): some centimetres remain for
-a perfect body. Boxes and roll of cold starts: mediapipe's landmarks. Share of the last body in a warm start: {blend:g}.
+(residual median {residual:.1f} px); mediapipe's hips and shoulders are not quite the body's: a perfect fit keeps about
+17 mm. Boxes and roll of cold starts: mediapipe's landmarks. Share of the last body in a warm start: {blend:g}.
 MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
 joints from the truth's, per cent of the stature ({height:.2f} m) at that depth; jitter: second difference of joints
 about the hips, mean / median, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth:
@@ -113,6 +114,8 @@ def real(settings: Real) -> Iterator[str]:
     reference = load_reference(settings.reference)
     clips = [real_fit.load_clip(settings.folder, camera, reference) for camera in read_rig(settings.calibration)]
     steps = [_every(reference.fps, rate) for rate in settings.rates]
+    if not steps or min(settings.iterations, default=0) < 1:
+        raise UserError("--rates and --iterations: at least one of each is needed, and one update or more")
     with bundle_folder(settings.bundle) as folder:
         runtime = real_fit.Runtime(folder, config.Fit(precision=settings.precision, threads=settings.threads))
         yield REAL_PROTOCOL.format(
@@ -121,20 +124,18 @@ def real(settings: Real) -> Iterator[str]:
             residual=np.nanmedian(reference.residual_px), blend=settings.blend, height=reference.height_m)  # fmt: skip
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
-        rows, live = [], None
+        live = next((way for way in warm if way.iterations == config.Fit().iterations), warm[0])
+        rows, shown = [], []
         for way in [*cold, *warm]:
             log.info("%s, %g frames a second", _name(way), reference.fps / way.every)
             tracks = [real_fit.fit_clip(clip, runtime.fitter(way), way.every) for clip in clips]
             rows += [_row(way, step, clips, tracks) for step in ([way.every] if way.warm else steps)]
-            if way == Way(True, config.Fit().iterations, 1, settings.blend) or live is None:
-                live = way, tracks
+            shown = tracks if way == live else shown
         yield metrics.table(HEAD, rows)
-        if live:
-            yield f"\n{_name(live[0])}, joint by joint:\n" + _joints(clips, live[1])
-            if settings.sheets:
-                yield f"\npictures of {_name(live[0])}: " + ", ".join(
-                    _sheets(clips, live[1], runtime.body, settings.sheets)
-                )
+        what = f"{_name(live)}, {reference.fps / live.every:g} frames a second"
+        yield f"\n{what}, joint by joint:\n{_joints(clips, shown)}"
+        if settings.sheets:
+            yield f"\nPictures of {what}: {', '.join(_sheets(clips, shown, runtime.body, settings.sheets))}"
 
 
 HEAD = ["start, updates", "fps", "MPJPE mm", "PA-MPJPE mm", "2-D %", "jitter mm", "depth mm", "size %", "turned %",
