@@ -13,7 +13,7 @@ from training.real_clip import LIMBS
 from training.real_fit import Clip, Track
 
 TILE_PX = 320
-MARGIN = 1.35  # side of a tile over the extent of body and truth
+MARGIN = 1.55  # side of a tile over the extent of the joints, which end below the hair
 SKIN = np.array([235.0, 190.0, 150.0])  # BGR
 BACK = np.array([150.0, 150.0, 250.0])  # of what faces away from the body's front: shows who is turned
 BONES = ((0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7), (6, 8), (8, 10), (7, 9), (9, 11))
