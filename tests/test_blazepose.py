@@ -7,17 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the network in torch needs the train extra")
 
-from refit_rt.detect.pull import cached  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.blazepose import BlazePose  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def tflite() -> Path:
-    path = cached("pose_landmark_full.tflite")
-    if path is None:
-        pytest.skip("pose_landmark_full.tflite is not in the cache (refit-rt pulls it for export and training)")
-    return path
 
 
 def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
@@ -38,14 +29,14 @@ def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate([answer[index] for answer in answers]) for index in range(4)]
 
 
-def test_the_torch_backbone_gives_the_original_answers(tflite: Path) -> None:
+def test_the_torch_backbone_gives_the_original_answers(landmark_network: Path) -> None:
     rng = np.random.default_rng(0)
     images = np.kron(rng.random((2, 16, 16, 3)), np.ones((1, 16, 16, 1))).astype(np.float32)
     network = BlazePose().eval()
-    network.load_tflite(tflite)
+    network.load_tflite(landmark_network)
     with torch.no_grad():
         answers = network.raw(torch.from_numpy(images).permute(0, 3, 1, 2))
-    for mine, theirs in zip(answers, original(tflite, images), strict=True):
+    for mine, theirs in zip(answers, original(landmark_network, images), strict=True):
         assert np.abs(mine.numpy() - theirs).max() < 1e-3 * max(1, np.abs(theirs).max())
 
 

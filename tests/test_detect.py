@@ -9,7 +9,6 @@ import pytest
 from refit_rt import config
 from refit_rt.detect import Detector, make_detector
 from refit_rt.detect.blazepose import BlazePoseDetector, anchors, letterbox, suppress
-from refit_rt.detect.pull import cached
 from refit_rt.detect.tiles import LOOKS, TiledBlazePose, parts
 from refit_rt.errors import UserError
 from refit_rt.geometry import iou
@@ -189,14 +188,6 @@ def test_a_file_that_is_not_the_network_is_told(tmp_path: Path) -> None:
         BlazePoseDetector(tmp_path / "net.tflite")
 
 
-@pytest.fixture(scope="module")
-def network() -> Path:
-    path = cached("pose_detection.tflite")
-    if path is None:
-        pytest.skip("pose_detection.tflite is not in the cache (refit-rt pulls it on its first run)")
-    return path
-
-
 def still(video: str, index: int) -> np.ndarray:
     path = MEDIA / video
     if not path.is_file():
@@ -221,7 +212,7 @@ SEEN_BY_EYE = [
 
 
 @pytest.mark.parametrize(("video", "index", "hip", "head"), SEEN_BY_EYE)
-def test_a_walker_is_found_with_hips_head_and_lean(network: Path, video: str, index: int, hip, head) -> None:
+def test_a_walker_is_found_with_hips_head_and_lean(person_detector: Path, video: str, index: int, hip, head) -> None:
     image = still(video, index)
     for tiles in (False, True):
         xyxy, score, roll = find(make_detector(config.Detect(tiles=tiles), 1, 1), image)
@@ -231,15 +222,15 @@ def test_a_walker_is_found_with_hips_head_and_lean(network: Path, video: str, in
         assert 0.9 < (xyxy[0, 2] - xyxy[0, 0]) / 2 / np.linalg.norm(np.subtract(head, hip)) < 1.15
 
 
-def test_a_picture_turned_a_quarter_turns_the_roll_a_quarter(network: Path) -> None:
+def test_a_picture_turned_a_quarter_turns_the_roll_a_quarter(person_detector: Path) -> None:
     image = np.ascontiguousarray(np.rot90(still("treadmill_4cam/cam03.mp4", 5)))  # against the clock
-    detector = BlazePoseDetector(network, 1)
+    detector = BlazePoseDetector(person_detector, 1)
     _, score, roll = detector.find(image, 0.3)
     assert len(score)
     assert abs(np.degrees(roll[0]) - (-7 - 90)) < 15
 
 
-def test_three_people_filling_a_room_are_all_found_at_once(network: Path) -> None:
+def test_three_people_filling_a_room_are_all_found_at_once(person_detector: Path) -> None:
     places = [(1, 5, 200, 1300, 180, 660), (2, 40, 250, 1350, 300, 780), (4, 60, 350, 1550, 150, 700)]
     columns = []
     for camera, index, top, bottom, left, right in places:
@@ -258,7 +249,7 @@ def test_three_people_filling_a_room_are_all_found_at_once(network: Path) -> Non
     assert score.min() > 0.5
 
 
-def test_the_small_person_in_the_background_is_found_too(network: Path) -> None:
+def test_the_small_person_in_the_background_is_found_too(person_detector: Path) -> None:
     detector = make_detector(config.Detect(), 3, 1)
     known = NO_ONE
     for index in (0, 1):

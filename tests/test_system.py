@@ -1,0 +1,100 @@
+"""The shipped bundle on the shipped clip: the whole chain from file to message, against the clip's truth."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refit_rt import config
+from refit_rt.audience import Audience
+from refit_rt.demo import CLIP, TRUTH, draw_clip, errors_of
+from refit_rt.motion import Motion, read_motion
+from refit_rt.pipeline import run
+from refit_rt.publish import Publisher
+from refit_rt.wire import Run, encode
+from fakes import people
+
+
+def settings(folder: Path, **groups) -> config.Config:
+    focal_px = float(np.load(TRUTH)["focal_px"])
+    given = {
+        "capture": config.Capture(source=str(CLIP), pace="lossless"),
+        "camera": config.Camera(focal_px=focal_px),
+        "fit": config.Fit(precision="f32"),
+        "publish": config.Publish(enabled=False),
+        "out": config.Out(dir=str(folder), overlay=False),
+    }
+    return config.Config(**(given | groups))
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory: pytest.TempPathFactory, person_detector: Path) -> Motion:
+    """The clip, every frame of it."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(settings(folder), threading.Event())
+    return read_motion(folder / "motion.npz")
+
+
+def test_the_demo_person_is_found_in_every_frame_under_one_id(motion: Motion) -> None:
+    truth = read_motion(TRUTH)
+    assert set(motion.frame.tolist()) >= set(truth.frame[5:].tolist())
+    assert len(set(motion.person.tolist())) == 1
+
+
+def test_the_demo_person_is_fitted_within_a_hand(motion: Motion) -> None:
+    errors = errors_of(motion, read_motion(TRUTH))
+    assert errors.pa_mpjpe_mm < 110
+    assert errors.of_height < 0.06
+    depth = motion.trans[:, 2] / read_motion(TRUTH).trans[motion.frame, 2]
+    assert 0.85 < np.median(depth) < 1.15
+
+
+def test_left_is_left(motion: Motion) -> None:
+    truth = read_motion(TRUTH)
+    rows = {int(frame): row for row, frame in enumerate(truth.frame)}
+    true = truth.joints_camera[[rows[int(frame)] for frame in motion.frame]]
+    across, true_across = (joints[:, 1] - joints[:, 2] for joints in (motion.joints_camera, true))  # right to left hip
+    assert (np.sum(across * true_across, 1) > 0).mean() > 0.9
+
+
+def test_a_file_gives_the_same_motion_every_time(tmp_path: Path, person_detector: Path, motion: Motion) -> None:
+    run(settings(tmp_path), threading.Event())
+    again = read_motion(tmp_path / "motion.npz")
+    assert np.array_equal(again.poses, motion.poses)
+    assert np.array_equal(again.trans, motion.trans)
+
+
+def test_the_overlay_and_the_sheet_are_drawn(tmp_path: Path, motion: Motion) -> None:
+    draw_clip(motion, tmp_path)
+    assert (tmp_path / "overlay.mp4").stat().st_size > 100_000
+    assert (tmp_path / "overlay.png").stat().st_size > 100_000
+
+
+def test_errors_against_itself_are_nothing() -> None:
+    truth = read_motion(TRUTH)
+    errors = errors_of(truth, truth)
+    assert errors.mpjpe_mm == pytest.approx(0, abs=1e-3)
+    assert errors.pa_mpjpe_mm == pytest.approx(0, abs=1e-2)
+
+
+def test_an_audience_in_another_process_hears_every_message_and_its_age() -> None:
+    address = "tcp://127.0.0.1:5597"
+    with Audience(address) as audience:
+        publisher = Publisher(address)
+        time.sleep(0.5)  # until the other process has joined
+        told = Run(time.time() - time.monotonic(), "body", "bundle")
+        for _ in range(20):
+            now = time.monotonic()
+            message = replace(people([1, 2]), captured_s=now - 0.05)
+            publisher.send(encode(message, told, now))
+            time.sleep(0.01)
+        publisher.send(encode(message, told, time.monotonic(), "ended"))
+        time.sleep(0.2)
+        publisher.close()
+    heard = audience.heard
+    assert heard is not None
+    assert (heard.messages, heard.people) == (20, 40)
+    assert 50 <= heard.age_ms[0] < 500
