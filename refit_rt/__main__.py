@@ -153,6 +153,7 @@ def export(
     *,
     out: OutFolder = "bundle",
     licence: str = "",
+    facts: Annotated[str, arg(metavar="FILE")] = "",
 ) -> int:
     """Turn a checkpoint of training/ into a bundle for --fit.bundle. Needs torch.
 
@@ -160,10 +161,11 @@ def export(
         checkpoint: A last.pt of training.
         out: The bundle's folder.
         licence: Of the weights, for the bundle's card.
+        facts: A yaml file with `training` and `accuracy`, for the card.
     """
     with _torch_needed():
         from refit_rt.checkpoint import export_checkpoint
-    export_checkpoint(Path(checkpoint), Path(out), licence)
+    export_checkpoint(Path(checkpoint), Path(out), licence, Path(facts) if facts else None)
     _say(f"{out}: use it with --fit.bundle {out}")
     return 0
 

@@ -215,7 +215,7 @@ def _transforms(body: Body, rotations: np.ndarray, betas: np.ndarray) -> tuple[n
     return _chain(np.ascontiguousarray(rotations, np.float64), rest, body.parents)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _chain(rotations, rest, parents):
     """Forward kinematics: rotations (24, 3, 3), rest joints (24, 3) -> (24, 3, 4) float32, joints (24, 3)."""
     count = len(parents)
@@ -246,7 +246,7 @@ def _chain(rotations, rest, parents):
     return place_from_rest, joints
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _blend(rest, shape_dirs, starts, bones, weights, place_from_rest, betas):
     """Shape and linear blend skinning of points (n, 3) with only the influences they have -> (n, 3) float32."""
     out = np.empty_like(rest)

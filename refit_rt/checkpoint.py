@@ -1,6 +1,9 @@
 """A checkpoint of training/ → a bundle."""
 
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from refit_rt.body import load_body
 from refit_rt.errors import UserError
@@ -12,15 +15,26 @@ from refit_rt.model.weights import load_into, read_checkpoint
 MARGIN = 1.2  # side of the crop over the person, as in training
 
 
-def export_checkpoint(checkpoint: Path, out: Path, licence: str) -> None:
+def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | None = None) -> None:
     """Writes the edge network's averaged weights as a bundle named like its folder; `licence` goes on its card.
 
-    Raises UserError for a file that is no checkpoint, or one of another network.
+    told: a yaml file with `training` and `accuracy`, facts for the card. Raises UserError for a file that is no
+    checkpoint, or one of another network.
     """
+    facts = read_facts(told) if told else {}
     state = read_checkpoint(checkpoint)
     if "average" not in state:
         raise UserError(f"{checkpoint}: is no checkpoint of training/. An official one: refit-rt import-weights")
     model = build(EDGE, load_body()).eval()
     load_into(model, state["average"], str(checkpoint))
     done = {name: state[name] for name in ("steps", "views") if name in state}
-    export_bundle(model, out, Facts(out.name, licence, MARGIN, normalise_roll=True, training=done))
+    training, accuracy = done | facts.get("training", {}), facts.get("accuracy", {})
+    export_bundle(model, out, Facts(out.name, licence, MARGIN, normalise_roll=True, training=training, accuracy=accuracy))
+
+
+def read_facts(path: Path) -> dict[str, dict[str, Any]]:
+    """A yaml file of `training` and `accuracy`. Raises UserError."""
+    try:
+        return msgspec.yaml.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UserError(f"{path}: {error}. Give a yaml file with `training` and `accuracy`") from error

@@ -156,7 +156,12 @@ class Config(Settings, frozen=True):
 def load(path: Path) -> Config:
     """Reads a settings file. Raises UserError naming the file and the place of a wrong key, type or range."""
     try:
-        return msgspec.yaml.decode(path.read_bytes() or b"{}", type=Config)
+        said = msgspec.yaml.decode(path.read_bytes() or b"{}") or {}
+        if isinstance(said, dict) and isinstance(capture := said.get("capture"), dict):
+            source = capture.get("source")
+            if isinstance(source, int) and not isinstance(source, bool):  # a webcam's number, written without quotes
+                capture["source"] = str(source)
+        return msgspec.convert(said, Config)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Give a settings file with --config") from error
     except msgspec.MsgspecError as error:

@@ -15,11 +15,11 @@ SLACK = 1e-7  # pixels on a shared edge belong to both triangles: no gaps
 
 
 def buffers(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Empty buffers: inverse depth (height, width) float32 of 0 = infinitely far, triangle ids (height, width) of -1."""
+    """Empty: inverse depth (height, width) float32 of 0: infinitely far; triangle ids (height, width) of -1."""
     return np.zeros((height, width), np.float32), np.full((height, width), -1, np.int32)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, two_sided):
     """Draws a mesh into the buffers of a camera.
 
@@ -47,7 +47,7 @@ def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, 
             _fill_clipped(points, a, b, c, first_id + f, focal_px, centre_px, inverse_depth, ids, two_sided)
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, identity, inverse_depth, ids, two_sided):
     """One triangle in screen coordinates; za, zb, zc are inverse depths."""
     height, width = ids.shape
@@ -74,7 +74,7 @@ def _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, identity, inverse_depth, ids, two_
             wb += step_b
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _fill_clipped(points, a, b, c, identity, focal_px, centre_px, inverse_depth, ids, two_sided):
     """A triangle that crosses the near plane: what lies beyond it, as one or two triangles."""
     corners = (a, b, c)
@@ -104,7 +104,7 @@ def _fill_clipped(points, a, b, c, identity, focal_px, centre_px, inverse_depth,
         )  # fmt: skip
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
 def barycentric(points, a, b, c, ray_x, ray_y):
     """Where the ray (ray_x, ray_y, 1) meets the plane of a triangle: its weights of corners a, b, c (Cramer's rule)."""
     ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
@@ -120,7 +120,7 @@ def barycentric(points, a, b, c, ray_x, ray_y):
     return wa * inverse, wb * inverse, wc * inverse
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def vertex_normals(points, faces):
     """points (V, 3), faces (F, 3) counter-clockwise from outside -> unit normals (V, 3) float32, weighted by area."""
     normals = np.zeros((points.shape[0], 3), np.float32)

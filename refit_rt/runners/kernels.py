@@ -14,7 +14,7 @@ TINY = np.float32(1e-12)
 MAP_STRIDE = np.float32(4)
 RESIDUAL_PX = np.float32(16)
 FAR = np.float32(1e6)  # cells: beyond any map, and what stands in for a marker that projects to no number
-compiled = njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy")
+compiled = njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy")
 
 
 @compiled
