@@ -13,10 +13,12 @@ from refit_rt.types import People
 
 OPACITY = 0.7
 COLOURS_BGR = np.array(  # calm, and apart from each other also for the colour-blind (after Okabe and Ito)
-    [[214, 170, 110], [120, 178, 235], [150, 190, 110], [200, 150, 205], [120, 205, 225], [190, 200, 150], [150, 140, 225],
-     [205, 195, 190]], np.float32
+    [[214, 170, 110], [120, 178, 235], [150, 190, 110], [200, 150, 205], [120, 205, 225], [190, 200, 150],
+     [150, 140, 225], [205, 195, 190]], np.float32
 )  # fmt: skip
-LIGHT = np.array([0.25, -0.6, -0.76], np.float32)  # towards the lamp, camera frame: above, at the viewer's right shoulder
+LIGHT = np.array(
+    [0.25, -0.6, -0.76], np.float32
+)  # towards the lamp, camera frame: above, at the viewer's right shoulder
 LABEL_GAP_PX = 6
 
 
@@ -49,7 +51,9 @@ class Overlay:
             normals = vertex_normals(points, self.body.faces)
             window = np.array(windows[i]) - (left, top, left, top)
             colour = COLOURS_BGR[int(people.ids[i]) % len(COLOURS_BGR)]
-            _paint(ids, i * len(self.body.faces), window, points, normals, self.body.faces, focal, shifted, colour, part)
+            _paint(
+                ids, i * len(self.body.faces), window, points, normals, self.body.faces, focal, shifted, colour, part
+            )
         for i, window in enumerate(windows):
             self._label(out, window, int(people.ids[i]), float(people.confidence[i]))
         return out
@@ -71,8 +75,10 @@ class Overlay:
         cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 
-def seen_window(points: np.ndarray, focal_px: float, centre_px: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the pixels a surface (V, 3) may touch; all of them when it reaches behind the camera."""
+def seen_window(
+    points: np.ndarray, focal_px: float, centre_px: np.ndarray, size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the pixels a surface (V, 3) may touch; all when it reaches behind the camera."""
     if points[:, 2].min() < 0.1:
         return 0, 0, size[0], size[1]
     x = points[:, 0] / points[:, 2] * focal_px + centre_px[0]
@@ -95,7 +101,7 @@ def contact_sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
 
 @numba.njit(cache=True, fastmath=True)
 def _paint(ids, first, window, points, normals, faces, focal_px, centre_px, colour, image):
-    """Blends one body's pixels, ids from `first` on, over `image` (h, w, 3) uint8: a lamp, the sky, darker towards rims."""
+    """Blends one body's pixels, ids from `first` on, over `image` (h, w, 3) uint8: lamp, sky, darker rims."""
     last = first + faces.shape[0]
     for y in range(window[1], window[3]):
         for x in range(window[0], window[2]):

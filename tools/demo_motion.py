@@ -25,8 +25,8 @@ HANG, HALFWAY = (0, 0.05, 1.27, 0.25, 0.25, 0.0), (0, 0.5, 1.25, 0.5, 0.55, 0.4)
 ON_THIGH, RAISED = (0, 0.49, 1.45, 0.81, 0.67, 0.82), (0.35, 0.0, 0.3, -1.35, 1.75, 0.1)
 ARM_KEYS = {  # side: rows of time, forward, ahead, lower, twist, elbow (as in training.synthetic.gestures), pronation
     1: [(0.0, *HANG), (4.6, *HANG), (5.5, *HALFWAY), (6.4, *ON_THIGH), (10.0, *ON_THIGH)],
-    -1: [(0.0, *HANG), (4.6, *HANG), (5.5, *HALFWAY), (6.4, *ON_THIGH), (6.7, *ON_THIGH), (7.4, *RAISED), (9.1, *RAISED),
-         (9.9, *ON_THIGH)],
+    -1: [(0.0, *HANG), (4.6, *HANG), (5.5, *HALFWAY), (6.4, *ON_THIGH), (6.7, *ON_THIGH), (7.4, *RAISED),
+         (9.1, *RAISED), (9.9, *ON_THIGH)],
 }  # fmt: skip
 WAVE_S, WAVE_HZ, WAVE_RAD = (7.3, 9.2), 1.7, 0.42
 
@@ -71,7 +71,9 @@ def demo_movement(body: Body, betas: np.ndarray, recorded: Motion) -> Movement:
             share = smooth(np.array((time - start / FPS) / 0.3))
             pole = share * (foot[:, 2] + 0.5 * rotations[row, 0][:, 2]) + (1 - share) * 6 * knee_then
             _leg(rotations[row], rest, pelvis[row], joints, ankle, foot, pole)
-            rotations[row, joints[3]] = rotations[start, joints[3]] if share < 1e-6 else _part(rotations[start, joints[3]], float(1 - share))
+            rotations[row, joints[3]] = (
+                rotations[start, joints[3]] if share < 1e-6 else _part(rotations[start, joints[3]], float(1 - share))
+            )
     return Movement(rotations, pelvis)
 
 
@@ -125,7 +127,7 @@ def _plan(at: np.ndarray, now: float) -> tuple[dict[int, list[Step]], float]:
     forward = np.array([np.sin(ENTRY_HEADING), np.cos(ENTRY_HEADING)])
     ahead = {side: float(at[LEGS[side][2], [0, 2]] @ forward) for side in LEGS}
     rear = min(ahead, key=lambda side: ahead[side])
-    final = {side: (STAND + [side * STANCE_M, 0.0], side * 0.12) for side in LEGS}
+    final = {side: (STAND + np.array([side * STANCE_M, 0.0]), side * 0.12) for side in LEGS}
     half = ENTRY_HEADING * 0.5
     across = np.array([np.cos(half), -np.sin(half)])
     mid = STAND - 0.16 * forward + rear * STANCE_M * across
@@ -137,7 +139,9 @@ def _plan(at: np.ndarray, now: float) -> tuple[dict[int, list[Step]], float]:
     return plan, begin + 3 * STEP_S
 
 
-def _foot(steps: list[Step], time: float, first_turn, first_at, now: float, sole: float) -> tuple[np.ndarray, np.ndarray]:
+def _foot(
+    steps: list[Step], time: float, first_turn, first_at, now: float, sole: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Orientation (3, 3) and ankle (3,) of a foot that follows its steps; it starts as the walk left it."""
     heading = float(np.arctan2(first_turn[0, 2], first_turn[2, 2]))
     flat = smooth(np.array((time - now) / 0.16))

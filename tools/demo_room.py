@@ -12,6 +12,7 @@ from training.synthetic.hair import Hair
 from training.synthetic.light import Light
 from training.synthetic.textures import Textures
 
+LEAVES = np.array([-0.5, 1.05, 0.0])  # the plant's middle on the sideboard
 SIDE = 1024  # pixels of a wall picture's side
 LOW, HIGH = np.array([-3.3, 0.0, -2.2]), np.array([3.3, 2.65, 5.2])  # the room, metres
 BOOKS = np.array([[0.55, 0.2, 0.18], [0.2, 0.33, 0.45], [0.75, 0.68, 0.5], [0.25, 0.4, 0.3], [0.85, 0.82, 0.78],
@@ -77,20 +78,28 @@ def _furniture() -> list[tuple[list[Cuboid], np.ndarray, float]]:
     """The chair, a sideboard with a plant and a lamp, a rug."""
     wood, dark = people.linear(np.array([0.62, 0.44, 0.28])), people.linear(np.array([0.3, 0.2, 0.14]))
     cover, white = people.linear(np.array([0.75, 0.52, 0.2])), people.linear(np.array([0.9, 0.89, 0.86]))
+    lamp = people.linear(np.array([0.98, 0.93, 0.8])) * 1.3
     board = [
-        Cuboid((0, 0.4, 0), (0.75, 0.32, 0.21), wood, -1), Cuboid((-0.36, 0.4, 0.215), (0.34, 0.28, 0.006), wood * 0.85, -1),
-        Cuboid((0.36, 0.4, 0.215), (0.34, 0.28, 0.006), wood * 0.85, -1), Cuboid((0, 0.04, 0), (0.7, 0.04, 0.17), dark, -1),
-        Cuboid((-0.5, 0.79, 0), (0.08, 0.07, 0.08), white * 0.8, -1), Cuboid((0.45, 0.86, 0), (0.012, 0.14, 0.012), dark, -1),
-        Cuboid((0.45, 1.06, 0), (0.13, 0.1, 0.13), people.linear(np.array([0.98, 0.93, 0.8])) * 1.3, -1),
-    ]  # fmt: skip
+        Cuboid((0, 0.4, 0), (0.75, 0.32, 0.21), wood, -1),
+        Cuboid((-0.36, 0.4, 0.215), (0.34, 0.28, 0.006), wood * 0.85, -1),
+        Cuboid((0.36, 0.4, 0.215), (0.34, 0.28, 0.006), wood * 0.85, -1),
+        Cuboid((0, 0.04, 0), (0.7, 0.04, 0.17), dark, -1),
+        Cuboid((-0.5, 0.79, 0), (0.08, 0.07, 0.08), white * 0.8, -1),
+        Cuboid((0.45, 0.86, 0), (0.012, 0.14, 0.012), dark, -1),
+        Cuboid((0.45, 1.06, 0), (0.13, 0.1, 0.13), lamp, -1),
+    ]
     rng = np.random.default_rng(9)
     for _ in range(70):  # leaves
-        at, size = rng.normal(0, [0.13, 0.13, 0.11]) + [-0.5, 1.05, 0.0], rng.uniform(0.008, 0.04, 3)
+        at, size = rng.normal(LEAVES, [0.13, 0.13, 0.11]), rng.uniform(0.008, 0.04, 3)
         green = people.linear(np.array([0.22, 0.4, 0.16])) * rng.uniform(0.5, 1.6)
         board.append(Cuboid((at[0], at[1], at[2]), (size[0], size[1], size[2]), green, -1))
     place = np.array([STAND[0], 0, STAND[1] - SEAT_BACK_M - 0.03])
     rug = [Cuboid((0, 0.003, 0), (1.25, 0.003, 0.8), people.linear(np.array([0.95, 0.95, 0.95])), 4)]
-    return [(_chair(dark, cover), place, 0.0), (board, np.array([2.2, 0, -1.85]), 0.0), (rug, np.array([0.3, 0, 0.45]), 0.0)]
+    return [
+        (_chair(dark, cover), place, 0.0),
+        (board, np.array([2.2, 0, -1.85]), 0.0),
+        (rug, np.array([0.3, 0, 0.45]), 0.0),
+    ]
 
 
 def _chair(frame: np.ndarray, cover: np.ndarray) -> list[Cuboid]:
@@ -104,7 +113,9 @@ def _chair(frame: np.ndarray, cover: np.ndarray) -> list[Cuboid]:
     ]
     tall = (top + 0.46) / 2
     for x in (-1, 1):
-        parts.append(Cuboid((x * (half - 0.025), (top - 0.06) / 2, deep - 0.03), (0.02, (top - 0.06) / 2, 0.02), frame, -1))
+        parts.append(
+            Cuboid((x * (half - 0.025), (top - 0.06) / 2, deep - 0.03), (0.02, (top - 0.06) / 2, 0.02), frame, -1)
+        )
         parts.append(Cuboid((x * (half - 0.02), tall, -deep - 0.01), (0.02, tall, 0.018), frame, -1))
     return parts
 
@@ -140,7 +151,15 @@ def _back_wall(rng: np.random.Generator) -> np.ndarray:
     for left in (0.5, 2.2):
         for i in range(24):
             fold = 0.86 + 0.12 * np.sin(i * 1.25)
-            _box(canvas, left + i * 0.0135, 0.25, left + (i + 1) * 0.0135, 2.35, np.array([0.66, 0.70, 0.66]) * fold, wide)
+            _box(
+                canvas,
+                left + i * 0.0135,
+                0.25,
+                left + (i + 1) * 0.0135,
+                2.35,
+                np.array([0.66, 0.70, 0.66]) * fold,
+                wide,
+            )
     _box(canvas, 2.75, 0.1, 3.75, 2.05, (0.50, 0.36, 0.24), wide)
     for bottom in (0.16, 0.62, 1.08, 1.54):
         _box(canvas, 2.79, bottom, 3.71, bottom + 0.42, (0.30, 0.21, 0.14), wide)
@@ -148,7 +167,9 @@ def _back_wall(rng: np.random.Generator) -> np.ndarray:
         while at < 3.62:
             thick, tall = rng.uniform(0.02, 0.055), rng.uniform(0.2, 0.35)
             if rng.random() < 0.86:
-                _box(canvas, at, bottom, at + thick, bottom + tall, BOOKS[rng.integers(7)] * rng.uniform(0.8, 1.1), wide)
+                _box(
+                    canvas, at, bottom, at + thick, bottom + tall, BOOKS[rng.integers(7)] * rng.uniform(0.8, 1.1), wide
+                )
             at += thick + 0.004
     for left, bottom, size in ((4.35, 1.45, 0.55), (5.15, 1.5, 0.75)):
         _box(canvas, left, bottom, left + size, bottom + 0.62, (0.22, 0.19, 0.16), wide)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -44,35 +45,58 @@ def render(motion: Path, out: Path, every: int, sheet: Path | None) -> None:
     movement = demo_movement(body, BETAS, load_motion(motion))
     middle = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2])
     view = View(look_at(CAMERA, TARGET), CAMERA, FOCAL_PX, middle, SIZE, 0.0)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = encode(out / "demo.mp4", frames(body, movement, view, every), 20 if every == 1 else 1)
+    if sheet:
+        cv2.imwrite(
+            str(sheet), contact_sheet([cv2.resize(f, (640, 360), interpolation=cv2.INTER_AREA) for f in kept], 3)
+        )
+    if every == 1:
+        write_truth(out / "demo_truth.npz", body, movement, view)
+
+
+def frames(body: Body, movement: Movement, view: View, every: int) -> Iterator[np.ndarray]:
+    """The pictures, (height, width, 3) uint8 BGR."""
     scene, textures = demo_scene()
     stock = Stock(textures, [], cloth.noise_volume(np.random.default_rng(1)), photo.to_linear_table())
-    outfit = demo_outfit(body)
-    curve = photo.response(1.0, 1.05, 0.01)
-    out.mkdir(parents=True, exist_ok=True)
-    video = cv2.VideoWriter(str(out / "demo.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
+    outfit, curve = demo_outfit(body), photo.response(1.0, 1.05, 0.01)
     inside = np.ones((SIZE[1] * SUPERSAMPLE, SIZE[0] * SUPERSAMPLE), bool)
-    picture, kept = np.empty((*inside.shape, 3), np.uint8), []
-    centre = (view.centre_px + 0.5) * SUPERSAMPLE - 0.5
+    picture, centre = np.empty((*inside.shape, 3), np.uint8), (view.centre_px + 0.5) * SUPERSAMPLE - 0.5
     for row in range(0, len(movement.rotations), every):
         points = people.posed(outfit, body, movement.rotations[row], BETAS) + shift_of(body, movement, row)
         person = Person(outfit, points, vertex_normals(points, outfit.faces))
         linear, _ = draw(scene, view, [person], FOCAL_PX * SUPERSAMPLE, centre, inside, stock, 1, SHADOW_TEXELS)
         photo.develop(linear, np.full(3, EXPOSURE, np.float32), curve, picture)
-        frame = np.ascontiguousarray(cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA)[..., ::-1])
-        video.write(frame)
-        kept.append(frame if every > 1 or row % 20 == 0 else None)
-    video.release()
-    if sheet:
-        chosen = [cv2.resize(f, (640, 360), interpolation=cv2.INTER_AREA) for f in kept if f is not None]
-        cv2.imwrite(str(sheet), contact_sheet(chosen, 3))
-    if every == 1:
-        write_truth(out / "demo_truth.npz", body, movement, view)
+        yield np.ascontiguousarray(cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA)[..., ::-1])
+
+
+def encode(path: Path, pictures: Iterator[np.ndarray], keep_every: int) -> list[np.ndarray]:
+    """Writes a video, H.264 where PyAV is installed, else MPEG-4 (three times the size), and keeps some pictures."""
+    kept = []
+    try:
+        import av
+    except ImportError:
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
+        for row, picture in enumerate(pictures):
+            writer.write(picture)
+            kept += [picture] if row % keep_every == 0 else []
+        writer.release()
+        return kept
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.options = {"crf": "19", "preset": "slow"}
+        for row, picture in enumerate(pictures):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+            kept += [picture] if row % keep_every == 0 else []
+        container.mux(stream.encode())
+    return kept
 
 
 def shift_of(body: Body, movement: Movement, row: int) -> np.ndarray:
-    """What is added to the posed body (its root joint at rest) to place it in the world: (3,) float32; it wears shoes."""
+    """What places the posed body (its root joint at rest) in the world, shoes on: (3,) float32."""
     pelvis = body.joint_template[0] + body.joint_shape_dirs[0] @ BETAS
-    return (movement.pelvis[row] - pelvis + [0, people.SOLE_M, 0]).astype(np.float32)
+    return (movement.pelvis[row] - pelvis + np.array([0, people.SOLE_M, 0])).astype(np.float32)
 
 
 def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
@@ -89,7 +113,8 @@ def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
         path, frame=np.arange(count), time_s=np.arange(count) / FPS, person=np.zeros(count, np.int64),
         poses=Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72).astype(np.float32),
         betas=np.tile(BETAS, (count, 1)), trans=trans.astype(np.float32), joints_camera=joints.astype(np.float32),
-        joints_px=pixels.astype(np.float32), focal_px=np.float64(view.focal_px), fps=np.float64(FPS), size=np.array(SIZE),
+        joints_px=pixels.astype(np.float32), focal_px=np.float64(view.focal_px), fps=np.float64(FPS),
+        size=np.array(SIZE),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pi
     """The inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, into `out` (h, w, 3).
 
     pictures (6,) index into textures for the sides -x, +x, -y (floor), +y, -z, +z; stretch (6, 2) pictures a metre, or
-    0 for one picture over the whole side; tints (6, 3); open_sky (2, 3) zenith and horizon colours instead of a ceiling,
+    0 for one picture over the whole side; tints (6, 3); open_sky (2, 3) zenith and horizon instead of a ceiling,
     or negative; key, sky: (cover, axes, centre, texels per metre) of the softened shadows.
     """
     height, width = out.shape[:2]
@@ -62,7 +62,7 @@ def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pi
             u = u * stretch[face, 0] if stretch[face, 0] > 0 else u / us * 0.998
             v = v * stretch[face, 1] if stretch[face, 1] > 0 else v / vs * 0.998
             u, v = u * side - 0.5, v * side - 0.5
-            j, i = int(math.floor(u)), int(math.floor(v))
+            j, i = math.floor(u), math.floor(v)
             s, t = np.float32(u - j), np.float32(v - i)
             j0, i0, j1, i1 = j & (side - 1), i & (side - 1), (j + 1) & (side - 1), (i + 1) & (side - 1)
             gx, gz = cos * hx + sin * hz, -sin * hx + cos * hz  # back in the world
@@ -134,7 +134,7 @@ def draw_panorama(world_from_camera, place, focal_px, centre_px, panorama, yaw, 
             z = world_from_camera[2, 0] * rx + world_from_camera[2, 1] * ry + world_from_camera[2, 2]
             u = (_arctan2(x, z) + yaw) * (columns / 6.2831853)
             v = (1.5707963 - _arctan2(y, math.sqrt(x * x + z * z))) * (rows / 3.14159265) - 0.5
-            j, i = int(math.floor(u)), int(math.floor(v))
+            j, i = math.floor(u), math.floor(v)
             s, t = np.float32(u - j), np.float32(v - i)
             j0, j1 = j % columns, (j + 1) % columns
             i0, i1 = min(max(i, 0), rows - 1), min(max(i + 1, 0), rows - 1)

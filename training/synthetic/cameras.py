@@ -44,14 +44,16 @@ def look_at(place: np.ndarray, target: np.ndarray) -> np.ndarray:
 def aim(direction: np.ndarray) -> np.ndarray:
     """The smallest rotation that takes (0, 0, 1) to `direction` (3,): (3, 3)."""
     x, y, z = direction / np.linalg.norm(direction)
-    return np.array([[1 - x * x / (1 + z), -x * y / (1 + z), x], [-x * y / (1 + z), 1 - y * y / (1 + z), y], [-x, -y, z]])
+    return np.array(
+        [[1 - x * x / (1 + z), -x * y / (1 + z), x], [-x * y / (1 + z), 1 - y * y / (1 + z), y], [-x, -y, z]]
+    )
 
 
 def random_view(rng: np.random.Generator, joints: np.ndarray, close: bool) -> View:
     """A camera for a person with joints (24, 3) in the world (floor y = 0); close: a webcam on a desk."""
     size = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
     width, height = size
-    low, high = joints.min(0) - [0.08, 0.06, 0.08], joints.max(0) + [0.08, 0.2, 0.08]
+    low, high = joints.min(0) - np.array([0.08, 0.06, 0.08]), joints.max(0) + np.array([0.08, 0.2, 0.08])
     field = math.radians(rng.uniform(50, 85) if close else rng.uniform(35, 90))
     focal = 0.5 * max(width, height) / math.tan(field / 2)
     tall = max(high[1] - low[1], 0.7 * max(high[0] - low[0], high[2] - low[2]))
@@ -99,7 +101,7 @@ def random_roll_error(rng: np.random.Generator) -> float | None:
 
 
 def stood_upright(view: View, joints: np.ndarray, error: float | None, unrest: float = 0.0) -> View:
-    """The view turned so that the trunk (pelvis to neck, joints (24, 3) world) points up, but for an error in radians."""
+    """The view turned so that the trunk (pelvis to neck, joints (24, 3) world) points up, but for an error (rad)."""
     seen = view.to_camera(joints)
     points = seen[:, :2] / np.maximum(seen[:, 2:], 0.1)
     across, up = points[12] - points[0]
@@ -107,7 +109,12 @@ def stood_upright(view: View, joints: np.ndarray, error: float | None, unrest: f
     lean = 0.0 if short else math.atan2(across, -up)
     roll = (lean + error if error is not None else 0.0) + unrest
     return View(
-        roll_matrix(roll) @ view.camera_from_world, view.place, view.focal_px, view.centre_px, view.size, view.turned + roll
+        roll_matrix(roll) @ view.camera_from_world,
+        view.place,
+        view.focal_px,
+        view.centre_px,
+        view.size,
+        view.turned + roll,
     )
 
 

@@ -65,12 +65,12 @@ def sample_noise(volume, x, y, z, out):
 @numba.njit(cache=True, fastmath=True, inline="always")
 def nearest_noise(volume, x, y, z):
     """The value of the nearest cell."""
-    return volume[((int(math.floor(x)) & 31) << 10) + ((int(math.floor(y)) & 31) << 5) + (int(math.floor(z)) & 31), 0] * NOISE_UNIT
+    return volume[((math.floor(x) & 31) << 10) + ((math.floor(y) & 31) << 5) + (math.floor(z) & 31), 0] * NOISE_UNIT
 
 
 @numba.njit(cache=True, fastmath=True)
 def layer_at(kind, x, y, z, head, hand, cuts, edge):
-    """Which layer covers the point (x, y, z) of the rest surface -> a row of `fabric`. `edge`: noise that frays hems."""
+    """Which layer covers the point (x, y, z) of the rest surface: a row of `fabric`. edge: noise that frays hems."""
     if kind == HAIR_SHELL:
         return HAIR
     if kind == SKIRT_SHELL:
@@ -82,20 +82,30 @@ def layer_at(kind, x, y, z, head, hand, cuts, edge):
         return SOLE
     if y < cuts[SHOE]:
         return SHOES
-    if across < cuts[JACKET_SLEEVE] and y > cuts[JACKET_HEM] and y < cuts[JACKET_COLLAR]:
-        if not (z > 0.03 and across < cuts[JACKET_GAP] * (1 + 0.5 * edge)):
-            return JACKET
+    open_front = z > 0.03 and across < cuts[JACKET_GAP] * (1 + 0.5 * edge)
+    if across < cuts[JACKET_SLEEVE] and y > cuts[JACKET_HEM] and y < cuts[JACKET_COLLAR] and not open_front:
+        return JACKET
     collar = cuts[COLLAR] - (cuts[V_DEPTH] * max(0.0, 1 - across / cuts[V_WIDTH]) if z > 0.02 else 0.0)
-    if across < cuts[SLEEVE] and y > cuts[HEM] + 0.01 * edge and y < collar:
-        # sleeveless: the cut is round at the armpit, not a plane
-        if cuts[SLEEVE] > cuts[ARM_ROOT] or across < cuts[SLEEVE] + 0.25 * (y - 0.12) or y < 0.1:
-            if not (cuts[STRAP] > 0 and y > cuts[STRAP] and not (0.05 < across < 0.1)):
-                return SHIRT
+    armpit = (
+        cuts[SLEEVE] > cuts[ARM_ROOT] or across < cuts[SLEEVE] + 0.25 * (y - 0.12) or y < 0.1
+    )  # cut round if sleeveless
+    bare = cuts[STRAP] > 0 and y > cuts[STRAP] and (across <= 0.05 or across >= 0.1)  # beside a top's straps
+    if across < cuts[SLEEVE] and y > cuts[HEM] + 0.01 * edge and y < collar and armpit and not bare:
+        return SHIRT
     if y < cuts[WAIST] and y > cuts[LEG] + 0.008 * edge and across < 0.4:
         return TROUSERS
     if y < cuts[SOCK]:
         return SOCKS
     return SKIN
+
+
+@numba.njit(cache=True)
+def layers_at(points, head, hand, cuts):
+    """The layer of every vertex: points (V, 3), head and hand (V,) -> (V,) int64."""
+    out = np.empty(len(points), np.int64)
+    for i in range(len(points)):
+        out[i] = layer_at(BODY, points[i, 0], points[i, 1], points[i, 2], head[i], hand[i], cuts, 0.0)
+    return out
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -145,6 +155,6 @@ def pattern_at(row, u, v, w, blotch, print_tile):
     if pattern == GRADIENT:
         return min(max(0.5 + (v - row[DUTY]) * 3, 0.0), 1.0)
     if pattern == PRINT:
-        i, j = int(math.floor((u + w) * frequency * 4)) & 15, int(math.floor(v * frequency * 4)) & 15
+        i, j = math.floor((u + w) * frequency * 4) & 15, math.floor(v * frequency * 4) & 15
         return print_tile[i, j]
     return 0.0

@@ -41,10 +41,10 @@ class Stock:
 
 def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre_px: np.ndarray, inside: np.ndarray,
          stock: Stock, coarse: int = 2, texels: int = 96) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Linear light (h, w, 3) float32, and whose pixel it is (h, w) int32: 0 the first person, 1 the next ..., -1 none's.
+    """Linear light (h, w, 3) float32, and whose pixel it is (h, w) int32: 0 the first person, 1 the next, -1 none's.
 
-    focal_px and centre_px (2,) are of the camera at `view` whose picture is to be drawn; only pixels `inside` (h, w) bool
-    are. The backdrop is drawn at 1 / coarse of the size: it is seldom in focus; texels: of a shadow map's side.
+    focal_px and centre_px (2,) are of the camera at `view` whose picture is to be drawn; only pixels
+    `inside` (h, w) bool are. The backdrop is drawn at 1 / coarse of the size: it is seldom in focus; texels: of a shadow map's side.
     """
     inverse, ids = buffers(*inside.shape)
     first, starts, seen = 0, [], []
@@ -59,7 +59,9 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
     ids[~inside] = OUTSIDE
     light, clouds = scene.light, [person.points for person in people]
     centre = people[0].points[::16].mean(0)
-    key = shadow_map(light.directions[0], light.softness, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels)
+    key = shadow_map(
+        light.directions[0], light.softness, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels
+    )
     sky = shadow_map(SKY, SKY_SOFT_M, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels)
     hard = tuple((m.nearest, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
     soft = tuple((m.cover, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
@@ -70,14 +72,15 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
     for number, (person, start, points) in enumerate(zip(people, starts, seen, strict=True)):
         outfit = person.outfit
         shade.shade_person(
-            ids, start, start + len(outfit.faces), points, person.points, person.normals, outfit.faces, outfit.coordinates,
-            outfit.cuts, outfit.fabric, outfit.print_tile, stock.noise, view.place, focal_px, centre_px, *lit,
+            ids, start, start + len(outfit.faces), points, person.points, person.normals, outfit.faces,
+            outfit.coordinates, outfit.cuts, outfit.fabric, outfit.print_tile, stock.noise, view.place, focal_px, centre_px, *lit,
         )  # fmt: skip
         owner[(ids >= start) & (ids < start + len(outfit.faces))] = number
     if len(things.faces):
         shade.shade_things(
-            ids, first, first + len(things.faces), seen_things, things.points, things.faces, things.normals, things.colours,
-            things.textures, things.uv, stock.textures.pictures, stock.to_linear, stock.noise, focal_px, centre_px, *lit,
+            ids, first, first + len(things.faces), seen_things, things.points, things.faces, things.normals,
+            things.colours, things.textures, things.uv, stock.textures.pictures, stock.to_linear, stock.noise, focal_px,
+            centre_px, *lit,
         )  # fmt: skip
     return out, owner
 
@@ -86,12 +89,17 @@ def draw_backdrop(scene: Scene, view: View, focal_px: float, centre_px, soft, st
     """Whatever lies behind people and things, into `out` (h, w, 3); `soft`: the two softened shadow maps."""
     height, width = out.shape[:2]
     light, small = scene.light, np.empty((height // coarse, width // coarse, 3), np.float32)
-    camera = (np.ascontiguousarray(view.camera_from_world.T), view.place, focal_px / coarse, (centre_px + 0.5) / coarse - 0.5)
+    camera = (
+        np.ascontiguousarray(view.camera_from_world.T),
+        view.place,
+        focal_px / coarse,
+        (centre_px + 0.5) / coarse - 0.5,
+    )
     if scene.kind == scenes.ROOM:
         backdrop.draw_room(
             *camera, scene.low, scene.high, scene.turn, scene.pictures, scene.stretch, scene.tints,
-            stock.textures.pictures, stock.to_linear, scene.open_sky, light.ambient, light.directions, light.colours, *soft,
-            light.occlusion, small,
+            stock.textures.pictures, stock.to_linear, scene.open_sky, light.ambient, light.directions, light.colours,
+            *soft, light.occlusion, small,
         )  # fmt: skip
     elif scene.kind == scenes.PANORAMA:
         sun, sky = float(light.colours[0].mean()), float(light.ambient[2].mean())

@@ -110,4 +110,3 @@ def shell_shape_dirs(figure: Figure, shell: Shell) -> np.ndarray:
     distance = np.linalg.norm(shell.rest[:, None] - figure.body.template[None, ::7], axis=-1)
     nearest = np.argpartition(distance, 8, axis=1)[:, :8]
     return np.ascontiguousarray(figure.body.shape_dirs[::7][nearest].mean(1))
-

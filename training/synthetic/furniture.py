@@ -58,7 +58,7 @@ def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
     size = np.stack([half[:, [2, 2, 0, 0, 0, 0]], half[:, [1, 1, 2, 2, 1, 1]]], -1).reshape(-1, 2)
     count = len(corner)
     index = np.arange(count)[:, None] * 4
-    faces = np.concatenate([index + [0, 1, 2], index + [0, 2, 3]], 1).reshape(-1, 3)
+    faces = (index[..., None] + np.array([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3)
     unit = np.array([[0, 1], [1, 1], [1, 0], [0, 0]])
     uv = unit[None] * size[:, None] * 1.2 + (np.arange(count) * 0.37)[:, None, None]
     return Things(
@@ -154,7 +154,7 @@ def clutter(rng, textures: Textures) -> list[Cuboid]:
         green = np.array([0.1, 0.25, 0.06]) * rng.uniform(0.5, 1.8)
         parts = [Cuboid((0, 0.15, 0), (0.14, 0.15, 0.14), colour, -1)]
         for _ in range(int(rng.integers(12, 30))):
-            at = rng.normal(0, 0.14, 3) + [0, rng.uniform(0.4, 1.1), 0]
+            at = rng.normal([0, rng.uniform(0.4, 1.1), 0], 0.14)
             size = rng.uniform(0.015, 0.09, 3)
             parts.append(Cuboid((at[0], at[1], at[2]), (size[0], size[1], size[2]), green * rng.uniform(0.6, 1.5), -1))
         return parts

@@ -137,7 +137,9 @@ class Generator:
         scene = scenes.random_scene(
             rng, self.stock.textures, self.panoramas, self.photos, joints, heading, kind, view.place
         )  # fmt: skip
-        return Stage(number, view, scene, self._others(rng, joints, view), outfit, betas, cameras.random_roll_error(rng))
+        return Stage(
+            number, view, scene, self._others(rng, joints, view), outfit, betas, cameras.random_roll_error(rng)
+        )
 
     def _shoot(self, rng, stage: Stage, person: Person, rotations, shift, kind: int, jitter=None) -> Sample:
         """One picture. jitter: a generator of the small unrest of boxes and rolls from picture to picture of a clip."""
@@ -146,7 +148,7 @@ class Generator:
         view = cameras.stood_upright(stage.view, joints, stage.error, float(unrest[0]))
         seen = view.to_camera(person.points[: len(self.body.template)])
         box = cameras.random_box(rng, view, seen[::4])
-        box = box + [*(unrest[1:3] * box[2]), unrest[3] * box[2]]
+        box = box + unrest[1:] * box[2]
         camera, inside = cameras.crop_camera(view, box, CROP_PX, DRAWN_PX), _inside_frame(view, box, DRAWN_PX)
         linear, owner = draw(stage.scene, view, [person, *stage.others], *camera, inside, self.stock)
         picture, dark = expose(rng, linear, inside)
@@ -223,7 +225,9 @@ class Generator:
             self.outfits = [random_outfit(rng, self.figure) for _ in range(self.outfit_count)]
             poses = motion.random_poses(rng, 24, self.body, self.motion, RECORDED_SHARE)
             self.strangers = [
-                self.dressed(self.outfits[rng.integers(len(self.outfits))], rotations.astype(float), random_betas(rng))[0]
+                self.dressed(self.outfits[rng.integers(len(self.outfits))], rotations.astype(float), random_betas(rng))[
+                    0
+                ]
                 for rotations in poses.rotations
             ]
             self._epoch = epoch

@@ -20,7 +20,7 @@ def turn(axis: str, angle: np.ndarray) -> Rotation:
 
 
 def random_gestures(rng: np.random.Generator, count: int, desk_only: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """(count, 24, 3, 3) rotations with the root upright and facing +z (lying: on the floor), and their kinds (count,)."""
+    """(count, 24, 3, 3) rotations, the root upright (unless lying) and facing +z, and their kinds (count,)."""
     kind = np.full(count, DESK) if desk_only else rng.choice(KINDS, count, p=SHARES / SHARES.sum())
     pose = np.tile(np.eye(3), (count, 24, 1, 1))
     phase = rng.uniform(0, 2 * np.pi, count)

@@ -68,7 +68,9 @@ def hair_shell(rng: np.random.Generator, figure: Figure, hair: Hair) -> Shell:
     around = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
     front, side, back = hair.length
     face = np.cos(around)
-    length = np.where(face > 0, side + (front - side) * np.clip(face * 1.5 - 0.25, 0, 1), side + (back - side) * face**2)
+    length = np.where(
+        face > 0, side + (front - side) * np.clip(face * 1.5 - 0.25, 0, 1), side + (back - side) * face**2
+    )
     length = length * (1 + rng.normal(0, 0.05, COLUMNS)) + 0.02 * np.sin(around + rng.uniform(0, 6)) * rng.random()
     share = np.linspace(0.02, 1, ROWS)[:, None]
     arc = share * length  # metres from the crown
@@ -91,7 +93,9 @@ def hair_shell(rng: np.random.Generator, figure: Figure, hair: Hair) -> Shell:
     rest[..., 0] *= 1 - inward
     rest[..., 2] = np.where(face < 0.3, rest[..., 2] + np.clip(hang / 0.25, 0, 1) * 0.0, rest[..., 2])
     below = np.clip((figure.joints[12, 1] - rest[..., 1]) / 0.08, 0, 1)  # what reaches the shoulders rests on them
-    rest[..., 2] = np.where(face < 0, rest[..., 2] * (1 - below) + below * np.minimum(rest[..., 2], -0.075), rest[..., 2])
+    rest[..., 2] = np.where(
+        face < 0, rest[..., 2] * (1 - below) + below * np.minimum(rest[..., 2], -0.075), rest[..., 2]
+    )
     rest[..., 2] = np.where(
         (face >= 0) & (below > 0), rest[..., 2] * (1 - below) + below * np.maximum(rest[..., 2], 0.1), rest[..., 2]
     )

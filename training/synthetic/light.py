@@ -66,8 +66,9 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, side_m: float,
-               clouds: list[np.ndarray], things: np.ndarray, faces: np.ndarray, texels: int = 96) -> ShadowMap:  # fmt: skip
-    """Splats the vertices of people, `clouds` of (n, 3), and draws things, points (m, 3) and faces (f, 3); all world."""
+               clouds: list[np.ndarray], things: np.ndarray, faces: np.ndarray,
+               texels: int = 96) -> ShadowMap:  # fmt: skip
+    """Splats the vertices of people, `clouds` of (n, 3), draws things, points (m, 3) and faces (f, 3); all world."""
     toward = direction / np.linalg.norm(direction)
     helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.7 else np.array([0.0, 0.0, 1.0])
     up = cross(toward, helper)
@@ -97,8 +98,8 @@ def _splat(points, axes, centre, scale, nearest):
     half = side * 0.5
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] - centre[0], points[i, 1] - centre[1], points[i, 2] - centre[2]
-        u = int(math.floor((axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + half))
-        v = int(math.floor((axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + half))
+        u = math.floor((axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + half)
+        v = math.floor((axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + half)
         near = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
         if 0 <= u < side - 1 and 0 <= v < side - 1:
             for j in range(2):
@@ -114,7 +115,7 @@ def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
     u = (axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + side * 0.5 - 0.5
     v = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + side * 0.5 - 0.5
     near = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z + bias
-    i, j = int(math.floor(v)), int(math.floor(u))
+    i, j = math.floor(v), math.floor(u)
     if i < 0 or j < 0 or i >= side - 1 or j >= side - 1:
         return 0.0
     s, t = v - i, u - j
@@ -137,7 +138,7 @@ def covered(cover, axes, centre, scale, x, y, z):
     x, y, z = x - centre[0], y - centre[1], z - centre[2]
     u = (axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + side * 0.5 - 0.5
     v = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + side * 0.5 - 0.5
-    i, j = int(math.floor(v)), int(math.floor(u))
+    i, j = math.floor(v), math.floor(u)
     if i < 0 or j < 0 or i >= side - 1 or j >= side - 1:
         return 0.0
     s, t = v - i, u - j

@@ -45,7 +45,10 @@ def load_motion(path: Path) -> Motion:
         with np.load(path, allow_pickle=False) as archive:
             poses = archive["poses"].reshape(-1, 24, 3)
             return Motion(
-                rotations=Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3).astype(np.float32),
+                rotations=Rotation.from_rotvec(poses.reshape(-1, 3))
+                .as_matrix()
+                .reshape(-1, 24, 3, 3)
+                .astype(np.float32),
                 trans=archive["trans"].astype(np.float32),
                 start=archive["clip_start"],
                 length=archive["clip_length"],

@@ -99,7 +99,7 @@ def random_outfit(rng: np.random.Generator, figure: Figure) -> Outfit:
 
 
 def make_outfit(rng: np.random.Generator, figure: Figure, cuts, fabric, hair: Hair, skirt: bool = False) -> Outfit:
-    """Dresses the figure as cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS) say; folds and strands are drawn."""
+    """Dresses the figure as cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS) say; folds are drawn."""
     shells: list[Shell] = [hair_shell(rng, figure, hair)] if hair.shell else []
     if skirt:
         shells.append(skirt_shell(rng, figure))
@@ -119,7 +119,9 @@ def random_cuts(rng: np.random.Generator, figure: Figure) -> np.ndarray:
     if kind < 0.42:  # T-shirts, polo shirts
         cuts[cloth.SLEEVE] = rng.uniform(shoulder + 0.07, elbow + 0.03)
     elif kind < 0.82:  # long sleeves, rolled up or not
-        cuts[cloth.SLEEVE] = rng.uniform(wrist - 0.07, wrist + 0.02) if rng.random() < 0.75 else rng.uniform(elbow, wrist)
+        cuts[cloth.SLEEVE] = (
+            rng.uniform(wrist - 0.07, wrist + 0.02) if rng.random() < 0.75 else rng.uniform(elbow, wrist)
+        )
     else:
         cuts[cloth.SLEEVE] = shoulder - rng.uniform(0.0, 0.05)
     cuts[cloth.ARM_ROOT] = shoulder + 0.02
@@ -169,6 +171,9 @@ def paint_skin_and_hair(rng, fabric, cuts, figure: Figure, hair) -> None:
         fabric[layer, cloth.BUMP] *= 0.4
         if layer != cloth.SOCKS:
             fabric[layer, cloth.PATTERN] = cloth.PLAIN
+    if rng.random() < 0.75:  # shoes are black, white, brown, grey
+        shoe = [[0.05, 0.05, 0.06], [0.85, 0.85, 0.84], [0.32, 0.2, 0.13], [0.35, 0.35, 0.37]][rng.integers(4)]
+        fabric[cloth.SHOES, 0:3] = linear(np.clip(np.array(shoe) * rng.uniform(0.7, 1.25), 0, 1))
     if rng.random() < 0.6:
         fabric[cloth.SOLE, 0:3] = linear(np.full(3, rng.choice([rng.uniform(0.8, 0.95), rng.uniform(0.05, 0.2)])))
     cuts[cloth.HAIR_COS], cuts[cloth.HAIR_FRONT], cuts[cloth.HAIR_SIDE] = hair.line, hair.front, hair.side
@@ -185,9 +190,7 @@ def paint_skin_and_hair(rng, fabric, cuts, figure: Figure, hair) -> None:
 def _dressed(rng: np.random.Generator, figure: Figure, cuts: np.ndarray, hair) -> np.ndarray:
     """The template with the thickness of its clothes (V, 3) float32."""
     template = figure.body.template
-    layers = np.array(
-        [cloth.layer_at.py_func(0.0, *p, h, w, cuts, 0.0) for p, h, w in zip(template, figure.head, figure.limb, strict=True)]
-    )
+    layers = cloth.layers_at(template, figure.head, figure.limb, cuts.astype(np.float32))
     thickness = np.zeros(len(template))
     loose = rng.random() < 0.5
     x, y = np.abs(template[:, 0]), template[:, 1]
@@ -251,7 +254,9 @@ def _assembled(figure: Figure, rest, shells: list[Shell], cuts, fabric, tile) ->
     body = figure.body
     kind = np.where(figure.eye, cloth.EYE, cloth.BODY)
     foot = body.template[:, 1] < figure.joints[7, 1] - 0.03
-    places = np.where((foot & (cuts[cloth.SHOE] > -5))[:, None], rest, body.template)  # shoes are painted on their own shape
+    places = np.where(
+        (foot & (cuts[cloth.SHOE] > -5))[:, None], rest, body.template
+    )  # shoes are painted on their own shape
     coordinates = [np.column_stack([places, figure.head, figure.limb, kind])]
     faces, count, pieces = [body.faces], len(body.template), ()
     if shells:

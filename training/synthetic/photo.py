@@ -30,13 +30,17 @@ def expose(rng: np.random.Generator, linear: np.ndarray, inside: np.ndarray) -> 
     target = np.exp(rng.normal(np.log(0.24), 0.38)) if not dark else np.exp(rng.uniform(np.log(0.03), np.log(0.1)))
     cast = 1 + rng.normal(0, 0.05 if rng.random() < 0.8 else 0.16, 3)
     gains = (target / max(mean, 1e-3) * np.clip(cast, 0.5, 1.6)).astype(np.float32)
-    curve = response(float(np.exp(rng.normal(0, 0.12))), float(np.exp(rng.normal(0, 0.13))), float(max(0, rng.normal(0, 0.03))))
+    curve = response(
+        float(np.exp(rng.normal(0, 0.12))), float(np.exp(rng.normal(0, 0.13))), float(max(0, rng.normal(0, 0.03)))
+    )
     out = np.empty(linear.shape, np.uint8)
     develop(linear, gains, curve, out)
     return out, bool(dark)
 
 
-def sensor(rng: np.random.Generator, picture: np.ndarray, source_px: float, dark: bool, noise: np.ndarray) -> np.ndarray:
+def sensor(
+    rng: np.random.Generator, picture: np.ndarray, source_px: float, dark: bool, noise: np.ndarray
+) -> np.ndarray:
     """A drawn crop (s, s, 3) uint8 -> (256, 256, 3) uint8, as if cut from a video where it was source_px wide.
 
     noise (n, 256, 256, 3) int8 of sd 32 is drawn from.
@@ -55,7 +59,9 @@ def sensor(rng: np.random.Generator, picture: np.ndarray, source_px: float, dark
         grain = noise[rng.integers(len(noise))][:side, :side]
         if rng.random() < 0.5:
             grain = np.repeat(grain[..., :1], 3, -1)
-        cv2.scaleAdd(grain.astype(np.int16), strength / 32, small.astype(np.int16), dst := np.empty_like(small, np.int16))
+        cv2.scaleAdd(
+            grain.astype(np.int16), strength / 32, small.astype(np.int16), dst := np.empty_like(small, np.int16)
+        )
         small = np.clip(dst, 0, 255).astype(np.uint8)
     if rng.random() < 0.55:
         quality = int(rng.uniform(22, 95))

@@ -11,7 +11,6 @@ from refit_rt.errors import UserError
 from training.synthetic import furniture, gestures
 from training.synthetic.furniture import Things
 from training.synthetic.light import Light, random_light
-from training.synthetic.people import linear, random_colour
 from training.synthetic.textures import Textures, one_of
 
 ROOM, PANORAMA, PHOTO = range(3)
@@ -77,7 +76,13 @@ def measure_panorama(picture: np.ndarray) -> Panorama:
     )  # fmt: skip
     area = np.broadcast_to(np.sin(polar)[:, None], (rows, columns))
     area = area / area.sum() * 4 * np.pi
-    picture = picture / max(float((np.minimum(picture.mean(-1), np.quantile(picture.mean(-1), 0.97)) * area).sum()) / (4 * np.pi), 1e-6) * 0.35
+    picture = (
+        picture
+        / max(
+            float((np.minimum(picture.mean(-1), np.quantile(picture.mean(-1), 0.97)) * area).sum()) / (4 * np.pi), 1e-6
+        )
+        * 0.35
+    )
     brightness = cv2.GaussianBlur(picture.mean(-1), (0, 0), columns / 100, borderType=cv2.BORDER_REPLICATE)
     brightness[rows * 6 // 10 :] = 0
     peak = np.unravel_index(np.argmax(brightness), brightness.shape)
@@ -129,8 +134,8 @@ def random_scene(rng: np.random.Generator, textures: Textures, panoramas: list[P
     pictures, stretch, tints, open_sky = _papers(rng, textures, indoors, light)
     photo = photo_part(rng, photos[rng.integers(len(photos))]) if where == PHOTO else None
     return Scene(
-        where, light, furniture.assembled(pieces), low, high, (math.cos(angle), math.sin(angle)), pictures, stretch, tints,
-        open_sky, panorama, yaw, photo, float(rng.uniform(0.6, 1.4)),
+        where, light, furniture.assembled(pieces), low, high, (math.cos(angle), math.sin(angle)), pictures, stretch,
+        tints, open_sky, panorama, yaw, photo, float(rng.uniform(0.6, 1.4)),
     )  # fmt: skip
 
 
@@ -148,9 +153,11 @@ def _light_of(rng: np.random.Generator, panorama: Panorama, yaw: float) -> Light
     cos, sin = math.cos(-yaw), math.sin(-yaw)
     x, y, z = panorama.sun
     sun = np.array([[cos * x + sin * z, y, -sin * x + cos * z]], np.float32)
-    around = np.array([panorama.ambient[4], panorama.ambient[0], panorama.ambient[5], panorama.ambient[1]])  # +z +x -z -x
+    around = np.array(
+        [panorama.ambient[4], panorama.ambient[0], panorama.ambient[5], panorama.ambient[1]]
+    )  # +z +x -z -x
     shift = yaw / (np.pi / 2)
-    low, share = int(math.floor(shift)), shift - math.floor(shift)
+    low, share = math.floor(shift), shift - math.floor(shift)
     turned = np.stack([around[(i + low) % 4] * (1 - share) + around[(i + low + 1) % 4] * share for i in range(4)])
     ambient = np.stack([turned[1], turned[3], panorama.ambient[2], panorama.ambient[3], turned[0], turned[2]])
     return Light(
@@ -190,7 +197,9 @@ def _papers(rng, textures: Textures, indoors: bool, light: Light):
     if not indoors:
         level = float(light.ambient[2].mean()) * rng.uniform(0.9, 1.6)
         blue = rng.random()
-        sky = np.stack([level * (np.array([0.35, 0.6, 1.0]) * blue + (1 - blue)), level * np.full(3, rng.uniform(0.9, 1.3))])
+        sky = np.stack(
+            [level * (np.array([0.35, 0.6, 1.0]) * blue + (1 - blue)), level * np.full(3, rng.uniform(0.9, 1.3))]
+        )
     return pictures.astype(np.int64), stretch, tints.astype(np.float32), sky.astype(np.float32)
 
 
@@ -232,4 +241,3 @@ def furnish(rng, textures, joints, heading, kind, camera, crowded: bool) -> list
         )  # fmt: skip
         pieces.append((piece, place, rng.uniform(0, 2 * np.pi)))
     return pieces
-

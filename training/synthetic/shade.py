@@ -20,7 +20,8 @@ def ambient_of(ambient, x, y, z, out):
 
 @numba.njit(cache=True, fastmath=True)
 def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cuts, fabric, tile, noise,
-                 camera_place, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
+                 camera_place, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion,
+                 out):  # fmt: skip
     """Fills `out` (height, width, 3) float32 where ids lie in first..last - 1.
 
     seen, world (V, 3): the vertices in the camera's and the world's frame; normals (V, 3) in the world's; faces (F, 3);
@@ -60,7 +61,10 @@ def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cut
                 cloth.sample_noise(noise, x * fine * 0.6, y * fine * 0.8, z * fine * 0.8, b_noise)
             share = cloth.pattern_at(row, x, y, z, a_noise[1] * 0.4 + b_noise[0], tile)
             if int(row[cloth.PATTERN]) == cloth.LOGO and z > 0.02:
-                u, v = (x - cuts[cloth.LOGO_X]) / cuts[cloth.LOGO_SIZE], (y - cuts[cloth.LOGO_Y]) / cuts[cloth.LOGO_SIZE]
+                u, v = (
+                    (x - cuts[cloth.LOGO_X]) / cuts[cloth.LOGO_SIZE],
+                    (y - cuts[cloth.LOGO_Y]) / cuts[cloth.LOGO_SIZE],
+                )
                 if abs(u) < 1 and abs(v) < 0.7:
                     share = tile[int((u + 1) * 7.9), int((v + 1) * 7.9)]
             frequency = row[cloth.GRAIN_FREQUENCY]
@@ -128,10 +132,10 @@ def _eye(x, y, cuts, colour):
 
 
 @numba.njit(cache=True, fastmath=True)
-def shade_things(ids, first, last, seen, world, faces, face_normals, face_colours, face_textures, uv, textures, to_linear,
-                 noise, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
-    """Furniture: flat faces with a texture each. face_normals (F, 3) world; face_colours (F, 3); face_textures (F,) index
-    into textures (n, side, side, 3) uint8 or -1; uv (V, 2) in texture sides. The rest as for `shade_person`."""
+def shade_things(ids, first, last, seen, world, faces, face_normals, face_colours, face_textures, uv, textures,
+                 to_linear, noise, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
+    """Furniture: flat faces with a texture each. face_normals (F, 3) world; face_colours (F, 3); face_textures (F,)
+    index into textures (n, side, side, 3) uint8 or -1; uv (V, 2) in texture sides. The rest as for `shade_person`."""
     light = np.empty(3, np.float32)
     height, width = ids.shape
     side = textures.shape[1]
@@ -164,7 +168,7 @@ def shade_things(ids, first, last, seen, world, faces, face_normals, face_colour
             if texture >= 0:
                 u = wa * uv[a, 0] + wb * uv[b, 0] + wc * uv[c, 0]
                 v = wa * uv[a, 1] + wb * uv[b, 1] + wc * uv[c, 1]
-                i, j = int(math.floor(v * side)) & (side - 1), int(math.floor(u * side)) & (side - 1)
+                i, j = math.floor(v * side) & (side - 1), math.floor(u * side) & (side - 1)
                 for k in range(3):
                     out[py, px, k] = face_colours[face, k] * to_linear[textures[texture, i, j, k]] * light[k] * gain
             else:

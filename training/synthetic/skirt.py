@@ -27,7 +27,9 @@ def skirt_shell(rng: np.random.Generator, figure: Figure) -> Shell:
         widest = np.maximum(widest * 0.985, reach)
         down = (top - height) / (top - bottom)
         radius = widest + flare * (top - height) * 0.6 + depth * down * np.sin(around * pleats)
-        rest[row] = np.stack([middle[0] + radius * flat[:, 0], np.full(COLUMNS, height), middle[1] + radius * flat[:, 1]], -1)
+        rest[row] = np.stack(
+            [middle[0] + radius * flat[:, 0], np.full(COLUMNS, height), middle[1] + radius * flat[:, 1]], -1
+        )
     weights = np.zeros((ROWS, COLUMNS, 24), np.float32)
     thigh = np.clip((top - 0.06 - heights) / 0.25, 0, 1)[:, None]
     left = 1 / (1 + np.exp(-rest[..., 0] / 0.04))

@@ -1,6 +1,7 @@
 """Pictures for walls, floors, furniture and horizons, drawn once and drawn from for long."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ def make_textures(rng: np.random.Generator, photos: list[np.ndarray], walls: int
     makers = (lambda: wall(rng, photos), lambda: floor(rng), lambda: fabric(rng), lambda: horizon(rng))
     stack = [maker() for maker, count in zip(makers, counts, strict=True) for _ in range(count)]
     ends = np.cumsum((0, *counts))
-    ranges = [range(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    ranges = [range(int(a), int(b)) for a, b in pairwise(ends)]
     return Textures(np.stack(stack), *ranges)
 
 
@@ -169,7 +170,9 @@ def _shelf(rng, canvas, photos) -> None:
         while at < x + width - 4:
             book, high = int(rng.integers(2, 9)), int(rng.integers(8, step - 5))
             if rng.random() < 0.8:
-                cv2.rectangle(canvas, (at, y + step - 3 - high), (at + book - 1, y + step - 3), _tuple(random_colour(rng)), -1)
+                cv2.rectangle(
+                    canvas, (at, y + step - 3 - high), (at + book - 1, y + step - 3), _tuple(random_colour(rng)), -1
+                )
             at += book
         cv2.line(canvas, (x, y), (x + width, y), _tuple(colour), 3)
     cv2.rectangle(canvas, (x, top), (x + width, SIDE - 6), _tuple(colour), 3)
@@ -269,11 +272,15 @@ def horizon(rng: np.random.Generator) -> np.ndarray:
             step = int(rng.integers(8, 20))
             for y in range(top + 5, SIDE - 8, step):
                 for x in range(at + 4, at + width - 5, step):
-                    cv2.rectangle(canvas, (x, y), (x + step // 2, y + step // 2), _tuple(colour * rng.uniform(0.3, 1.4)), -1)
+                    cv2.rectangle(
+                        canvas, (x, y), (x + step // 2, y + step // 2), _tuple(colour * rng.uniform(0.3, 1.4)), -1
+                    )
         else:
             green = np.array([0.25, 0.4, 0.15]) * rng.uniform(0.4, 1.5)
             for _ in range(60):
                 x, y = at + rng.normal(0.5, 0.25) * width, top + abs(rng.normal(0, 0.4)) * (SIDE - top)
-                cv2.circle(canvas, (int(x), int(y)), int(rng.integers(3, 13)), _tuple(green * rng.uniform(0.5, 1.4)), -1)
+                cv2.circle(
+                    canvas, (int(x), int(y)), int(rng.integers(3, 13)), _tuple(green * rng.uniform(0.5, 1.4)), -1
+                )
         at += int(width * rng.uniform(0.5, 1.1))
     return _picture(canvas)
