@@ -47,7 +47,7 @@ def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, 
             _fill_clipped(points, a, b, c, first_id + f, focal_px, centre_px, inverse_depth, ids, two_sided)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, identity, inverse_depth, ids, two_sided):
     """One triangle in screen coordinates; za, zb, zc are inverse depths."""
     height, width = ids.shape
@@ -104,7 +104,7 @@ def _fill_clipped(points, a, b, c, identity, focal_px, centre_px, inverse_depth,
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def barycentric(points, a, b, c, ray_x, ray_y):
     """Where the ray (ray_x, ray_y, 1) meets the plane of a triangle: its weights of corners a, b, c (Cramer's rule)."""
     ax, ay, az = points[a, 0], points[a, 1], points[a, 2]

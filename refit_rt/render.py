@@ -99,7 +99,7 @@ def contact_sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
     return sheet
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _paint(ids, first, window, points, normals, faces, focal_px, centre_px, colour, image):
     """Blends one body's pixels, ids from `first` on, over `image` (h, w, 3) uint8: lamp, sky, darker rims."""
     last = first + faces.shape[0]

@@ -122,11 +122,11 @@ def _chair(frame: np.ndarray, cover: np.ndarray) -> list[Cuboid]:
 
 def _plaster(rng: np.random.Generator, colour) -> np.ndarray:
     """(SIDE, SIDE, 3) uint8 of an even wall."""
-    uneven = sum(
-        cv2.resize(rng.normal(0, 0.006, (n, n)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        for n in (6, 40, 300)
-    )
-    return np.uint8(np.clip(np.array(colour) * (1 + uneven[..., None]), 0, 1) * 255)
+    uneven = np.zeros((SIDE, SIDE), np.float32)
+    for cells in (6, 40, 300):
+        patches = rng.normal(0, 0.006, (cells, cells)).astype(np.float32)
+        uneven += cv2.resize(patches, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    return (np.clip(np.array(colour) * (1 + uneven[..., None]), 0, 1) * 255).astype(np.uint8)
 
 
 def _box(canvas, left: float, bottom: float, right: float, top: float, colour, wide: float) -> None:
@@ -207,7 +207,7 @@ def _parquet(rng: np.random.Generator) -> np.ndarray:
             canvas[row * high : (row + 1) * high, columns] *= rng.uniform(0.84, 1.08)
             canvas[row * high : (row + 1) * high, columns[:2]] *= 0.7
         canvas[row * high : row * high + 2] *= 0.72
-    return np.uint8(np.clip(canvas, 0, 1) * 255)
+    return (np.clip(canvas, 0, 1) * 255).astype(np.uint8)
 
 
 def _rug(rng: np.random.Generator) -> np.ndarray:
@@ -217,4 +217,4 @@ def _rug(rng: np.random.Generator) -> np.ndarray:
         canvas[at : at + 22] = [0.36, 0.42, 0.46]
         canvas[at + 34 : at + 40] = [0.75, 0.55, 0.32]
     canvas *= 1 + 0.07 * rng.normal(0, 1, (SIDE, SIDE, 1)).astype(np.float32)
-    return np.uint8(np.clip(canvas, 0, 1) * 255)
+    return (np.clip(canvas, 0, 1) * 255).astype(np.uint8)

@@ -106,7 +106,7 @@ def _light_of_sides(cos, sin, ambient, directions, colours, tints):
     return steady, keyed
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def _arctan2(y, x):
     """Within 0.0003 radians."""
     ax, ay = abs(x), abs(y)

@@ -44,7 +44,7 @@ def noise_volume(rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(np.rint(bounded).reshape(-1, 4), np.int8)
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def sample_noise(volume, x, y, z, out):
     """Trilinear, wrapping; volume of `noise_volume`; x, y, z in cells; out (4,) is written."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
@@ -62,7 +62,7 @@ def sample_noise(volume, x, y, z, out):
         out[n] = (near + tx * (far - near)) * unit
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def nearest_noise(volume, x, y, z):
     """The value of the nearest cell."""
     return volume[((math.floor(x) & 31) << 10) + ((math.floor(y) & 31) << 5) + (math.floor(z) & 31), 0] * NOISE_UNIT

@@ -43,8 +43,8 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
          stock: Stock, coarse: int = 2, texels: int = 96) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Linear light (h, w, 3) float32, and whose pixel it is (h, w) int32: 0 the first person, 1 the next, -1 none's.
 
-    focal_px and centre_px (2,) are of the camera at `view` whose picture is to be drawn; only pixels
-    `inside` (h, w) bool are. The backdrop is drawn at 1 / coarse of the size: it is seldom in focus; texels: of a shadow map's side.
+    focal_px and centre_px (2,) are of the camera at `view` whose picture is drawn, only where `inside` (h, w) is true.
+    The backdrop is drawn at 1 / coarse of the size: it is seldom in focus. texels: of a shadow map's side.
     """
     inverse, ids = buffers(*inside.shape)
     first, starts, seen = 0, [], []
@@ -63,17 +63,18 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
         light.directions[0], light.softness, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels
     )
     sky = shadow_map(SKY, SKY_SOFT_M, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels)
-    hard = tuple((m.nearest, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
-    soft = tuple((m.cover, m.axes, m.centre, m.texels_per_m) for m in (key, sky))
+    hard_key, hard_sky = (key.nearest, *key.place), (sky.nearest, *sky.place)
+    soft_key, soft_sky = (key.cover, *key.place), (sky.cover, *sky.place)
     out = np.empty((*inside.shape, 3), np.float32)
-    draw_backdrop(scene, view, focal_px, centre_px, soft, stock, coarse, out)
-    lit = (light.ambient, light.directions, light.colours, *hard, light.occlusion, out)
+    draw_backdrop(scene, view, focal_px, centre_px, soft_key, soft_sky, stock, coarse, out)
+    lit = (light.ambient, light.directions, light.colours, hard_key, hard_sky, light.occlusion, out)
     owner = np.full(ids.shape, -1, np.int32)
     for number, (person, start, points) in enumerate(zip(people, starts, seen, strict=True)):
         outfit = person.outfit
         shade.shade_person(
             ids, start, start + len(outfit.faces), points, person.points, person.normals, outfit.faces,
-            outfit.coordinates, outfit.cuts, outfit.fabric, outfit.print_tile, stock.noise, view.place, focal_px, centre_px, *lit,
+            outfit.coordinates, outfit.cuts, outfit.fabric, outfit.print_tile, stock.noise, view.place, focal_px,
+            centre_px, *lit,
         )  # fmt: skip
         owner[(ids >= start) & (ids < start + len(outfit.faces))] = number
     if len(things.faces):
@@ -85,8 +86,10 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
     return out, owner
 
 
-def draw_backdrop(scene: Scene, view: View, focal_px: float, centre_px, soft, stock: Stock, coarse: int, out) -> None:
-    """Whatever lies behind people and things, into `out` (h, w, 3); `soft`: the two softened shadow maps."""
+def draw_backdrop(
+    scene: Scene, view: View, focal_px: float, centre_px, soft_key, soft_sky, stock: Stock, coarse: int, out
+) -> None:
+    """Whatever lies behind people and things, into `out` (h, w, 3); soft_key and soft_sky: the softened shadows."""
     height, width = out.shape[:2]
     light, small = scene.light, np.empty((height // coarse, width // coarse, 3), np.float32)
     camera = (
@@ -99,13 +102,13 @@ def draw_backdrop(scene: Scene, view: View, focal_px: float, centre_px, soft, st
         backdrop.draw_room(
             *camera, scene.low, scene.high, scene.turn, scene.pictures, scene.stretch, scene.tints,
             stock.textures.pictures, stock.to_linear, scene.open_sky, light.ambient, light.directions, light.colours,
-            *soft, light.occlusion, small,
+            soft_key, soft_sky, light.occlusion, small,
         )  # fmt: skip
     elif scene.kind == scenes.PANORAMA:
         sun, sky = float(light.colours[0].mean()), float(light.ambient[2].mean())
         backdrop.draw_panorama(
             *camera, stock.panoramas[scene.panorama].root, scene.panorama_yaw, math.sqrt(scenes.PANORAMA_PEAK) / 65535,
-            *soft, sun / (sun + sky), small,
+            soft_key, soft_sky, sun / (sun + sky), small,
         )  # fmt: skip
     elif scene.photo is not None:
         small = stock.to_linear[cv2.resize(scene.photo, (width // coarse, height // coarse))] * np.float32(scene.gain)

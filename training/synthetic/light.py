@@ -34,6 +34,11 @@ class ShadowMap:
     nearest: np.ndarray  # (side, side) float32: largest distance towards the light, from the centre; FAR_BELOW if none
     cover: np.ndarray  # (side, side) float32 0..1: share of the light that is held back, softened
 
+    @property
+    def place(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """What the shaders need to look up a point."""
+        return self.axes, self.centre, self.texels_per_m
+
 
 def random_light(rng: np.random.Generator) -> Light:
     """An indoor or overcast light: mostly from above, tinted, with one to three lamps."""
@@ -107,7 +112,7 @@ def _splat(points, axes, centre, scale, nearest):
                     nearest[v + j, u + k] = max(nearest[v + j, u + k], near)
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
     """Share 0..1 of the light that nearer surfaces keep from the point (x, y, z), over 2 x 2 texels."""
     side = nearest.shape[0]
@@ -131,7 +136,7 @@ def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
     return share
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def covered(cover, axes, centre, scale, x, y, z):
     """The softened shadow 0..1 at a point of floor or wall."""
     side = cover.shape[0]

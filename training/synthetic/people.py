@@ -19,11 +19,22 @@ SKIN_TONES = np.array(  # sRGB, from pale to very dark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """Skinning of the shells of an outfit, one after the other, as `refit_rt.body.Skin` has it."""
+
+    rest: np.ndarray  # (n, 3) float32
+    shape_dirs: np.ndarray  # (n, 3, 10) float32
+    starts: np.ndarray  # (n + 1,) int32
+    bones: np.ndarray  # int32
+    weights: np.ndarray  # float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Outfit:
     """One way to be dressed, ready to be posed: geometry of the template, and what each point is made of."""
 
     rest: np.ndarray  # (V, 3) float32: the dressed template
-    pieces: tuple[np.ndarray, ...]  # skinning of the shells: rest, shape_dirs, starts, bones, weights; () without any
+    shells: Pieces | None
     faces: np.ndarray  # (F, 3) int32 over the body's vertices followed by the shells'
     coordinates: np.ndarray  # (V + shell, 6) float32: rest x, y, z, head, hand, kind
     cuts: np.ndarray  # (cloth.CUTS,) float32
@@ -32,11 +43,16 @@ class Outfit:
 
 
 def posed(outfit: Outfit, body: Body, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """The dressed surface (V + shell, 3) float32 in the body's own frame, posed by rotations (24, 3, 3)."""
+    """The dressed surface (V + shell, 3) float32 in the body's own frame, posed by rotations (24, 3, 3).
+
+    Without the body's pose blend shapes, if it has any: they move the skin under the clothes by millimetres."""
     transforms, _ = _transforms(body, rotations, betas)
     skin = body.surface_skin
     points = _blend(outfit.rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, transforms, betas)
-    return np.concatenate([points, _blend(*outfit.pieces, transforms, betas)]) if outfit.pieces else points
+    if outfit.shells is None:
+        return points
+    s = outfit.shells
+    return np.concatenate([points, _blend(s.rest, s.shape_dirs, s.starts, s.bones, s.weights, transforms, betas)])
 
 
 def random_betas(rng: np.random.Generator) -> np.ndarray:
@@ -161,7 +177,9 @@ def paint_skin_and_hair(rng, fabric, cuts, figure: Figure, hair) -> None:
     fabric[cloth.SKIN, cloth.GRAIN], fabric[cloth.SKIN, cloth.GRAIN_FREQUENCY] = 0.06, 60
     fabric[cloth.SKIN, cloth.GLOSS] = rng.uniform(0.05, 0.22)
     fabric[cloth.LIPS] = fabric[cloth.SKIN]
-    fabric[cloth.LIPS, 0:3] = linear(skin * [0.86, 0.62, 0.6]) if rng.random() < 0.8 else linear([0.6, 0.1, 0.15])
+    fabric[cloth.LIPS, 0:3] = (
+        linear(skin * [0.86, 0.62, 0.6]) if rng.random() < 0.8 else linear(np.array([0.6, 0.1, 0.15]))
+    )
     fabric[cloth.HAIR] = 0
     fabric[cloth.HAIR, 0:3] = linear(hair.colour)
     fabric[cloth.HAIR, cloth.GRAIN], fabric[cloth.HAIR, cloth.GRAIN_FREQUENCY] = rng.uniform(0.25, 0.6), 220
@@ -258,7 +276,7 @@ def _assembled(figure: Figure, rest, shells: list[Shell], cuts, fabric, tile) ->
         (foot & (cuts[cloth.SHOE] > -5))[:, None], rest, body.template
     )  # shoes are painted on their own shape
     coordinates = [np.column_stack([places, figure.head, figure.limb, kind])]
-    faces, count, pieces = [body.faces], len(body.template), ()
+    faces, count, pieces = [body.faces], len(body.template), None
     if shells:
         for shell in shells:
             faces.append(shell.faces + count)
@@ -268,7 +286,7 @@ def _assembled(figure: Figure, rest, shells: list[Shell], cuts, fabric, tile) ->
         weights = np.concatenate([shell.weights for shell in shells])
         rows, bones = np.nonzero(weights)
         starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(weights)))])
-        pieces = (
+        pieces = Pieces(
             np.concatenate([shell.rest for shell in shells]).astype(np.float32),
             np.concatenate([shell_shape_dirs(figure, shell) for shell in shells]),
             starts.astype(np.int32),
@@ -277,7 +295,7 @@ def _assembled(figure: Figure, rest, shells: list[Shell], cuts, fabric, tile) ->
         )
     return Outfit(
         rest=rest,
-        pieces=pieces,
+        shells=pieces,
         faces=np.ascontiguousarray(np.concatenate(faces), np.int32),
         coordinates=np.ascontiguousarray(np.concatenate(coordinates), np.float32),
         cuts=cuts.astype(np.float32),

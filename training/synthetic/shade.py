@@ -10,7 +10,7 @@ from training.synthetic import cloth
 from training.synthetic.light import shaded_by
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def ambient_of(ambient, x, y, z, out):
     """Light of the ambient cube (6, 3) on a surface with unit normal (x, y, z); out (3,) is written to."""
     a, b, c = 0 if x > 0 else 1, 2 if y > 0 else 3, 4 if z > 0 else 5
@@ -133,7 +133,8 @@ def _eye(x, y, cuts, colour):
 
 @numba.njit(cache=True, fastmath=True)
 def shade_things(ids, first, last, seen, world, faces, face_normals, face_colours, face_textures, uv, textures,
-                 to_linear, noise, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
+                 to_linear, noise, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion,
+                 out):  # fmt: skip
     """Furniture: flat faces with a texture each. face_normals (F, 3) world; face_colours (F, 3); face_textures (F,)
     index into textures (n, side, side, 3) uint8 or -1; uv (V, 2) in texture sides. The rest as for `shade_person`."""
     light = np.empty(3, np.float32)

@@ -50,7 +50,9 @@ def tiling_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
 
 def _surface(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     """A coloured surface with uneven brightness, (SIDE, SIDE, 3) float32 sRGB 0..1."""
-    uneven = sum(rng.uniform(0, 0.05) * tiling_noise(rng, cells) for cells in (4, 16, 64, 128))
+    uneven = np.zeros((SIDE, SIDE), np.float32)
+    for cells in (4, 16, 64, 128):
+        uneven += rng.uniform(0, 0.05) * tiling_noise(rng, cells)
     return (colour * (1 + uneven[..., None])).astype(np.float32)
 
 
