@@ -1,7 +1,7 @@
 """Tracks → People: crop each person, run the loop from last frame's body, place the body in camera and world."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
@@ -15,7 +15,8 @@ from refit_rt.types import Frame, People, Tracks
 log = logging.getLogger(__name__)
 
 PELVIS, NECK = 0, 12
-WILD_RAD = np.deg2rad(80)  # fresh and last body turned apart by more than this: their mean would be neither of them
+OPPOSED_RAD = np.deg2rad(80)  # fresh and last body turned apart by more than this see front and back the other way round
+OPPOSED_S = 0.7  # so long the last body is believed then; nobody turns that far between two frames
 SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
 BEYOND = 0.1  # of the picture's size: so far outside of it a crop still reaches
 LEAST_SIDE_PX = 16.0
@@ -23,6 +24,8 @@ MEMORY_S = 0.5  # a body older than this is no start
 MOST_SCALE = 1.6  # a body that grows or shrinks by more than this in a frame is a mistake
 CONFIDENT_PX = 14.0  # foretold error, in crop pixels of 256, at which confidence has fallen to one half
 SHOULDERS, HIPS = (11, 12), (23, 24)  # BlazePose landmarks
+# The landmarks' rows with left and right exchanged: eyes, ears, mouth, then every limb.
+EXCHANGED = np.array([0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(i + 1 - 2 * (i % 2 == 0) for i in range(11, 33))])
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Memory:
     roll: float  # radians
     centre_px: np.ndarray  # (2,) of the box
     velocity_px_s: np.ndarray  # (2,)
+    opposed_since_s: float | None  # since when the fresh estimate sees front and back the other way round
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,7 @@ class Fitted:
     roll: float
     confidence: float
     iterations: int
+    opposed: bool  # to the network's fresh estimate
 
 
 class Fitter:
@@ -101,27 +106,40 @@ class Fitter:
         seen = self._runner.encode(np.ascontiguousarray(image[:, :, ::-1]))
         state = self._runner.initial(seen, view)
         most = self._settings.cold_iterations
-        start = memory and self._start(memory, state, turn, view)
+        opposed = memory is not None and self._opposed(memory, state, turn)
+        if opposed and memory.opposed_since_s is not None and frame.time_s - memory.opposed_since_s > OPPOSED_S:
+            memory, opposed = None, False
+        start = memory and self._start(memory, state, turn, view, 1.0 if opposed else self._settings.blend)
         if start is not None:
             state, most = start, self._settings.iterations
+            seen = exchanged(seen) if opposed else seen
         deadline_s = frame.captured_s + self._settings.deadline_ms / 1000 if self._settings.deadline_ms else None
         result = self._runner.iterate(seen, view, state, most, np.deg2rad(self._settings.update_deg), deadline_s)
-        return self._place(result, seen, view, turn, roll, camera)
+        return self._place(result, seen, view, turn, roll, camera, opposed)
 
-    def _start(self, memory: Memory, fresh: State, turn: np.ndarray, view: View) -> State | None:
-        """Between last frame's body and the fresh estimate; None when they disagree wildly.
+    def _opposed(self, memory: Memory, fresh: State, turn: np.ndarray) -> bool:
+        """Whether last frame's body faces another way than the fresh estimate: then left and right were exchanged.
 
-        From the last body alone tracking drifts, from the fresh one alone it jitters (measured: PA 124 and 90 mm against
-        82 mm at 0.7 : 0.3).
+        In a hard view BlazePose does so for many frames at a time. Going on from the last body, with the landmarks' left
+        and right exchanged back, took PA from 78 to 72 mm and jitter from 59 to 27 mm on real video; going on with them
+        as they are made it worse than starting anew.
+        """
+        root = geometry.matrix_from_6d(fresh.pose6d[:6])
+        return bool(geometry.angle_between(turn @ memory.rotations[0], root) > OPPOSED_RAD)
+
+    def _start(self, memory: Memory, fresh: State, turn: np.ndarray, view: View, share: float) -> State | None:
+        """Between last frame's body, by its `share`, and the fresh estimate; None when their sizes disagree wildly.
+
+        From the last body alone tracking drifts, from the fresh one alone it jitters (measured: PA 124 and 90 mm
+        against 82 mm at 0.7 : 0.3).
         """
         rotations, trans = self._seen_by_crop(memory, turn)
         new = geometry.matrix_from_6d(fresh.pose6d.reshape(24, 6))
-        if trans[2] < 0.1 or geometry.angle_between(rotations[0], new[0]) > WILD_RAD:
+        if trans[2] < 0.1:
             return None
         cam = cam_from_translation(trans, view)
         if not 1 / MOST_SCALE < cam[0] / max(fresh.cam[0], 1e-3) < MOST_SCALE:
             return None
-        share = self._settings.blend
         pose = share * geometry.six_d_from_matrix(rotations) + (1 - share) * geometry.six_d_from_matrix(new)
         return State(
             pose.reshape(144).astype(np.float32),
@@ -140,7 +158,9 @@ class Fitter:
         """(3,) metres: the place that the root turns about."""
         return self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
 
-    def _place(self, result: Result, seen: Seen, view: View, turn: np.ndarray, roll: float, camera: Camera) -> Fitted:
+    def _place(
+        self, result: Result, seen: Seen, view: View, turn: np.ndarray, roll: float, camera: Camera, opposed: bool
+    ) -> Fitted:
         """Out of the rolled crop, into the camera's frame."""
         state = result.state
         placed = np.concatenate([result.joints, result.markers]) + translation_from_cam(state.cam, view)
@@ -153,7 +173,9 @@ class Fitter:
         if self._normalise_roll:
             roll = lean(points_px[PELVIS], points_px[NECK], SHORT_TORSO * view.box[2], roll)
         confidence = confidence_of(result, seen)
-        return Fitted(rotations, state.betas, trans, points[:24], points_px, roll, confidence, result.iterations)
+        return Fitted(
+            rotations, state.betas, trans, points[:24], points_px, roll, confidence, result.iterations, opposed
+        )
 
     def _crop_of(self, points_px: np.ndarray, roll: float, size: tuple[int, int]) -> tuple[np.ndarray, float]:
         """The square crop round a projected body, upright by `roll`: centre (2,), side, image pixels.
@@ -175,9 +197,13 @@ class Fitter:
         velocity = np.zeros(2)
         if before is not None and frame.time_s > before.time_s:
             velocity = 0.5 * before.velocity_px_s + 0.5 * (centre - before.centre_px) / (frame.time_s - before.time_s)
+        since_s = None
+        if fitted.opposed:
+            since_s = before.opposed_since_s if before and before.opposed_since_s is not None else frame.time_s
         self._memory[person] = Memory(
-            frame.time_s, fitted.rotations, fitted.betas, fitted.trans, fitted.points_px, fitted.roll, centre, velocity
-        )
+            frame.time_s, fitted.rotations, fitted.betas, fitted.trans, fitted.points_px, fitted.roll, centre, velocity,
+            since_s,
+        )  # fmt: skip
 
     def _forget(self, time_s: float, ids: np.ndarray) -> None:
         """Drops bodies that are too old to start from, and those of people who are no longer followed."""
@@ -195,6 +221,11 @@ def lean(pelvis_px: np.ndarray, neck_px: np.ndarray, shortest_px: float, otherwi
     """Roll in radians of the line from pelvis to neck; `otherwise` when it is too short to tell."""
     dx, dy = neck_px - pelvis_px
     return float(np.arctan2(dx, -dy)) if np.hypot(dx, dy) > shortest_px else otherwise
+
+
+def exchanged(seen: Seen) -> Seen:
+    """The same crop with the landmarks' left and right exchanged."""
+    return seen if seen.keypoints is None else replace(seen, keypoints=np.ascontiguousarray(seen.keypoints[EXCHANGED]))
 
 
 def confidence_of(result: Result, seen: Seen) -> float:
