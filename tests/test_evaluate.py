@@ -21,7 +21,7 @@ from training import benchmark, evaluate, metrics, real_fit, sheets  # noqa: E40
 from training.real_clip import SMPL_LIMBS  # noqa: E402
 from training.real_fit import Clip, Track  # noqa: E402
 from training.store import LABEL_COUNT, LABELS, Store, Writer  # noqa: E402
-from training.train import turn_camera  # noqa: E402
+from training.warm import turn_camera  # noqa: E402
 
 torch.set_num_threads(1)
 BODY = load_body()
@@ -154,14 +154,16 @@ def test_the_last_body_starts_where_it_was_though_the_crop_is_turned(network, tm
     there = SimpleNamespace(view=View(*(part[1:] for part in batch.view)), roll=rolls[1:])
     cam = cam_from_translation(place[1:], there.view)
     fresh = network.place(State(sixd_from_matrix(body[1:]), truth.betas[1:], cam), there.view)
-    start = benchmark.warm_start(network, last, np.array([0]), there, fresh, 1.0)  # type: ignore[arg-type]
+    start, opposed = benchmark.warm_start(network, last, np.array([0]), there, fresh, 1.0)  # type: ignore[arg-type]
+    assert not opposed.any()
     np.testing.assert_allclose(start.joints.detach(), fresh.joints.detach(), atol=1e-4)
     np.testing.assert_allclose(start.cam.detach(), fresh.cam.detach(), atol=1e-4)
     half_turn = matrix_from_axis_angle(torch.tensor([[0.0, torch.pi, 0.0]]))
     away = fresh._replace(rotations=torch.cat([fresh.rotations[:, :1] @ half_turn[:, None], fresh.rotations[:, 1:]], 1))
     away = network.place(State(sixd_from_matrix(away.rotations), away.betas, away.cam), there.view)
-    start = benchmark.warm_start(network, last, np.array([0]), there, away, 1.0)  # type: ignore[arg-type]
-    np.testing.assert_allclose(start.joints.detach(), away.joints.detach(), atol=1e-4)
+    start, opposed = benchmark.warm_start(network, last, np.array([0]), there, away, 0.3)  # type: ignore[arg-type]
+    assert opposed.all()
+    np.testing.assert_allclose(start.joints.detach(), fresh.joints.detach(), atol=1e-4)
 
 
 def clip_of(frames: int = 6) -> Clip:

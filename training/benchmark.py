@@ -15,7 +15,7 @@ from torch import Tensor
 from refit_rt import config
 from refit_rt.body import Body, load_body
 from refit_rt.errors import UserError
-from refit_rt.fit import MOST_SCALE, WILD_RAD
+from refit_rt.fit import MOST_SCALE
 from refit_rt.model.blazepose import LANDMARK_VALUES
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop, translation
@@ -29,7 +29,8 @@ from training import metrics
 from training.losses import mpjpe_mm, pa_mpjpe_mm
 from training.real_clip import MEDIAPIPE_LIMBS, SMPL_LIMBS
 from training.store import LABELS, Rows, Store
-from training.train import read_checkpoint, turn_camera
+from training.train import read_checkpoint
+from training.warm import exchanged, opposed, turn_camera
 
 BATCH = 64
 CROP_PX = EDGE.crop_px
@@ -127,20 +128,18 @@ class Answers:
 
 def warm_start(
     network: ReFit, last: Answers, rows: np.ndarray, batch: Batch, fresh: Estimate, share: float
-) -> Estimate:
-    """Where the loop starts: the body of `rows` blended with the fresh one as refit_rt.fit does it.
-
-    A row whose last and fresh bodies disagree wildly starts from the fresh one.
-    """
+) -> tuple[Estimate, Tensor]:
+    """Where the loop starts: the body of `rows` blended with the fresh one as refit_rt.fit does it, and where (B,) the two
+    face away from each other, so that the landmarks' left and right must be exchanged."""
     body = fresh._replace(rotations=last.rotations[rows], betas=last.betas[rows])
     rotations, place = turn_camera(body, last.trans[rows], last.roll[rows] - batch.roll, network)
     cam = cam_from_translation(place, batch.view)
-    trace = (rotations[:, 0] * fresh.rotations[:, 0]).sum((1, 2))
     scale = cam[:, 0] / fresh.cam[:, 0].clamp(min=1e-3)
-    agree = torch.acos(((trace - 1) / 2).clamp(-1, 1)) <= WILD_RAD
-    agree &= (scale < MOST_SCALE) & (scale > 1 / MOST_SCALE) & (place[:, 2] > 0.1)
-    state = State(sixd_from_matrix(rotations), body.betas, torch.where(agree[:, None], cam, fresh.cam))
-    return network.place(blend(fresh.state, state, torch.where(agree, share, 0.0)), batch.view)
+    fits = (scale < MOST_SCALE) & (scale > 1 / MOST_SCALE) & (place[:, 2] > 0.1)
+    away = fits & opposed(rotations, fresh.rotations)
+    state = State(sixd_from_matrix(rotations), body.betas, torch.where(fits[:, None], cam, fresh.cam))
+    weight = torch.where(away, 1.0, torch.where(fits, share, 0.0))
+    return network.place(blend(fresh.state, state, weight), batch.view), away
 
 
 class Measure:
@@ -177,8 +176,10 @@ def score(network: ReFit, store: Store, iterations: int = 5, live: int = 2, shar
         out.cold[rows] = torch.stack([measure(one) for one in cold], 1).numpy()
         last = cold[-1]
         if place[rows[0]]:
-            start = warm_start(network, answers, before[rows], batch, cold[0], share)
-            warm = [start, *network(encoded, batch.view, iterations, start)[1:]]
+            start, away = warm_start(network, answers, before[rows], batch, cold[0], share)
+            assert encoded.keypoints is not None
+            turned = encoded._replace(keypoints=exchanged(encoded.keypoints, away))
+            warm = [start, *network(turned, batch.view, iterations, start)[1:]]
             out.warm[rows] = torch.stack([measure(one) for one in warm], 1).numpy()
             last = warm[live]
         _note(out, rows, batch, measure, cold[-1], last)

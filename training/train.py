@@ -22,14 +22,15 @@ from refit_rt.errors import UserError
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop, translation
 from refit_rt.model.config import EDGE
 from refit_rt.model.hrnet import Seen
-from refit_rt.model.refit import Estimate, ReFit, build
-from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd_from_matrix
+from refit_rt.model.refit import Encoded, Estimate, build
+from refit_rt.model.rotation import sixd_from_matrix
 from refit_rt.model.update import State
 from training.lifting import DONORS, Lifted, Lifter
 from training.losses import Truth, Weights, estimate_loss, mpjpe_mm, pa_mpjpe_mm, pixel_error, total_loss
 from training.store import LABELS, Rows, Store
 from training.synthetic.generator import HELD_EVERY
 from training.synthetic.motion import load_motion, part
+from training.warm import apart, disturb, exchanged, opposed, turn_camera
 
 log = logging.getLogger(__name__)
 LIFTED_WEIGHT = 0.5  # of a person without a picture, beside one with
@@ -191,7 +192,9 @@ class Trainer:
         summary[:, 312:] = torch.where(hidden, 0.0, summary[:, 312:])
         self.net.train()
         self.net.backbone.eval()
-        estimates = self.net(now.seen._replace(summary=summary), now.view, int(self.rng.integers(2, 5)), start, weight)
+        encoded = self.net.encode_features(now.seen._replace(summary=summary))
+        encoded, weight = self._settle(encoded, now, start, weight)
+        estimates = self.net(encoded, now.view, int(self.rng.integers(2, 5)), start, weight)
         loss = total_loss(estimates[1:], now.truth, self.weights) + estimate_loss(estimates[0], now.truth, self.weights)
         if self.lifter is not None:
             loss = loss + LIFTED_WEIGHT * self._lifted_loss(self.lifter.batch(self.recipe.lifted))
@@ -208,6 +211,17 @@ class Trainer:
                 if not name.startswith("backbone"):
                     self.average[name].lerp_(value, 1 - decay)
         return float(loss)
+
+    @torch.no_grad()
+    def _settle(self, encoded: Encoded, now: Batch, start: Estimate, weight: Tensor) -> tuple[Encoded, Tensor]:
+        """What refit_rt.fit does with a start that faces away from the fresh estimate: it is believed wholly, and the
+        landmarks' left and right are exchanged. Here only where the start is the right one; else that row starts cold."""
+        fresh = self.net.first(encoded, now.view)
+        away = opposed(fresh.rotations, start.rotations) & (weight > 0)
+        right = apart(start.rotations, now.truth.rotations) < apart(fresh.rotations, now.truth.rotations)
+        weight = torch.where(away, right.float(), weight)
+        assert encoded.keypoints is not None
+        return encoded._replace(keypoints=exchanged(encoded.keypoints, away & right)), weight
 
     def _lifted_loss(self, now: Lifted) -> Tensor:
         """Half of them start cold, half from a disturbed truth, as a tracker does."""
@@ -298,31 +312,6 @@ def read_checkpoint(path: Path) -> dict:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: is no checkpoint ({error}). Give a last.pt of training.train") from error
-
-
-def disturb(pose6d: Tensor, betas: Tensor, cam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A truth as a tracker might have left it: up to 0.35 rad a joint, 10 % in scale, a shape of its own."""
-    count = len(pose6d)
-    size = 0.03 + 0.32 * torch.rand(count, 1, 1)
-    turns = torch.randn(count, 24, 3) * size * (0.3 + 0.7 * torch.rand(count, 24, 1))
-    rotations = matrix_from_6d(pose6d) @ matrix_from_axis_angle(turns)
-    share = size[:, :, 0] / 0.35
-    scale = cam[:, :1] * (1 + 0.1 * share * torch.randn(count, 1))
-    place = cam[:, 1:] + 0.07 * share * torch.randn(count, 2)
-    return sixd_from_matrix(rotations), betas + 0.6 * share * torch.randn_like(betas), torch.cat([scale, place], 1)
-
-
-def turn_camera(answer: Estimate, place: Tensor, roll: Tensor, net: ReFit) -> tuple[Tensor, Tensor]:
-    """A body seen by a camera that is then rolled by `roll` (B,): its rotations, and its translation (B, 3).
-
-    The root turns about the pelvis's rest place J, so T' = Z (T + J) - J with Z the roll.
-    """
-    cos, sin, zero = roll.cos(), roll.sin(), torch.zeros_like(roll)
-    turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
-    rotations = answer.rotations.clone()
-    rotations[:, 0] = turn @ rotations[:, 0]
-    pelvis = net.body.rest_joints(answer.betas)[:, 0]
-    return rotations, (turn @ (place + pelvis)[..., None]).squeeze(-1) - pelvis
 
 
 @dataclass(frozen=True)
