@@ -10,6 +10,8 @@ import math
 import numba
 import numpy as np
 
+# No exception on a division by zero (those are checked where they can happen), other threads run meanwhile.
+FAST = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
 NEAR_M = 0.05  # what is closer than this to the camera's plane is cut off
 SLACK = 1e-7  # pixels on a shared edge belong to both triangles: no gaps
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from refit_rt.body import Body
 from refit_rt.geometry import matrix_from_axis_angle
-from refit_rt.raster import barycentric, buffers, rasterise, vertex_normals
+from refit_rt.raster import FAST, barycentric, buffers, rasterise, vertex_normals
 from refit_rt.types import People
 
 OPACITY = 0.7
@@ -99,7 +99,7 @@ def contact_sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
     return sheet
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@numba.njit(**FAST)
 def _paint(ids, first, window, points, normals, faces, focal_px, centre_px, colour, image):
     """Blends one body's pixels, ids from `first` on, over `image` (h, w, 3) uint8: lamp, sky, darker rims."""
     last = first + faces.shape[0]

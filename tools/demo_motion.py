@@ -48,7 +48,7 @@ def smooth(share: np.ndarray) -> np.ndarray:
 def demo_movement(body: Body, betas: np.ndarray, recorded: Motion) -> Movement:
     """The whole ten seconds for a body of this shape."""
     rest = body.joint_template + body.joint_shape_dirs @ betas
-    walk = _walk(recorded)
+    walk = _walk(recorded, rest)
     frames = int(DURATION_S * FPS)
     start = len(walk.rotations) - 1
     rotations, pelvis = np.tile(np.eye(3), (frames, 24, 1, 1)), np.zeros((frames, 3))
@@ -77,12 +77,12 @@ def demo_movement(body: Body, betas: np.ndarray, recorded: Motion) -> Movement:
     return Movement(rotations, pelvis)
 
 
-def _walk(recorded: Motion) -> Movement:
+def _walk(recorded: Motion, rest: np.ndarray) -> Movement:
     """The recorded walk, turned into the demo's heading, its end laid so that two steps lead to STAND."""
     index = list(recorded.name).index(WALK)
     rows = slice(int(recorded.start[index]), int(recorded.start[index] + recorded.length[index]))
     rotations, places = recorded.rotations[rows].astype(float), recorded.trans[rows].astype(float)
-    ankles = np.stack([_heights(rotations, places, joint) for joint in (7, 8)], 1)
+    ankles = np.stack([_heights(rest, rotations, places, joint) for joint in (7, 8)], 1)
     last = len(places) - 18 + int(np.argmin(ankles[-18:-2].max(1)))
     rotations, places = rotations[max(0, last - WALK_FRAMES) : last + 1], places[max(0, last - WALK_FRAMES) : last + 1]
     way = places[-1] - places[0]
@@ -93,11 +93,8 @@ def _walk(recorded: Motion) -> Movement:
     return Movement(rotations, places - places[-1] + end)
 
 
-def _heights(rotations: np.ndarray, places: np.ndarray, joint: int) -> np.ndarray:
-    """Height of a joint over the floor in every frame, for the skeleton of mean shape."""
-    from refit_rt.body import load_body
-
-    rest = load_body().joint_template.astype(float)
+def _heights(rest: np.ndarray, rotations: np.ndarray, places: np.ndarray, joint: int) -> np.ndarray:
+    """Height of a joint over the floor in every frame."""
     return np.array([_chain(rest, r, p)[0][joint, 1] for r, p in zip(rotations, places, strict=True)])
 
 

@@ -5,11 +5,12 @@ import math
 import numba
 import numpy as np
 
+from refit_rt.raster import FAST
 from training.synthetic.light import covered
 from training.synthetic.shade import ambient_of
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pictures, stretch, tints, textures,
               to_linear, open_sky, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
     """The inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, into `out` (h, w, 3).
@@ -29,6 +30,8 @@ def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pi
         turned[2, k] = sin * world_from_camera[0, k] + cos * world_from_camera[2, k]
     ox, oy, oz = cos * place[0] - sin * place[2], place[1], sin * place[0] + cos * place[2]
     inverse_focal = 1.0 / focal_px
+    key_map, key_axes, key_centre, key_scale = key
+    sky_map, sky_axes, sky_centre, sky_scale = sky
     for py in range(height):
         for px in range(width):
             rx, ry = (px - centre_px[0]) * inverse_focal, (py - centre_px[1]) * inverse_focal
@@ -66,9 +69,11 @@ def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pi
             s, t = np.float32(u - j), np.float32(v - i)
             j0, i0, j1, i1 = j & (side - 1), i & (side - 1), (j + 1) & (side - 1), (i + 1) & (side - 1)
             gx, gz = cos * hx + sin * hz, -sin * hx + cos * hz  # back in the world
-            dark = 1 - occlusion * (1.0 if face == 2 else 0.4) * covered(sky[0], sky[1], sky[2], sky[3], gx, hy, gz)
+            dark = 1 - occlusion * (1.0 if face == 2 else 0.4) * covered(
+                sky_map, sky_axes, sky_centre, sky_scale, gx, hy, gz
+            )
             dark *= 1 - 0.4 / (1 + 5 * edge) ** 2
-            lit = 1 - covered(key[0], key[1], key[2], key[3], gx, hy, gz)
+            lit = 1 - covered(key_map, key_axes, key_centre, key_scale, gx, hy, gz)
             picture = pictures[face]
             for k in range(3):
                 top = textures[picture, i0, j0, k] * (1 - s) + textures[picture, i0, j1, k] * s
@@ -77,7 +82,7 @@ def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pi
                 out[py, px, k] = value * (steady[face, k] * dark + keyed[face, k] * lit)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def _light_of_sides(cos, sin, ambient, directions, colours, tints):
     """Light (6, 3) on the sides of a room, without the first lamp, and of the first lamp alone; both times tints."""
     steady, keyed = np.zeros((6, 3), np.float32), np.zeros((6, 3), np.float32)
@@ -106,7 +111,7 @@ def _light_of_sides(cos, sin, ambient, directions, colours, tints):
     return steady, keyed
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def _arctan2(y, x):
     """Within 0.0003 radians."""
     ax, ay = abs(x), abs(y)
@@ -120,12 +125,14 @@ def _arctan2(y, x):
     return -angle if y < 0 else angle
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def draw_panorama(world_from_camera, place, focal_px, centre_px, panorama, yaw, scale, key, sky, strength, out):
     """An equirectangular picture (h, w, 3) uint16 of the root of light, at infinity, with shadows on a floor y = 0."""
     height, width = out.shape[:2]
     rows, columns = panorama.shape[0], panorama.shape[1]
     inverse_focal = 1.0 / focal_px
+    key_map, key_axes, key_centre, key_scale = key
+    sky_map, sky_axes, sky_centre, sky_scale = sky
     for py in range(height):
         for px in range(width):
             rx, ry = (px - centre_px[0]) * inverse_focal, (py - centre_px[1]) * inverse_focal
@@ -142,8 +149,8 @@ def draw_panorama(world_from_camera, place, focal_px, centre_px, panorama, yaw, 
             if y < -0.02:
                 reach = -place[1] / y
                 gx, gz = place[0] + reach * x, place[2] + reach * z
-                dark -= strength * covered(key[0], key[1], key[2], key[3], gx, 0.0, gz)
-                dark *= 1 - 0.5 * covered(sky[0], sky[1], sky[2], sky[3], gx, 0.0, gz)
+                dark -= strength * covered(key_map, key_axes, key_centre, key_scale, gx, 0.0, gz)
+                dark *= 1 - 0.5 * covered(sky_map, sky_axes, sky_centre, sky_scale, gx, 0.0, gz)
             for k in range(3):
                 top = panorama[i0, j0, k] * (1 - s) + panorama[i0, j1, k] * s
                 low = panorama[i1, j0, k] * (1 - s) + panorama[i1, j1, k] * s

@@ -69,7 +69,8 @@ def random_view(rng: np.random.Generator, joints: np.ndarray, close: bool) -> Vi
     if cut:
         target[[0, 2]] = joints[[0, 12, 15]][:, [0, 2]].mean(0)
     camera_height = _height(rng, close, target[1])
-    rise = np.clip(camera_height - target[1], -0.9 * distance, 0.9 * distance)
+    steepest = distance * (0.62 if rng.random() < 0.88 else 0.9)  # 38 degrees, seldom 64
+    rise = np.clip(camera_height - target[1], -steepest, steepest)
     flat = math.sqrt(max(distance**2 - rise**2, 0.05))
     place = np.array([target[0], target[1] + rise, target[2] + flat])
     spare = max(0.0, 1 - share * (0.55 if cut else 0.8) * height / width) * 0.5

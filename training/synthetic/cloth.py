@@ -10,6 +10,8 @@ import math
 import numba
 import numpy as np
 
+from refit_rt.raster import FAST
+
 # Rows of `fabric`
 SKIN, SHIRT, JACKET, TROUSERS, SHOES, HAIR, SOCKS, SKIRT, CAP, SOLE, LIPS, LAYERS = range(12)
 # Columns of `fabric`: two linear colours, then the pattern
@@ -44,7 +46,7 @@ def noise_volume(rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(np.rint(bounded).reshape(-1, 4), np.int8)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def sample_noise(volume, x, y, z, out):
     """Trilinear, wrapping; volume of `noise_volume`; x, y, z in cells; out (4,) is written."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
@@ -62,13 +64,13 @@ def sample_noise(volume, x, y, z, out):
         out[n] = (near + tx * (far - near)) * unit
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def nearest_noise(volume, x, y, z):
     """The value of the nearest cell."""
     return volume[((math.floor(x) & 31) << 10) + ((math.floor(y) & 31) << 5) + (math.floor(z) & 31), 0] * NOISE_UNIT
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def layer_at(kind, x, y, z, head, hand, cuts, edge):
     """Which layer covers the point (x, y, z) of the rest surface: a row of `fabric`. edge: noise that frays hems."""
     if kind == HAIR_SHELL:
@@ -99,7 +101,7 @@ def layer_at(kind, x, y, z, head, hand, cuts, edge):
     return SKIN
 
 
-@numba.njit(cache=True)
+@numba.njit(**FAST)
 def layers_at(points, head, hand, cuts):
     """The layer of every vertex: points (V, 3), head and hand (V,) -> (V,) int64."""
     out = np.empty(len(points), np.int64)
@@ -108,7 +110,7 @@ def layers_at(points, head, hand, cuts):
     return out
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def _layer_of_head(x, y, z, cuts, edge):
     dy, dz = y - cuts[SKULL_Y], z - cuts[SKULL_Z]
     radius = math.sqrt(x * x + dy * dy + dz * dz) + 1e-6
@@ -135,26 +137,58 @@ def _layer_of_head(x, y, z, cuts, edge):
     return SKIN
 
 
-@numba.njit(cache=True, fastmath=True)
-def pattern_at(row, u, v, w, blotch, print_tile):
+@numba.njit(**FAST)
+def pattern_at(fabric, layer, u, v, w, blotch, print_tile):
     """How much of a layer's second colour shows at pattern coordinates (u, v, w) in metres -> 0..1."""
-    pattern = int(row[PATTERN])
-    frequency = row[FREQUENCY]
+    pattern = int(fabric[layer, PATTERN])
+    frequency = fabric[layer, FREQUENCY]
     if pattern == PLAIN:
         return 0.0
-    along = v if row[AXIS] < 0.5 else (u if row[AXIS] < 1.5 else (u + v) * 0.7)
+    along = v if fabric[layer, AXIS] < 0.5 else (u if fabric[layer, AXIS] < 1.5 else (u + v) * 0.7)
     if pattern == STRIPES:
         phase = along * frequency
-        return 1.0 if phase - math.floor(phase) < row[DUTY] else 0.0
+        return 1.0 if phase - math.floor(phase) < fabric[layer, DUTY] else 0.0
     if pattern == CHECKS:
         a, b = v * frequency, (u + w) * frequency
-        first = 0.5 if a - math.floor(a) < row[DUTY] else 0.0
-        return first + (0.5 if b - math.floor(b) < row[DUTY] else 0.0)
+        first = 0.5 if a - math.floor(a) < fabric[layer, DUTY] else 0.0
+        return first + (0.5 if b - math.floor(b) < fabric[layer, DUTY] else 0.0)
     if pattern == BLOTCHES:
-        return 1.0 if blotch > row[DUTY] - 0.4 else 0.0
+        return 1.0 if blotch > fabric[layer, DUTY] - 0.4 else 0.0
     if pattern == GRADIENT:
-        return min(max(0.5 + (v - row[DUTY]) * 3, 0.0), 1.0)
+        return min(max(0.5 + (v - fabric[layer, DUTY]) * 3, 0.0), 1.0)
     if pattern == PRINT:
         i, j = math.floor((u + w) * frequency * 4) & 15, math.floor(v * frequency * 4) & 15
         return print_tile[i, j]
     return 0.0
+
+
+@numba.njit(**FAST)
+def paint(rest, cuts, fabric, tile, noise, folds, colour):
+    """Colour of a point of an outfit: rest (6,) as in `Outfit.coordinates` -> its layer; folds (4,) of noise, the last
+    three bend the normal, and colour (3,) are written."""
+    x, y, z = rest[0], rest[1], rest[2]
+    sample_noise(noise, x * 45 + 7, y * 45 + 3, z * 45 + 11, folds)
+    edge, blotch = folds[0], folds[1]
+    layer = layer_at(rest[5], x, y, z, rest[3], rest[4], cuts, edge)
+    fine = fabric[layer, BUMP_FREQUENCY]
+    if layer in (TROUSERS, SKIRT):  # folds run down
+        sample_noise(noise, x * fine, y * fine * 0.45, z * fine, folds)
+    elif layer == HAIR:
+        sample_noise(noise, x * fine, y * fine * 0.25, z * fine, folds)
+    else:
+        sample_noise(noise, x * fine * 0.6, y * fine * 0.8, z * fine * 0.8, folds)
+    share = pattern_at(fabric, layer, x, y, z, blotch * 0.4 + folds[0], tile)
+    if int(fabric[layer, PATTERN]) == LOGO and z > 0.02:
+        u, v = (x - cuts[LOGO_X]) / cuts[LOGO_SIZE], (y - cuts[LOGO_Y]) / cuts[LOGO_SIZE]
+        if abs(u) < 1 and abs(v) < 0.7:
+            share = tile[int((u + 1) * 7.9), int((v + 1) * 7.9)]
+    frequency = fabric[layer, GRAIN_FREQUENCY]
+    grain = nearest_noise(noise, x * frequency, y * frequency, z * frequency)
+    gain = max(1 + fabric[layer, GRAIN] * (0.6 * grain + 0.5 * folds[0]), 0.1)
+    for k in range(3):
+        colour[k] = (fabric[layer, k] * (1 - share) + fabric[layer, RED2 + k] * share) * gain
+    if rest[5] == EYE:
+        radius = math.sqrt((abs(x) - cuts[EYE_X]) ** 2 + (y - cuts[EYE_Y]) ** 2)
+        for k in range(3):  # white, iris, pupil
+            colour[k] = 0.62 if radius > 0.0062 else (cuts[IRIS_R + k] if radius > 0.0028 else 0.01)
+    return layer

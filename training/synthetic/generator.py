@@ -199,7 +199,7 @@ class Generator:
         toward = toward / max(distance, 1e-6)
         for _ in range(int(rng.choice([0, 1, 2], p=[0.76, 0.17, 0.07]))):
             stranger = self.strangers[rng.integers(len(self.strangers))]
-            deep = rng.uniform(-2.5, 0.45 * distance) if rng.random() < 0.75 else rng.uniform(-0.2, 0.2)
+            deep = rng.uniform(-3.0, 0.2 * distance) if rng.random() < 0.85 else rng.uniform(0.2, 0.45) * distance
             aside = rng.choice([-1, 1]) * rng.uniform(0.35, 0.9) * (1 + max(-deep, 0) * 0.4)
             flat = joints[0, [0, 2]] + toward * deep + np.array([toward[1], -toward[0]]) * aside
             turn = about_y(np.array(rng.uniform(0, 2 * np.pi))).astype(np.float32)

@@ -7,7 +7,7 @@ import cv2
 import numba
 import numpy as np
 
-from refit_rt.raster import buffers, rasterise
+from refit_rt.raster import FAST, buffers, rasterise
 
 FAR_BELOW = -1e6
 LAMP_M = 400.0  # so far away that its rays are parallel within 0.5 % over the map
@@ -97,7 +97,7 @@ def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, sid
     return ShadowMap(axes, middle, float(scale), nearest, cover)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def _splat(points, axes, centre, scale, nearest):
     side = nearest.shape[0]
     half = side * 0.5
@@ -112,31 +112,32 @@ def _splat(points, axes, centre, scale, nearest):
                     nearest[v + j, u + k] = max(nearest[v + j, u + k], near)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
-    """Share 0..1 of the light that nearer surfaces keep from the point (x, y, z), over 2 x 2 texels."""
+    """Share 0..1 (float32) of the light that nearer surfaces keep from the point (x, y, z), over 2 x 2 texels."""
     side = nearest.shape[0]
     x, y, z = x - centre[0], y - centre[1], z - centre[2]
-    u = (axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + side * 0.5 - 0.5
-    v = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + side * 0.5 - 0.5
-    near = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z + bias
+    scale, middle = np.float32(scale), np.float32(side * 0.5 - 0.5)
+    u = (axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) * scale + middle
+    v = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * scale + middle
+    near = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z + np.float32(bias)
     i, j = math.floor(v), math.floor(u)
+    share, one = np.float32(0), np.float32(1)
     if i < 0 or j < 0 or i >= side - 1 or j >= side - 1:
-        return 0.0
-    s, t = v - i, u - j
-    share = 0.0
+        return share
+    s, t = v - np.float32(i), u - np.float32(j)
     if nearest[i, j] > near:
-        share += (1 - s) * (1 - t)
+        share += (one - s) * (one - t)
     if nearest[i, j + 1] > near:
-        share += (1 - s) * t
+        share += (one - s) * t
     if nearest[i + 1, j] > near:
-        share += s * (1 - t)
+        share += s * (one - t)
     if nearest[i + 1, j + 1] > near:
         share += s * t
     return share
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(**FAST)
 def covered(cover, axes, centre, scale, x, y, z):
     """The softened shadow 0..1 at a point of floor or wall."""
     side = cover.shape[0]
