@@ -92,7 +92,7 @@ class Fit(Settings, frozen=True):
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
     """The encoder's arithmetic; auto: bf16 where the processor has it, else f32."""
     threads: Annotated[int, Meta(ge=0)] = 0
-    """Threads of the encoder; 0: all cores."""
+    """Threads of the encoder; 0: all cores, or one where more are no faster (measured at the start)."""
     cold_iterations: Count = 5
     """Updates from the network's own first estimate (a new person, a cut)."""
     iterations: Count = 2

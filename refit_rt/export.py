@@ -1,5 +1,6 @@
 """A torch network → a bundle: encoder.onnx, loop.safetensors, model.yaml, and its body."""
 
+import copy
 import shutil
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from refit_rt import bundle as files
 from refit_rt.body import load_body
 from refit_rt.errors import UserError
+from refit_rt.model.blazepose import BlazePose
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.refit import ReFit, build
 from refit_rt.model.weights import load_into, load_official
@@ -95,6 +97,9 @@ def write_encoder(model: ReFit, path: Path) -> None:
     names = ["maps", "hidden", "keypoints"][:2 + model.config.keypoint_feedback]
     example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), torch.no_grad():
+        if isinstance(model.backbone, BlazePose):
+            model = copy.deepcopy(model)
+            model.backbone.fold_whitening(model.map_head[0])
         # The tracing exporter, told to be old: the new one needs onnxscript and splits the weights into a second file.
         warnings.simplefilter("ignore")
         torch.onnx.export(Encoder(model), (example,), str(path), dynamo=False, opset_version=OPSET,
@@ -136,6 +141,8 @@ def folder_in_place(out: Path) -> Iterator[Path]:
     try:
         yield made
         made.chmod(0o755)
+        for path in made.iterdir():
+            path.chmod(0o644)
         for file in made.iterdir():
             file.chmod(0o644)  # the writer of safetensors makes it the owner's alone
         if out.exists():

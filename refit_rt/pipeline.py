@@ -115,8 +115,10 @@ class Pipeline:
         """Raises UserError for what cannot be opened, with nothing left open. `load`: as load_follower."""
         self._started_s = time.monotonic()
         self._lossless = is_lossless(settings)
-        if self._lossless:  # a deadline is about being late, and would make the answer depend on the machine's mood
-            settings = msgspec.structs.replace(settings, fit=msgspec.structs.replace(settings.fit, deadline_ms=0.0))
+        if self._lossless:  # a deadline, or threads chosen by the clock, would make the answer depend on the machine's mood
+            threads = settings.fit.threads or os.cpu_count() or 1
+            fit = msgspec.structs.replace(settings.fit, deadline_ms=0.0, threads=threads)
+            settings = msgspec.structs.replace(settings, fit=fit)
         self._timings = Timings()
         self._where = settings.publish.address if settings.publish.enabled else "nowhere"
         with ExitStack() as undo:
