@@ -8,6 +8,7 @@ every frame goes all the way. Following people is one thread, because each frame
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
