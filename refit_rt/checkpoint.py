@@ -27,6 +27,9 @@ def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | No
         raise UserError(f"{checkpoint}: is no checkpoint of training/. An official one: refit-rt import-weights")
     model = build(EDGE, load_body()).eval()
     load_into(model, state["average"], str(checkpoint))
+    # Half precision holds this matrix then, and the loop reads half as much (runners/packing.py, `halved`).
+    product = model.update.gru.from_input.weight
+    product.data = product.data.half().float()
     done = {name: state[name] for name in ("steps", "views") if name in state}
     training, accuracy = done | facts.get("training", {}), facts.get("accuracy", {})
     export_bundle(model, out, Facts(out.name, licence, MARGIN, normalise_roll=True, training=training, accuracy=accuracy))

@@ -7,7 +7,9 @@ what `body`, `loop` and `work` hold.
 """
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 TINY = np.float32(1e-12)
@@ -17,13 +19,23 @@ FAR = np.float32(1e6)  # cells: beyond any map, and what stands in for a marker 
 compiled = njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy")
 
 
+@intrinsic
+def wide(_context, number):
+    """A float32 as it is; a uint16 as the half-precision number whose bits it holds."""
+    def bits_to_float(_context, builder, _signature, arguments):
+        (bits,) = arguments
+        return builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType()) if number == types.uint16 else bits
+
+    return types.float32(number), bits_to_float
+
+
 @compiled
 def dense(weight, bias, x, out):
-    """out = weight x + bias."""
+    """out = weight x + bias. weight: float32, or half precision as uint16."""
     for i in range(weight.shape[0]):
         total = bias[i]
         for j in range(weight.shape[1]):
-            total += weight[i, j] * x[j]
+            total += wide(weight[i, j]) * x[j]
         out[i] = total
 
 
@@ -91,13 +103,13 @@ def pose_markers(body, rotations, betas, place, markers):
             for j in range(10):
                 total += body.shape_dirs[m, a, j] * betas[j]
             markers[m, a] = total
+    numbers = markers.reshape(-1)  # one long row: 25 us with a loop over x, y, z inside, 9 us without
     for i in range(body.pose_columns.shape[0]):
         column = body.pose_columns[i]
         a, b = column % 9 // 3, column % 3
         feature = rotations[column // 9 + 1, a, b] - (ONE if a == b else ZERO)
-        for m in range(markers.shape[0]):
-            for a in range(3):
-                markers[m, a] += feature * body.pose_dirs[i, m, a]
+        for j in range(numbers.shape[0]):
+            numbers[j] += feature * body.pose_dirs[i, j]
     for m in range(markers.shape[0]):
         v0, v1, v2 = markers[m, 0], markers[m, 1], markers[m, 2]
         x, y, z = ZERO, ZERO, ZERO
