@@ -69,7 +69,9 @@ def encoder(settings: config.Config) -> str:
 
     bundle = load_bundle(find_bundle(settings.fit.bundle))
     crop = np.random.default_rng(0).integers(0, 255, (bundle.crop.size_px,) * 2 + (3,), np.uint8)
-    encoders = {name: _encoder_or_none(OpenVinoEncoder, bundle, name, settings.fit.threads) for name in ("f32", "bf16", "int8")}
+    encoders = {
+        name: _encoder_or_none(OpenVinoEncoder, bundle, name, settings.fit.threads) for name in ("f32", "bf16", "int8")
+    }
     medians = medians_ms({name: lambda e=one: e(crop) for name, one in encoders.items() if one is not None}, 40)
     lines = [f"{'encoder of ' + bundle.card.name:<28}{'ms':>8}{'ratio':>8}"]
     lines += [f"{name:<28}{ms:>8.2f}{medians['f32'] / ms:>8.2f}" for name, ms in medians.items()]
@@ -126,4 +128,3 @@ def _resident_kb() -> int:
         return pages * resource.getpagesize() // 1024
     except OSError:  # not Linux: the most it ever was
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-

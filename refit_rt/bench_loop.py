@@ -68,8 +68,8 @@ class WholeMesh(nn.Module):
 
 
 class SeparateGRUs(nn.Module):
-    """Update as the official code writes it: every head gets its own copy of the input, joined with its hidden state, and
-    each gate is a product of its own; 24 joints together, then shape, then camera."""
+    """Update as the official code writes it: every head gets its own copy of the input, joined with its hidden state,
+    and each gate is a product of its own; 24 joints together, then shape, then camera."""
 
     def __init__(self, gru: BatchedGRU) -> None:
         super().__init__()
@@ -78,7 +78,10 @@ class SeparateGRUs(nn.Module):
         weight = torch.cat([gru.from_hidden, from_input], -1)  # (26, 3H, H + inputs)
         bias = gru.from_input.bias.view(JOINTS + 2, 3 * size)
         self.gates = [
-            [(w.contiguous(), b.contiguous()) for w, b in zip(weight[part].split(size, 1), bias[part].split(size, 1), strict=True)]
+            [
+                (w.contiguous(), b.contiguous())
+                for w, b in zip(weight[part].split(size, 1), bias[part].split(size, 1), strict=True)
+            ]
             for part in (slice(0, JOINTS), slice(JOINTS, JOINTS + 1), slice(JOINTS + 1, JOINTS + 2))
         ]
 
@@ -140,7 +143,7 @@ def torch_loop(model: ReFit, maps: Tensor, hidden: Tensor, view: TorchView, iter
 
 
 def smpl_sized_body() -> Body:
-    """Arrays of SMPL's shapes with random contents, pose blend shapes and at most four bones a vertex, as the real one."""
+    """SMPL's shapes with random contents: pose blend shapes, and at most four bones a vertex, as the real one."""
     rng = np.random.default_rng(0)
     bones = np.argsort(rng.random((SMPL_VERTICES, JOINTS)), axis=1)[:, :4]
     skinning = np.zeros((SMPL_VERTICES, JOINTS), np.float32)

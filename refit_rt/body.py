@@ -63,7 +63,7 @@ class Body:
 
     def joints(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         """rotations (24, 3, 3), betas (10,) -> joints (24, 3) float32 metres, body frame."""
-        return _transforms(self, rotations, betas)[1].astype(np.float32)
+        return joint_transforms(self, rotations, betas)[1].astype(np.float32)
 
     def vertices(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         """rotations (24, 3, 3), betas (10,) -> the posed surface (vertex, 3) float32 metres, body frame."""
@@ -200,16 +200,16 @@ def _skin(body: Body, points: np.ndarray) -> Skin:
 
 def _posed(body: Body, skin: Skin, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
     """(n, 3) float32: the points of `skin`, shaped and posed."""
-    place_from_rest, _ = _transforms(body, rotations, betas)
+    place_from_rest, _ = joint_transforms(body, rotations, betas)
     rest = skin.template
     if skin.pose_dirs is not None:
         feature = (rotations[1:] - np.eye(3)).reshape(POSE_FEATURES)[skin.pose_columns].astype(np.float32)
         rest = rest + (skin.pose_dirs @ feature).reshape(-1, 3)
     betas = np.ascontiguousarray(betas, np.float32)
-    return _blend(rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, place_from_rest, betas)
+    return skin_points(rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, place_from_rest, betas)
 
 
-def _transforms(body: Body, rotations: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def joint_transforms(body: Body, rotations: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each joint's transform of rest points (24, 3, 4) float32, and the joints (24, 3) float64."""
     rest = body.joint_template + body.joint_shape_dirs @ np.asarray(betas, np.float64)
     return _chain(np.ascontiguousarray(rotations, np.float64), rest, body.parents)
@@ -247,7 +247,7 @@ def _chain(rotations, rest, parents):
 
 
 @numba.njit(cache=True, nogil=True)
-def _blend(rest, shape_dirs, starts, bones, weights, place_from_rest, betas):
+def skin_points(rest, shape_dirs, starts, bones, weights, place_from_rest, betas):
     """Shape and linear blend skinning of points (n, 3) with only the influences they have -> (n, 3) float32."""
     out = np.empty_like(rest)
     shaped = np.empty(3, np.float32)

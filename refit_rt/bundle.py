@@ -165,8 +165,10 @@ def body_of(path: Path, card: Card, weights: dict[str, np.ndarray], other: str |
     else:
         body = load_body(None if card.body == PACKAGED_BODY else path / card.body)
         if body.digest != card.body_sha256:
-            raise UserError(f"{path / CARD}: was made for another body (sha256 {card.body_sha256[:12]}…, '{body.name}' "
-                            f"has {body.digest[:12]}…). Update refit-rt, or give that body file")
+            raise UserError(
+                f"{path / CARD}: was made for another body (sha256 {card.body_sha256[:12]}…, '{body.name}' "
+                f"has {body.digest[:12]}…). Update refit-rt, or give that body file"
+            )
     where = str(other) if other else f"body '{body.name}'"
     if body.markers is None or len(body.markers) != card.markers:
         has = "none" if body.markers is None else len(body.markers)

@@ -32,7 +32,9 @@ def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | No
     product.data = product.data.half().float()
     done = {name: state[name] for name in ("steps", "views") if name in state}
     training, accuracy = done | facts.get("training", {}), facts.get("accuracy", {})
-    export_bundle(model, out, Facts(out.name, licence, MARGIN, normalise_roll=True, training=training, accuracy=accuracy))
+    export_bundle(
+        model, out, Facts(out.name, licence, MARGIN, normalise_roll=True, training=training, accuracy=accuracy)
+    )
 
 
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:

@@ -40,7 +40,7 @@ class Capture(Settings, frozen=True):
 
 
 class Camera(Settings, frozen=True):
-    """What is known of the lens. First that is given wins: calibration, focal_px, fov_deg, EXIF, the image's diagonal."""
+    """What is known of the lens. The first given wins: calibration, focal_px, fov_deg, EXIF, the image's diagonal."""
 
     calibration: str = ""
     """A calibration file (json) holding a camera of capture.name; empty: none."""

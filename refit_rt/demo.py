@@ -64,7 +64,8 @@ def table(report: Report, heard: Heard, errors: Errors, folder: Path) -> str:
         report.table(),
         f"heard by a second process: {heard.messages} messages, {heard.fps:.1f} a second",
         f"capture to subscriber: {p50:.1f} ms median, {p95:.1f} ms p95, {p99:.1f} ms p99",
-        f"against the truth ({errors.frames} frames): MPJPE {errors.mpjpe_mm:.0f} mm, PA-MPJPE {errors.pa_mpjpe_mm:.0f} mm, "
+        f"against the truth ({errors.frames} frames): "
+        f"MPJPE {errors.mpjpe_mm:.0f} mm, PA-MPJPE {errors.pa_mpjpe_mm:.0f} mm, "
         f"joints {errors.pixels:.1f} px off ({100 * errors.of_height:.1f} % of the height)",
         f"look at {folder / 'overlay.png'} and {folder / 'overlay.mp4'}; the motion is in {folder / 'motion.npz'}",
     ])  # fmt: skip
@@ -105,7 +106,9 @@ def draw_clip(motion: Motion, folder: Path) -> None:
         if len(rows):
             people = people_of(motion, rows)
             writer.add(frame, people)
-            if len(pictures) < sum(moment <= frame.index for moment in moments):  # its frame, or the next that was fitted
+            if len(pictures) < sum(
+                moment <= frame.index for moment in moments
+            ):  # its frame, or the next that was fitted
                 pictures.append(Overlay(body, frame.size).draw(frame.image, people))
     writer.close()
     cv2.imwrite(str(folder / "overlay.png"), contact_sheet(pictures[:MOMENTS], 4))
@@ -128,7 +131,8 @@ def people_of(motion: Motion, rows: np.ndarray) -> People:
     first = rows[0]
     width, height = motion.size
     return People(
-        camera="demo", frame_index=int(motion.frame[first]), captured_s=0.0, time_s=float(motion.time_s[first]), dropped=0,
+        camera="demo", frame_index=int(motion.frame[first]), captured_s=0.0, time_s=float(motion.time_s[first]),
+        dropped=0,
         size=(width, height), focal_px=motion.focal_px, centre_px=((width - 1) / 2, (height - 1) / 2),
         ids=motion.person[rows], poses=motion.poses[rows].reshape(-1, 24, 3), betas=motion.betas[rows],
         trans=motion.trans[rows], joints_camera=motion.joints_camera[rows], joints_px=motion.joints_px[rows],

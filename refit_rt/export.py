@@ -70,19 +70,33 @@ def export_bundle(model: ReFit, out: Path, facts: Facts, body: Path | None = Non
         was_training = model.training
         model.eval()
         write_encoder(model, made / files.ENCODER)
-        loop = {name: value.detach().float().contiguous().cpu() for name, value in model.state_dict().items()
-                if name.startswith(LOOP_PARTS)}
+        loop = {
+            name: value.detach().float().contiguous().cpu()
+            for name, value in model.state_dict().items()
+            if name.startswith(LOOP_PARTS)
+        }
         save_file(loop, made / files.LOOP)
         model.train(was_training)
         if body is not None:
             shutil.copyfile(body, made / files.BODY)
         config = model.config
-        write_card(made, files.Card(
-            name=facts.name, licence=facts.licence, training=facts.training, accuracy=facts.accuracy,
-            crop=files.Crop(config.crop_px, facts.margin, facts.normalise_roll),
-            input=files.Input(mean=config.rgb_mean, spread=config.rgb_spread), markers=config.marker_count,
-            iterations=config.iterations, scale_floor=config.scale_floor,
-            body=files.PACKAGED_BODY if body is None else files.BODY, body_sha256=given.digest, files={}))
+        write_card(
+            made,
+            files.Card(
+                name=facts.name,
+                licence=facts.licence,
+                training=facts.training,
+                accuracy=facts.accuracy,
+                crop=files.Crop(config.crop_px, facts.margin, facts.normalise_roll),
+                input=files.Input(mean=config.rgb_mean, spread=config.rgb_spread),
+                markers=config.marker_count,
+                iterations=config.iterations,
+                scale_floor=config.scale_floor,
+                body=files.PACKAGED_BODY if body is None else files.BODY,
+                body_sha256=given.digest,
+                files={},
+            ),
+        )
 
 
 def write_card(folder: Path, card: files.Card) -> None:
@@ -94,7 +108,7 @@ def write_card(folder: Path, card: files.Card) -> None:
 def write_encoder(model: ReFit, path: Path) -> None:
     """ONNX with the batch left open. The model must be in eval mode and on the CPU."""
     side = model.config.crop_px
-    names = ["maps", "hidden", "keypoints"][:2 + model.config.keypoint_feedback]
+    names = ["maps", "hidden", "keypoints"][: 2 + model.config.keypoint_feedback]
     example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), torch.no_grad():
         if isinstance(model.backbone, BlazePose):
@@ -102,9 +116,16 @@ def write_encoder(model: ReFit, path: Path) -> None:
             model.backbone.fold_whitening(model.map_head[0])
         # The tracing exporter, told to be old: the new one needs onnxscript and splits the weights into a second file.
         warnings.simplefilter("ignore")
-        torch.onnx.export(Encoder(model), (example,), str(path), dynamo=False, opset_version=OPSET,
-                          input_names=["crop"], output_names=names,
-                          dynamic_axes={name: {0: "person"} for name in ["crop", *names]})
+        torch.onnx.export(
+            Encoder(model),
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["crop"],
+            output_names=names,
+            dynamic_axes={name: {0: "person"} for name in ["crop", *names]},
+        )
     store_halves(path)
 
 
@@ -172,7 +193,9 @@ def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
     model = build(replace(config, marker_count=len(given.markers)), given)
     load_into(model, weights, str(checkpoint))
     facts = Facts(
-        name=f"refit-{config.backbone}", training={"checkpoint": Path(checkpoint).name},
+        name=f"refit-{config.backbone}",
+        training={"checkpoint": Path(checkpoint).name},
         licence="LicenseRef-ReFit-research-only",  # as the data sets they were trained on
-        margin=1.2)  # the official demo's
+        margin=1.2,
+    )  # the official demo's
     export_bundle(model, out, facts, Path(body))

@@ -15,7 +15,9 @@ from refit_rt.types import Frame, People, Tracks
 log = logging.getLogger(__name__)
 
 PELVIS, NECK = 0, 12
-OPPOSED_RAD = np.deg2rad(80)  # fresh and last body turned apart by more than this see front and back the other way round
+OPPOSED_RAD = np.deg2rad(
+    80
+)  # fresh and last body turned apart by more than this see front and back the other way round
 OPPOSED_S = 0.7  # so long the last body is believed then; nobody turns that far between two frames
 SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
 BEYOND = 0.1  # of the picture's size: so far outside of it a crop still reaches
@@ -62,7 +64,13 @@ class Fitter:
     """Fits the people of each frame, remembering each between frames. Plain calls, no threads."""
 
     def __init__(
-        self, settings: config.Fit, runner: Runner, body: Body, margin: float, normalise_roll: bool, bundle_name: str = ""
+        self,
+        settings: config.Fit,
+        runner: Runner,
+        body: Body,
+        margin: float,
+        normalise_roll: bool,
+        bundle_name: str = "",
     ) -> None:
         """margin: side of a crop over the body's extent; normalise_roll: crops stand people upright (edge models)."""
         self.body, self.bundle_name = body, bundle_name
@@ -84,7 +92,9 @@ class Fitter:
             fitted = self._look(frame, camera, centre, side, float(roll), None)
             # A detector's box is not the box of a body: look again at where the body was found.
             if fitted.confidence >= self._settings.min_confidence:
-                fitted = self._look(frame, camera, *self._crop_of(fitted.points_px, fitted.roll, frame.size), fitted.roll, None)
+                fitted = self._look(
+                    frame, camera, *self._crop_of(fitted.points_px, fitted.roll, frame.size), fitted.roll, None
+                )
         else:
             centre, side = self._crop_of(memory.points_px, memory.roll, frame.size)
             centre = centre + memory.velocity_px_s * (frame.time_s - memory.time_s)
@@ -95,7 +105,9 @@ class Fitter:
         self._remember(int(person), frame, fitted, memory)
         return fitted
 
-    def _look(self, frame: Frame, camera: Camera, centre: np.ndarray, side: float, roll: float, memory: Memory | None) -> Fitted:
+    def _look(
+        self, frame: Frame, camera: Camera, centre: np.ndarray, side: float, roll: float, memory: Memory | None
+    ) -> Fitted:
         """One crop: encode, choose the start, iterate, place. centre (2,) and side in image pixels."""
         if not self._normalise_roll:
             roll = 0.0
@@ -120,9 +132,9 @@ class Fitter:
     def _opposed(self, memory: Memory, fresh: State, turn: np.ndarray) -> bool:
         """Whether last frame's body faces another way than the fresh estimate: then left and right were exchanged.
 
-        In a hard view BlazePose does so for many frames at a time. Going on from the last body, with the landmarks' left
-        and right exchanged back, took PA from 78 to 72 mm and jitter from 59 to 27 mm on real video; going on with them
-        as they are made it worse than starting anew.
+        In a hard view BlazePose does so for many frames at a time. Going on from the last body, with the landmarks'
+        left and right exchanged back, took PA from 78 to 72 mm and jitter from 59 to 27 mm on real video; going on
+        with them as they are made it worse than starting anew.
         """
         root = geometry.matrix_from_6d(fresh.pose6d[:6])
         return bool(geometry.angle_between(turn @ memory.rotations[0], root) > OPPOSED_RAD)
@@ -274,7 +286,7 @@ def people_of(frame: Frame, camera: Camera, ids: np.ndarray, fits: list[Fitted])
     return People(
         camera=frame.camera, frame_index=frame.index, captured_s=frame.captured_s, time_s=frame.time_s,
         dropped=frame.dropped, size=frame.size, focal_px=camera.focal_px, centre_px=camera.centre_px, ids=ids,
-        poses=geometry.axis_angle_from_matrix(rotations).astype(np.float32) if count else np.zeros((0, 24, 3), np.float32),
+        poses=stack(geometry.axis_angle_from_matrix(rotations) if count else [], (24, 3)),
         betas=stack([f.betas for f in fits], (10,)), trans=stack([f.trans for f in fits], (3,)), joints_camera=joints,
         joints_px=points[:, :24], joints_world=camera.world(joints).astype(np.float32),
         box=np.concatenate([points.min(1), points.max(1)], 1) if count else np.zeros((0, 4), np.float32),
@@ -294,7 +306,7 @@ def make_fitter(settings: config.Fit) -> Fitter:
 
 
 def warm_up(runner: Runner) -> None:
-    """One pass over nothing: numba compiles here (half a minute once, then from its cache), not while somebody waits."""
+    """One pass over nothing: numba compiles here (half a minute once, then from its cache), while nobody waits."""
     log.info("warming up (the first time ever, the loop is compiled: half a minute)")
     began_s = monotonic()
     view = View((0.0, 0.0, 200.0), 1000.0, (0.0, 0.0))

@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-WORLD_FROM_CAMERA = np.diag([1.0, -1.0, -1.0])  # half a turn about x: a camera without a rig stands upright at the origin
+WORLD_FROM_CAMERA = np.diag(
+    [1.0, -1.0, -1.0]
+)  # half a turn about x: a camera without a rig stands upright at the origin
 
 
 def matrix_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
@@ -101,7 +103,7 @@ def invert_2d(matrix: np.ndarray) -> np.ndarray:
 
 
 def project(points: np.ndarray, focal_px: float, centre_px: tuple[float, float] | np.ndarray) -> np.ndarray:
-    """Camera-frame points (..., 3) metres -> pixels (..., 2). Points behind the camera are held 10 cm in front of it."""
+    """Camera-frame points (..., 3) metres -> pixels (..., 2). Points behind the camera are held 10 cm before it."""
     depth = np.maximum(points[..., 2:], 0.1)
     return points[..., :2] / depth * focal_px + np.asarray(centre_px)
 

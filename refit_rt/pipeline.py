@@ -116,7 +116,9 @@ class Pipeline:
         """Raises UserError for what cannot be opened, with nothing left open. `load`: as load_follower."""
         self._started_s = time.monotonic()
         self._lossless = is_lossless(settings)
-        if self._lossless:  # a deadline, or threads chosen by the clock, would make the answer depend on the machine's mood
+        if (
+            self._lossless
+        ):  # a deadline, or threads chosen by the clock, would make the answer depend on the machine's mood
             threads = settings.fit.threads or os.cpu_count() or 1
             fit = msgspec.structs.replace(settings.fit, deadline_ms=0.0, threads=threads)
             settings = msgspec.structs.replace(settings, fit=fit)

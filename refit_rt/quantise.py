@@ -41,13 +41,23 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> None:
         ready, small = Path(folder) / "ready.onnx", Path(folder) / files.ENCODER_INT8
         ort.quant_pre_process(str(path / files.ENCODER), str(ready), skip_symbolic_shape=True)
         # Seven bits a weight: with eight, processors without VNNI overflow (measured: three times the error).
-        ort.quantize_static(str(ready), str(small), Reader(), quant_format=ort.QuantFormat.QDQ, per_channel=True,
-                            reduce_range=True, activation_type=ort.QuantType.QUInt8, weight_type=ort.QuantType.QInt8,
-                            op_types_to_quantize=["Conv"])
+        ort.quantize_static(
+            str(ready),
+            str(small),
+            Reader(),
+            quant_format=ort.QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=ort.QuantType.QUInt8,
+            weight_type=ort.QuantType.QInt8,
+            op_types_to_quantize=["Conv"],
+        )
         strayed = apart(path / files.ENCODER, small, feed[::4])
         if strayed > MOST_STRAY:
-            raise UserError(f"{path}: in int8 its maps stray by {strayed:.0%} (at most {MOST_STRAY:.0%} is let pass). "
-                            "Keep fit.precision at auto")
+            raise UserError(
+                f"{path}: in int8 its maps stray by {strayed:.0%} (at most {MOST_STRAY:.0%} is let pass). "
+                "Keep fit.precision at auto"
+            )
         small.replace(path / files.ENCODER_INT8)
     write_card(path, msgspec.structs.replace(card, accuracy=card.accuracy | {"int8_maps_stray": round(strayed, 4)}))
 

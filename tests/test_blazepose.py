@@ -19,7 +19,9 @@ def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
     convolutions = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution"]
 
     def into(outputs: int, inputs: int):
-        return next(c for c in convolutions if list(c.input_value(1).get_partial_shape().to_shape())[:2] == [outputs, inputs])
+        return next(
+            c for c in convolutions if list(c.input_value(1).get_partial_shape().to_shape())[:2] == [outputs, inputs]
+        )
 
     results = {output.get_any_name(): output.get_node().input_value(0) for output in graph.outputs}
     wanted = [into(39, 48).input_value(0), into(195, 288).input_value(0), results["Identity"], results["Identity_4"]]
@@ -56,5 +58,5 @@ def test_whitening_leaves_channels_without_correlation() -> None:
 def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.tflite"
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match="cannot be read as a .tflite"):
+    with pytest.raises(UserError, match=r"cannot be read as a \.tflite"):
         BlazePose().load_tflite(path)

@@ -59,13 +59,16 @@ def test_a_missing_and_a_damaged_file_are_named(bundle, name):
         load_bundle(bundle)
 
 
-@pytest.mark.parametrize(("old", "new", "said"), [
-    ("schema: 1", "schema: 9", "schema 9, this version reads 1"),
-    ("markers: 67", "markers: many", r"Expected `int`, got `str` - at `\$.markers`"),
-    ("markers: 67", "markers: 66", "67 markers, the bundle needs 66"),
-    ("name: edge", "nmae: edge", "unknown field `nmae`"),
-    ("body_sha256: ", "body_sha256: 0", "was made for another body"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("schema: 1", "schema: 9", "schema 9, this version reads 1"),
+        ("markers: 67", "markers: many", r"Expected `int`, got `str` - at `\$.markers`"),
+        ("markers: 67", "markers: 66", "67 markers, the bundle needs 66"),
+        ("name: edge", "nmae: edge", "unknown field `nmae`"),
+        ("body_sha256: ", "body_sha256: 0", "was made for another body"),
+    ],
+)
 def test_a_wrong_card_is_told_its_place(bundle, old, new, said):
     card = bundle / "model.yaml"
     text = card.read_text()

@@ -84,11 +84,18 @@ def test_weights_that_halves_hold_exactly_are_stored_in_halves_and_answer_the_sa
 def official_names(model) -> dict:
     """A network's state under the names of an official checkpoint: the importer's way back."""
     ours = dict(model.state_dict())
-    official = {f"init_{short}": ours.pop(f"mean_{long}")
-                for short, long in (("pose", "pose6d"), ("shape", "betas"), ("cam", "cam"))}
-    for new, old in (("feedback.flow", "flow_layer"), ("feedback.local", "local_layer"), ("init_head", "init_layer"),
-                     ("regressor.pose", "regressor.decpose"), ("regressor.betas", "regressor.decshape"),
-                     ("regressor.cam", "regressor.deccam")):
+    official = {
+        f"init_{short}": ours.pop(f"mean_{long}")
+        for short, long in (("pose", "pose6d"), ("shape", "betas"), ("cam", "cam"))
+    }
+    for new, old in (
+        ("feedback.flow", "flow_layer"),
+        ("feedback.local", "local_layer"),
+        ("init_head", "init_layer"),
+        ("regressor.pose", "regressor.decpose"),
+        ("regressor.betas", "regressor.decshape"),
+        ("regressor.cam", "regressor.deccam"),
+    ):
         official |= {f"{old}.{kind}": ours.pop(f"{new}.{kind}") for kind in ("weight", "bias")}
     own = ours.pop("update.gru.from_hidden").unflatten(1, (3, -1))
     both = torch.cat([own, ours.pop("update.gru.from_input.weight").unflatten(0, (26, 3, -1))], dim=-1)
@@ -99,8 +106,11 @@ def official_names(model) -> dict:
             official |= {f"{name}.weight": both[:, gate][rows], f"{name}.bias": bias[:, gate][rows]}
         for kind in ("weight", "bias"):
             official[f"regressor.{head[0]}.0.{kind}"] = ours[f"regressor.layer.{kind}"][rows]
-    rest = {name.replace("map_head.", "corr_layer."): tensor for name, tensor in ours.items()
-            if not name.startswith("regressor.layer.")}
+    rest = {
+        name.replace("map_head.", "corr_layer."): tensor
+        for name, tensor in ours.items()
+        if not name.startswith("regressor.layer.")
+    }
     return official | rest | {"smpl.v_template": torch.zeros(3), "smpl_male.faces": torch.zeros(3)}
 
 

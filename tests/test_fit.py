@@ -128,7 +128,9 @@ def test_a_known_person_starts_between_last_body_and_fresh_estimate() -> None:
     assert (cold, again, warm) == (5, 5, 2)  # a new person is looked at twice
     rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))[1:]
     off = geometry.angle_between(rotations, who.rotations[1:])
-    full = geometry.angle_between(who.rotations[1:] @ geometry.matrix_from_axis_angle(np.full((23, 3), 0.2)), who.rotations[1:])
+    full = geometry.angle_between(
+        who.rotations[1:] @ geometry.matrix_from_axis_angle(np.full((23, 3), 0.2)), who.rotations[1:]
+    )
     assert np.allclose(off / full, 0.3, atol=0.03)
 
 
@@ -141,7 +143,9 @@ def test_last_body_is_the_start_again_in_a_crop_of_another_roll() -> None:
     follow(fitter, who, 1)
     start, _ = runner.asked[-1]
     turned = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))
-    assert geometry.angle_between(turned[0], geometry.roll_matrix(runner.rolls[-1]) @ who.rotations[0]) < np.deg2rad(0.5)
+    assert geometry.angle_between(turned[0], geometry.roll_matrix(runner.rolls[-1]) @ who.rotations[0]) < np.deg2rad(
+        0.5
+    )
 
 
 def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> None:
@@ -199,7 +203,9 @@ def test_the_full_frame_camera_and_its_inverse_agree() -> None:
 
 
 def test_lean_and_square() -> None:
-    assert lean(np.zeros(2), np.array([10.0, -10.0]), 1.0, 0.0) == pytest.approx(np.pi / 4)  # head to the right: clockwise
+    assert lean(np.zeros(2), np.array([10.0, -10.0]), 1.0, 0.0) == pytest.approx(
+        np.pi / 4
+    )  # head to the right: clockwise
     assert lean(np.zeros(2), np.array([0.1, -0.1]), 1.0, 0.3) == 0.3
     centre, side = square(np.array([0.0, 0.0, 10.0, 40.0]), 1.5)
     assert centre.tolist() == [5, 20]

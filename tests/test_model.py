@@ -34,11 +34,17 @@ def assert_official(estimates: list, view: camera.View, name: str) -> None:
     """Every iteration within 1e-3 (metres, radians) and 0.2 px; float noise grows along the loop, to 6e-5 from 1e-6."""
     truth = np.load(reference.HERE / name)
     for i, estimate in enumerate(estimates):
-        for ours, theirs, tolerance in (("rotations", "rotmat", 1e-3), ("betas", "shape", 1e-3), ("cam", "cam", 1e-3),
-                                        ("joints", "joints24", 1e-3), ("markers", "markers", 1e-3),
-                                        ("markers_px", "markers2d", 0.2)):
-            np.testing.assert_allclose(getattr(estimate, ours), truth[theirs][i], atol=tolerance, rtol=0,
-                                       err_msg=f"{ours} of iteration {i}")
+        for ours, theirs, tolerance in (
+            ("rotations", "rotmat", 1e-3),
+            ("betas", "shape", 1e-3),
+            ("cam", "cam", 1e-3),
+            ("joints", "joints24", 1e-3),
+            ("markers", "markers", 1e-3),
+            ("markers_px", "markers2d", 0.2),
+        ):
+            np.testing.assert_allclose(
+                getattr(estimate, ours), truth[theirs][i], atol=tolerance, rtol=0, err_msg=f"{ours} of iteration {i}"
+            )
     assert len(estimates) == len(truth["rotmat"])
     place = camera.translation(estimates[-1].cam, view)[:, None]
     # metres far away: the distance is 2 focal / (side · scale), so an error of scale shows times the distance
@@ -100,8 +106,10 @@ def test_a_gru_a_head_equals_the_batched_gru(edge):
     bias = gru.from_input.bias.unflatten(0, (26, 3, hidden))
     own = gru.from_hidden.unflatten(1, (3, hidden))
     for head in range(26):
-        z, r = (torch.sigmoid(x @ weight[head, gate].T + bias[head, gate] + h[:, head] @ own[head, gate].T)
-                for gate in (0, 1))
+        z, r = (
+            torch.sigmoid(x @ weight[head, gate].T + bias[head, gate] + h[:, head] @ own[head, gate].T)
+            for gate in (0, 1)
+        )
         q = torch.tanh(x @ weight[head, 2].T + bias[head, 2] + (r * h[:, head]) @ own[head, 2].T)
         torch.testing.assert_close(gru(h, x)[:, head], (1 - z) * h[:, head] + z * q, atol=1e-5, rtol=0)
 
@@ -176,7 +184,7 @@ def test_a_warm_start_of_weight_zero_is_a_cold_start_and_of_weight_one_forgets_t
     torch.testing.assert_close(unmoved[1].rotations, cold[1].rotations)
     warm = edge(encoded, view, 1, start=other)[-1]
     begin = edge.place(other.state._replace(pose6d=start.orthonormal(other.pose6d)), view)
-    again, = edge.steps(encoded, view, begin, 1)
+    (again,) = edge.steps(encoded, view, begin, 1)
     torch.testing.assert_close(warm.rotations, again.rotations)
 
 

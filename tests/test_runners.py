@@ -73,9 +73,13 @@ def test_the_bundle_gives_the_torch_networks_pose_within_1e_4(runner_and_model):
         for done in range(1, 6):
             result = runner.iterate(seen, VIEW, state, done)
             assert result.iterations == done
-            for ours, theirs, tolerance in (("rotations", "rotations", 1e-4), ("joints", "joints", 1e-4),
-                                            ("markers", "markers", 1e-4), ("markers_px", "markers_px", 0.02),
-                                            ("joints_px", "joints_px", 0.02)):
+            for ours, theirs, tolerance in (
+                ("rotations", "rotations", 1e-4),
+                ("joints", "joints", 1e-4),
+                ("markers", "markers", 1e-4),
+                ("markers_px", "markers_px", 0.02),
+                ("joints_px", "joints_px", 0.02),
+            ):
                 np.testing.assert_allclose(getattr(result, ours), getattr(truth[done], theirs)[0], atol=tolerance)
             np.testing.assert_allclose(result.state.pose6d, truth[done].pose6d[0], atol=1e-4)
             np.testing.assert_allclose(result.state.cam, truth[done].cam[0], atol=1e-4)
@@ -174,8 +178,10 @@ def test_int8_is_refused_until_it_is_made_and_then_stays_near(bundles, edge, tmp
 
 
 def test_running_a_bundle_loads_no_torch(bundles):
-    code = ("import sys; from refit_rt.bundle import load_bundle; from refit_rt.runners.cpu import CpuRunner; "
-            f"CpuRunner(load_bundle({str(bundles['edge'])!r}), 'f32', 1); sys.exit('torch' in sys.modules)")
+    code = (
+        "import sys; from refit_rt.bundle import load_bundle; from refit_rt.runners.cpu import CpuRunner; "
+        f"CpuRunner(load_bundle({str(bundles['edge'])!r}), 'f32', 1); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import people
 
 from refit_rt import config
 from refit_rt.audience import Audience
@@ -15,7 +16,6 @@ from refit_rt.motion import Motion, read_motion
 from refit_rt.pipeline import run
 from refit_rt.publish import Publisher
 from refit_rt.wire import Run, encode
-from fakes import people
 
 
 def settings(folder: Path, **groups) -> config.Config:

@@ -14,10 +14,15 @@ from refit_rt.model.hrnet import HRNet  # noqa: E402
 @pytest.fixture(scope="module")
 def checkpoint() -> dict:
     """An official checkpoint's names, with the bodies it carries along; the backbone's tensors are left empty."""
-    drawn = {name: torch.zeros(array.shape) if name.startswith("backbone") else torch.as_tensor(array)
-             for name, array in reference.seeded_weights().items()}
-    extras = {f"{body}.{part}": torch.zeros(3) for body in ("smpl", "smpl_male", "smpl_female")
-              for part in ("v_template", "lbs_weights")}
+    drawn = {
+        name: torch.zeros(array.shape) if name.startswith("backbone") else torch.as_tensor(array)
+        for name, array in reference.seeded_weights().items()
+    }
+    extras = {
+        f"{body}.{part}": torch.zeros(3)
+        for body in ("smpl", "smpl_male", "smpl_female")
+        for part in ("v_template", "lbs_weights")
+    }
     return drawn | extras
 
 

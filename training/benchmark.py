@@ -129,8 +129,8 @@ class Answers:
 def warm_start(
     network: ReFit, last: Answers, rows: np.ndarray, batch: Batch, fresh: Estimate, share: float
 ) -> tuple[Estimate, Tensor]:
-    """Where the loop starts: the body of `rows` blended with the fresh one as refit_rt.fit does it, and where (B,) the two
-    face away from each other, so that the landmarks' left and right must be exchanged."""
+    """Where the loop starts: the body of `rows` blended with the fresh one as refit_rt.fit does it, and where (B,) the
+    two face away from each other, so that the landmarks' left and right must be exchanged."""
     body = fresh._replace(rotations=last.rotations[rows], betas=last.betas[rows])
     rotations, place = turn_camera(body, last.trans[rows], last.roll[rows] - batch.roll, network)
     cam = cam_from_translation(place, batch.view)

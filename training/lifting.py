@@ -68,7 +68,9 @@ class Lifter:
             truth = Truth(rotations, betas, cam, joints, markers, joints_px, markers_px)
             landmarks, world = self._answers(truth, trans, view)
             flat = net.backbone.flat(landmarks.new_zeros(count, 288, 2, 2), landmarks, world)
-            flat[:, landmarks.shape[1] + world.shape[1] :] = 0  # the picture's own summary is hidden, as it is in part of training
+            flat[:, landmarks.shape[1] + world.shape[1] :] = (
+                0  # the picture's own summary is hidden, as it is in part of training
+            )
             points = landmarks.view(-1, ALL_POINTS, 5)[:, :LANDMARKS]
             keypoints = torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1)
         hidden = torch.tanh(net.init_head(flat)).unflatten(1, (26, -1))
@@ -104,7 +106,9 @@ class Lifter:
         pixels, depths, metres = observed(truth, trans, view)
         candidates = torch.from_numpy(self._rng.integers(0, len(self._off), (len(pixels), CANDIDATES)))
         yaw = facing(truth.rotations)[:, None] - self._donor_yaw[candidates]
-        apart = (1 - yaw.cos()) / YAW_SCALE_RAD**2 + ((inside(pixels)[:, None] - self._donor_inside[candidates]) / INSIDE_SCALE) ** 2
+        apart = (1 - yaw.cos()) / YAW_SCALE_RAD**2 + (
+            (inside(pixels)[:, None] - self._donor_inside[candidates]) / INSIDE_SCALE
+        ) ** 2
         donor = candidates.gather(1, apart.argmin(1, keepdim=True))[:, 0]
         place = torch.cat([apply(self._to_pixels, pixels), apply(self._to_depth, depths[..., None])], -1)
         off = self._off[donor]
@@ -130,8 +134,8 @@ def box_of(rng: np.random.Generator, pixels: np.ndarray, view: cameras.View) -> 
 
 
 def observed(truth: Truth, trans: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
-    """Joints and markers (B, P) as BlazePose speaks of points: crop pixels (…, 2), depth behind the pelvis in crop pixels, and
-    metres from the middle of the hips (…, 3)."""
+    """Joints and markers (B, P) as BlazePose speaks of points: crop pixels (…, 2), depth behind the hips in crop pixels,
+    and metres from the middle of the hips (…, 3)."""
     points = torch.cat([truth.joints, truth.markers], 1)
     pixels = torch.cat([truth.joints_px, truth.markers_px], 1).clamp(-400, 656)
     hips = truth.joints[:, 1:3].mean(1, keepdim=True)

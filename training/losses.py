@@ -37,6 +37,7 @@ class Weights(NamedTuple):
 
 def estimate_loss(estimate: Estimate, truth: Truth, weights: Weights) -> Tensor:
     """One estimate's loss, a scalar."""
+
     def root(points: Tensor, joints: Tensor) -> Tensor:
         return points - joints[:, :1]
 
@@ -85,5 +86,13 @@ def pa_mpjpe_mm(joints: Tensor, true_joints: Tensor) -> Tensor:
 
 
 def pixel_error(estimate: Estimate, truth: Truth) -> Tensor:
-    """Mean joint error in the crop, (B,) pixels of 256."""
-    return (estimate.joints_px - truth.joints_px).norm(dim=-1).mean(1)
+    """Mean error in pixels of the joints that lie in the crop, (B,). Those beside the lens project to anywhere."""
+    inside = ((truth.joints_px >= 0) & (truth.joints_px <= 256)).all(-1)
+    off = (estimate.joints_px - truth.joints_px).norm(dim=-1)
+    return (off * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def errors_of(estimate: Estimate, truth: Truth) -> Tensor:
+    """MPJPE mm, PA-MPJPE mm, pixels: (B, 3)."""
+    joints = estimate.joints, truth.joints
+    return torch.stack([mpjpe_mm(*joints), pa_mpjpe_mm(*joints), pixel_error(estimate, truth)], 1)

@@ -1,7 +1,8 @@
 """Renders people and shows them to the frozen backbone: `python -m training.produce FOLDER` fills a store.
 
 Runs until stopped; start one a core with different seeds. Each row is one crop; half of the rows belong to short
-sequences (three moments at 60 to 8 frames a second), so that the trainer can start from its own answer of the moment before.
+sequences (three moments at 60 to 8 frames a second), so that the trainer can start from its own answer of the moment
+before.
 """
 
 import logging

@@ -26,7 +26,7 @@ from refit_rt.model.refit import Encoded, Estimate, build
 from refit_rt.model.rotation import sixd_from_matrix
 from refit_rt.model.update import State
 from training.lifting import DONORS, Lifted, Lifter
-from training.losses import Truth, Weights, estimate_loss, mpjpe_mm, pa_mpjpe_mm, pixel_error, total_loss
+from training.losses import Truth, Weights, errors_of, estimate_loss, total_loss
 from training.store import LABELS, Rows, Store
 from training.synthetic.generator import HELD_EVERY
 from training.synthetic.motion import load_motion, part
@@ -160,7 +160,7 @@ class Trainer:
             return Batch(seen, truth, view, label["trans"], label["roll"][:, 0])
 
     def start_of(self, rows: Rows, index: np.ndarray, now: Batch) -> tuple[Estimate, Tensor]:
-        """Where each row's loop starts: a body in its crop's camera, and that body's weight (B,), 0 for a cold start."""
+        """Where each row's loop starts: a body in its crop's camera, and that body's weight (B,), 0: cold."""
         count = len(index)
         truth = now.truth
         pose, betas, cam = sixd_from_matrix(truth.rotations), truth.betas.clone(), truth.cam.clone()
@@ -173,7 +173,9 @@ class Trainer:
             with torch.no_grad():
                 answer = self.net(before.seen, before.view, int(self.rng.integers(1, 5)))[-1]
             chosen = torch.from_numpy(own)
-            rotations, place = turn_camera(answer, translation(answer.cam, before.view), before.roll - now.roll[chosen], self.net)
+            rotations, place = turn_camera(
+                answer, translation(answer.cam, before.view), before.roll - now.roll[chosen], self.net
+            )
             here = View(*(part[chosen] for part in now.view))
             pose[chosen], betas[chosen] = sixd_from_matrix(rotations), answer.betas
             cam[chosen] = cam_from_translation(place, here)
@@ -215,7 +217,7 @@ class Trainer:
     @torch.no_grad()
     def _settle(self, encoded: Encoded, now: Batch, start: Estimate, weight: Tensor) -> tuple[Encoded, Tensor]:
         """What refit_rt.fit does with a start that faces away from the fresh estimate: it is believed wholly, and the
-        landmarks' left and right are exchanged. Here only where the start is the right one; else that row starts cold."""
+        landmarks' left and right are exchanged. Here only where the start is the right one; else it is cold."""
         fresh = self.net.first(encoded, now.view)
         away = opposed(fresh.rotations, start.rotations) & (weight > 0)
         right = apart(start.rotations, now.truth.rotations) < apart(fresh.rotations, now.truth.rotations)
@@ -241,7 +243,11 @@ class Trainer:
             began = time.monotonic()
             done = self.seconds / length
             for group in self.optimiser.param_groups:
-                group["lr"] = self.recipe.rate * min(1, (self.steps + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+                group["lr"] = (
+                    self.recipe.rate
+                    * min(1, (self.steps + 1) / 200)
+                    * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+                )
             loss = self.step()
             mean = loss if self.steps == 1 else 0.98 * mean + 0.02 * loss
             now = time.monotonic()
@@ -249,7 +255,14 @@ class Trainer:
             if now - scanned > 60:
                 self.store.rescan()
                 scanned = now
-                log.info("%5.1f min, %d steps, %d views of %d crops, loss %.3f", self.seconds / 60, self.steps, self.views, len(self.store), mean)
+                log.info(
+                    "%5.1f min, %d steps, %d views of %d crops, loss %.3f",
+                    self.seconds / 60,
+                    self.steps,
+                    self.views,
+                    len(self.store),
+                    mean,
+                )
             if now - saved > self.recipe.save_every_s:
                 self.save()
                 saved = now
@@ -270,15 +283,15 @@ class Trainer:
             for first in range(0, min(limit, len(held)), 64):
                 now = self.batch(held.take(held.index[first : min(first + 64, limit)]))
                 estimates = self.net(now.seen, now.view, 5)
-                table.append([torch.stack([mpjpe_mm(e.joints, now.truth.joints), pa_mpjpe_mm(e.joints, now.truth.joints),
-                                           pixel_error(e, now.truth)], 1) for e in estimates])  # fmt: skip
+                table.append([errors_of(one, now.truth) for one in estimates])
         self.net.load_state_dict(kept)
         self.store.step = step
         lines = []
         for iteration, parts in enumerate(zip(*table, strict=True)):
             values = torch.cat(parts)
             mean, median = values.mean(0), values.median(0).values
-            lines.append(f"{iteration}: {mean[0]:.0f}/{mean[1]:.0f}/{mean[2]:.1f} (median {median[0]:.0f}/{median[1]:.0f}/{median[2]:.1f})")
+            told = ["/".join(f"{value:.0f}" for value in part) for part in (mean, median)]
+            lines.append(f"{iteration}: {told[0]} (median {told[1]})")
         return " | ".join(lines)
 
     def save(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a loop starts in training: a moment ago's answer in this crop's camera, or a truth disturbed as a tracker would."""
+"""Where a loop starts in training: the answer of a moment ago in this crop's camera, or a disturbed truth."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd
 
 
 def opposed(a: Tensor, b: Tensor) -> Tensor:
-    """Whether bodies with rotations (B, 24, 3, 3) face ways so different that front and back were taken for each other."""
+    """Whether bodies (B, 24, 3, 3) face ways so different that front and back were taken for each other."""
     return apart(a, b) > OPPOSED_RAD
 
 
@@ -20,7 +20,7 @@ def apart(a: Tensor, b: Tensor) -> Tensor:
 
 
 def exchanged(keypoints: Tensor, where: Tensor) -> Tensor:
-    """Landmarks (B, 33, 4) with left and right exchanged `where` (B,) says so, as refit_rt.fit does for an opposed body."""
+    """Landmarks (B, 33, 4) with left and right exchanged `where` (B,) says so, as refit_rt.fit does when opposed."""
     return torch.where(where[:, None, None], keypoints[:, torch.from_numpy(EXCHANGED)], keypoints)
 
 

@@ -22,8 +22,10 @@ SAY_ALONG_RAY = 0.01
 
 def hold_shape(betas: Tensor) -> Agree:
     """A known shape (B, 10) is held while pose and camera are fitted: ReFit's shape registration (section 4.4)."""
+
     def agree(state: State) -> State:
         return state._replace(betas=betas)
+
     return agree
 
 
@@ -43,6 +45,7 @@ def average_views(camera_from_world: Tensor, weights: Tensor | None = None) -> A
         root = camera_from_world.mT @ matrix_from_6d(state.pose6d[:, :6])[:, 0]
         root = camera_from_world @ mean_rotation(root, share)
         return State(torch.cat([sixd_from_matrix(root[:, None]), body], dim=1), betas, state.cam)
+
     return agree
 
 
@@ -68,11 +71,13 @@ def average_place(body: BodyTorch, view: View, camera_from_world: Tensor, weight
         place = torch.linalg.solve(trust.sum(0), (trust @ in_world).sum(0))
         back = (turn @ place).squeeze(-1) + shift - rest
         return state._replace(cam=cam_from_translation(back, view))
+
     return agree
 
 
-def flip_test(model: ReFit, images: Tensor, view: View, image_width_px: Tensor, iterations: int | None = None
-              ) -> Estimate:
+def flip_test(
+    model: ReFit, images: Tensor, view: View, image_width_px: Tensor, iterations: int | None = None
+) -> Estimate:
     """The mean of a fit and of the mirrored fit of the mirrored crop. images RGB 0..1, image_width_px (B,).
 
     As the official code: rotations and shape are averaged, the camera is that of the plain fit. The principal point is

@@ -30,8 +30,9 @@ def translation(cam: Tensor, view: View) -> Tensor:
     scale, x, y = cam.unbind(-1)
     px_per_metre = view.box[:, 2] * scale / 2  # at the body's depth
     offset = view.box[:, :2] - view.centre_px
-    return torch.stack([x + offset[:, 0] / px_per_metre, y + offset[:, 1] / px_per_metre,
-                        view.focal_px / px_per_metre], dim=-1)
+    return torch.stack(
+        [x + offset[:, 0] / px_per_metre, y + offset[:, 1] / px_per_metre, view.focal_px / px_per_metre], dim=-1
+    )
 
 
 def cam_from_translation(place: Tensor, view: View) -> Tensor:

@@ -32,5 +32,12 @@ class ReFitConfig:
     scale_floor: float | None = None
 
 
-EDGE = ReFitConfig(backbone="blazepose", rgb_mean=(0.0, 0.0, 0.0), rgb_spread=(1.0, 1.0, 1.0), light_heads=True,
-                   keypoint_feedback=True, confidence=True, scale_floor=0.15)
+EDGE = ReFitConfig(
+    backbone="blazepose",
+    rgb_mean=(0.0, 0.0, 0.0),
+    rgb_spread=(1.0, 1.0, 1.0),
+    light_heads=True,
+    keypoint_feedback=True,
+    confidence=True,
+    scale_floor=0.15,
+)

@@ -50,8 +50,11 @@ def look_up(maps: Tensor, markers_px: Tensor, offsets: Tensor) -> Tensor:
     cells = markers_px[:, :, None] / MAP_STRIDE + offsets
     # Cell centres are whole numbers, so corners align: -1 and 1 are the first and the last cell.
     grid = 2 * cells / torch.tensor([width - 1, height - 1], dtype=maps.dtype, device=maps.device) - 1
-    seen = grid_sample(maps.reshape(batch * markers, 1, height, width).float(), grid.reshape(batch * markers, 1, -1, 2),
-                       align_corners=True)
+    seen = grid_sample(
+        maps.reshape(batch * markers, 1, height, width).float(),
+        grid.reshape(batch * markers, 1, -1, 2),
+        align_corners=True,
+    )
     return seen.reshape(batch, markers, -1)
 
 
@@ -108,8 +111,9 @@ class Feedback(nn.Module):
         kept = torch.rand(*maps.shape[:2], 1, device=maps.device) >= self.dropout
         return kept / (1 - self.dropout)
 
-    def forward(self, maps: Tensor, keypoints: Tensor | None, markers_px: Tensor, joints_px: Tensor,
-                mask: Tensor | None) -> Tensor:
+    def forward(
+        self, maps: Tensor, keypoints: Tensor | None, markers_px: Tensor, joints_px: Tensor, mask: Tensor | None
+    ) -> Tensor:
         """(B, M, 64, 64), (B, 33, 4) | None, (B, M, 2), (B, 24, 2) crop px → (B, local)."""
         flow = self.flow(look_up(maps, markers_px, self.offsets))
         local = self.local((flow if mask is None else flow * mask).flatten(1))

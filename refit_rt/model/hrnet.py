@@ -64,7 +64,8 @@ class Exchange(nn.Module):
         self.branches = nn.ModuleList(nn.Sequential(*[Basic(width) for _ in range(4)]) for width in widths)
         self.fuse_layers = nn.ModuleList(
             nn.ModuleList(self._path(widths, source, target) for source in range(len(widths)))
-            for target in range(len(widths)))
+            for target in range(len(widths))
+        )
 
     @staticmethod
     def _path(widths: list[int], source: int, target: int) -> nn.Module:
@@ -73,8 +74,9 @@ class Exchange(nn.Module):
         if source > target:
             up = nn.Upsample(scale_factor=2 ** (source - target), mode="nearest")
             return nn.Sequential(*conv_bn(widths[source], widths[target], 1), up)
-        steps: list[nn.Module] = [conv_bn_relu(widths[source], widths[source], stride=2)
-                                  for _ in range(target - source - 1)]
+        steps: list[nn.Module] = [
+            conv_bn_relu(widths[source], widths[source], stride=2) for _ in range(target - source - 1)
+        ]
         return nn.Sequential(*steps, nn.Sequential(*conv_bn(widths[source], widths[target], stride=2)))
 
     def forward(self, branches: list[Tensor]) -> list[Tensor]:
@@ -99,8 +101,9 @@ class HRNet(nn.Module):
         self.conv1, self.bn1 = conv_bn(3, 64, stride=2)
         self.conv2, self.bn2 = conv_bn(64, 64, stride=2)
         self.layer1 = nn.Sequential(Bottleneck(64, 64), *[Bottleneck(256, 64) for _ in range(3)])
-        self.transition1 = nn.ModuleList([
-            conv_bn_relu(256, widths[0]), nn.Sequential(conv_bn_relu(256, widths[1], stride=2))])
+        self.transition1 = nn.ModuleList(
+            [conv_bn_relu(256, widths[0]), nn.Sequential(conv_bn_relu(256, widths[1], stride=2))]
+        )
         self.stage2 = nn.ModuleList([Exchange(widths[:2])])
         self.transition2 = self._grow(widths[:3])
         self.stage3 = nn.ModuleList(Exchange(widths[:3]) for _ in range(4))
@@ -122,8 +125,11 @@ class HRNet(nn.Module):
     def _upsample(width: int, times: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for _ in range(times):
-            layers += [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
-                       *conv_bn(width, width), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+                *conv_bn(width, width),
+                nn.ReLU(inplace=True),
+            ]
         return nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Seen:
@@ -135,8 +141,15 @@ class HRNet(nn.Module):
                 branches = exchange(branches)
             if transition:
                 branches = [step(b) for step, b in zip(transition, [*branches, branches[-1]], strict=True)]
-        features = torch.cat([branches[0], self.upsample_stage_2(branches[1]), self.upsample_stage_3(branches[2]),
-                              self.upsample_stage_4(branches[3])], dim=1)
+        features = torch.cat(
+            [
+                branches[0],
+                self.upsample_stage_2(branches[1]),
+                self.upsample_stage_3(branches[2]),
+                self.upsample_stage_4(branches[3]),
+            ],
+            dim=1,
+        )
         y = branches[0]
         for halve, x in zip(self.downsamples, branches[1:], strict=True):
             y = halve(y) + x

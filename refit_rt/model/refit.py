@@ -85,9 +85,15 @@ class ReFit(nn.Module):
         hidden = torch.tanh(self.init_head(seen.summary)).unflatten(1, (HEADS, -1))
         return Encoded(self.map_head(seen.features), hidden, seen.keypoints)
 
-    def forward(self, images: Tensor | Seen | Encoded, view: View, iterations: int | None = None,
-                start: State | Estimate | None = None, start_weight: Tensor | None = None,
-                agree: Agree | None = None) -> list[Estimate]:
+    def forward(
+        self,
+        images: Tensor | Seen | Encoded,
+        view: View,
+        iterations: int | None = None,
+        start: State | Estimate | None = None,
+        start_weight: Tensor | None = None,
+        agree: Agree | None = None,
+    ) -> list[Estimate]:
         """Estimates of one batch: the fresh one, then one an iteration; the last is the answer.
 
         start: last frame's body in this crop's camera; start_weight (B,): its part in where the loop starts (1 if left
@@ -115,8 +121,9 @@ class ReFit(nn.Module):
         state = mean.plus(self.regressor(encoded.hidden, box), self.config.scale_floor)
         return self.place(agree(state) if agree else state, view, self.judge(encoded.hidden, box))
 
-    def steps(self, encoded: Encoded, view: View, now: Estimate, iterations: int,
-              agree: Agree | None = None) -> Iterator[Estimate]:
+    def steps(
+        self, encoded: Encoded, view: View, now: Estimate, iterations: int, agree: Agree | None = None
+    ) -> Iterator[Estimate]:
         """The loop. Each iteration starts from plain numbers: its gradient ends at the body it was given, and reaches
         earlier iterations through the hidden states alone, as in the official code."""
         box = box_features(view)
@@ -125,8 +132,9 @@ class ReFit(nn.Module):
         hidden = torch.zeros_like(encoded.hidden)
         for _ in range(iterations):
             state = now.state.detach()
-            local = self.feedback(encoded.maps, encoded.keypoints, now.markers_px.detach(), now.joints_px.detach(),
-                                  mask)
+            local = self.feedback(
+                encoded.maps, encoded.keypoints, now.markers_px.detach(), now.joints_px.detach(), mask
+            )
             hidden = self.update(hidden, local, box, state)
             state = state.plus(self.regressor(hidden, box), self.config.scale_floor)
             now = self.place(agree(state) if agree else state, view, self.judge(hidden, box))
@@ -136,8 +144,9 @@ class ReFit(nn.Module):
         """The body of a state, and where it falls in the crop."""
         rotations = matrix_from_6d(state.pose6d)
         joints, markers = self.body(rotations, state.betas)
-        markers_px, joints_px = (project_to_crop(points, state.cam, view, self.config.crop_px)
-                                 for points in (markers, joints))
+        markers_px, joints_px = (
+            project_to_crop(points, state.cam, view, self.config.crop_px) for points in (markers, joints)
+        )
         return Estimate(*state, rotations, joints, markers, markers_px, joints_px, log_error)
 
     def judge(self, hidden: Tensor, box: Tensor) -> Tensor | None:
@@ -147,17 +156,22 @@ class ReFit(nn.Module):
 def map_head(config: ReFitConfig, channels: int) -> nn.Sequential:
     """Features → one map a marker. The official head of 3x3 convolutions costs 85 ms on two cores, the light one 1."""
     if config.light_heads:
-        return nn.Sequential(nn.Conv2d(channels, config.map_hidden, 1), nn.ReLU(inplace=True),
-                             nn.Conv2d(config.map_hidden, config.marker_count, 1))
-    return nn.Sequential(*conv_bn_relu(channels, 256), *conv_bn_relu(256, 256),
-                         nn.Conv2d(256, config.marker_count, 1, bias=False))
+        return nn.Sequential(
+            nn.Conv2d(channels, config.map_hidden, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(config.map_hidden, config.marker_count, 1),
+        )
+    return nn.Sequential(
+        *conv_bn_relu(channels, 256), *conv_bn_relu(256, 256), nn.Conv2d(256, config.marker_count, 1, bias=False)
+    )
 
 
 def init_head(config: ReFitConfig, summary: int) -> nn.Module:
     """The global vector → first hidden states, before tanh."""
     if config.light_heads:
-        return nn.Sequential(nn.Linear(summary, config.init_hidden), nn.ReLU(),
-                             nn.Linear(config.init_hidden, HEADS * config.hidden))
+        return nn.Sequential(
+            nn.Linear(summary, config.init_hidden), nn.ReLU(), nn.Linear(config.init_hidden, HEADS * config.hidden)
+        )
     return nn.Linear(summary, HEADS * config.hidden)
 
 
@@ -176,4 +190,5 @@ def make_backbone(config: ReFitConfig) -> nn.Module:
             return HRNet(32)
         case "blazepose":
             from refit_rt.model.blazepose import BlazePose
+
             return BlazePose()

@@ -42,10 +42,15 @@ def axis_angle_from_matrix(rotations: Tensor) -> Tensor:
     four = torch.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], dim=-1)
     wx, wy, wz = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
     xy, xz, yz = r[..., 1, 0] + r[..., 0, 1], r[..., 0, 2] + r[..., 2, 0], r[..., 2, 1] + r[..., 1, 2]
-    rows = torch.stack([
-        torch.stack([four[..., 0], wx, wy, wz], -1), torch.stack([wx, four[..., 1], xy, xz], -1),
-        torch.stack([wy, xy, four[..., 2], yz], -1), torch.stack([wz, xz, yz, four[..., 3]], -1),
-    ], dim=-2)  # each row is the quaternion (w, x, y, z) times four of its own part
+    rows = torch.stack(
+        [
+            torch.stack([four[..., 0], wx, wy, wz], -1),
+            torch.stack([wx, four[..., 1], xy, xz], -1),
+            torch.stack([wy, xy, four[..., 2], yz], -1),
+            torch.stack([wz, xz, yz, four[..., 3]], -1),
+        ],
+        dim=-2,
+    )  # each row is the quaternion (w, x, y, z) times four of its own part
     best = four.argmax(-1)[..., None, None].expand(*four.shape[:-1], 1, 4)
     quaternion = normalize(rows.gather(-2, best).squeeze(-2), dim=-1)
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)

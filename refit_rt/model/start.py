@@ -20,8 +20,11 @@ def standing_mean() -> State:
     axis_angle[0, 0] = np.pi
     axis_angle[LEFT_SHOULDER, 2], axis_angle[RIGHT_SHOULDER, 2] = -ARMS_DOWN_RAD, ARMS_DOWN_RAD
     # scale .95 and y .15 m: the mean of people cropped with a margin of a fifth
-    return State(sixd_from_matrix(matrix_from_axis_angle(axis_angle))[None], torch.zeros(1, 10),
-                 torch.tensor([[0.95, 0.0, 0.15]]))
+    return State(
+        sixd_from_matrix(matrix_from_axis_angle(axis_angle))[None],
+        torch.zeros(1, 10),
+        torch.tensor([[0.95, 0.0, 0.15]]),
+    )
 
 
 def blend(fresh: State, start: State, start_weight: Tensor) -> State:
@@ -30,8 +33,11 @@ def blend(fresh: State, start: State, start_weight: Tensor) -> State:
     Rotations are mixed as orthonormal 6-D: near the mean rotation as long as they lie well under a half turn apart.
     """
     weight = start_weight.view(-1, 1).to(fresh.pose6d)
-    mixed = State(torch.lerp(orthonormal(fresh.pose6d), orthonormal(start.pose6d), weight),
-                  torch.lerp(fresh.betas, start.betas, weight), torch.lerp(fresh.cam, start.cam, weight))
+    mixed = State(
+        torch.lerp(orthonormal(fresh.pose6d), orthonormal(start.pose6d), weight),
+        torch.lerp(fresh.betas, start.betas, weight),
+        torch.lerp(fresh.cam, start.cam, weight),
+    )
     return State(*(torch.where(weight > 0, new, old) for new, old in zip(mixed, fresh, strict=True)))
 
 

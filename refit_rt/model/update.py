@@ -51,8 +51,8 @@ class BatchedGRU(nn.Module):
         """hidden (B, 26, H), x (B, inputs) → (B, 26, H)."""
         gates, candidate = self.from_input(x).unflatten(1, (HEADS, -1)).split([2 * self.hidden, self.hidden], dim=-1)
         weights = self.from_hidden.transpose(1, 2)  # (26, H, 3H)
-        z, r = torch.sigmoid(gates + heads_product(hidden, weights[..., :2 * self.hidden])).chunk(2, dim=-1)
-        q = torch.tanh(candidate + heads_product(r * hidden, weights[..., 2 * self.hidden:]))
+        z, r = torch.sigmoid(gates + heads_product(hidden, weights[..., : 2 * self.hidden])).chunk(2, dim=-1)
+        q = torch.tanh(candidate + heads_product(r * hidden, weights[..., 2 * self.hidden :]))
         return (1 - z) * hidden + z * q
 
 

@@ -15,8 +15,19 @@ from refit_rt.errors import UserError
 # downsampling layers under their first name (they are listed twice, and `downsamples.*` is the one that counts).
 EXTRAS = re.compile(r"(smpl|smpl_male|smpl_female)\..*|backbone\.downsample_stage_[123]\..*")
 MEANS = {"init_pose": "mean_pose6d", "init_shape": "mean_betas", "init_cam": "mean_cam"}
-COCO_PARTS = ("conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3",
-              "stage4")  # what of a COCO pose network ReFit starts from
+COCO_PARTS = (
+    "conv1",
+    "bn1",
+    "conv2",
+    "bn2",
+    "layer1",
+    "transition1",
+    "stage2",
+    "transition2",
+    "stage3",
+    "transition3",
+    "stage4",
+)  # what of a COCO pose network ReFit starts from
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:
@@ -33,8 +44,11 @@ def load_official(path: str | Path) -> dict[str, Tensor]:
 
 def from_official(official: Mapping[str, Tensor], source: str = "weights") -> dict[str, Tensor]:
     """Official names → ours. The 26 GRUs are three modules there and one batched product here."""
-    left = {name: tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in official.items() if not EXTRAS.fullmatch(name)}
+    left = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in official.items()
+        if not EXTRAS.fullmatch(name)
+    }
     missing: list[str] = []
 
     def take(name: str) -> Tensor:
@@ -44,13 +58,20 @@ def from_official(official: Mapping[str, Tensor], source: str = "weights") -> di
         return left.pop(name)
 
     ours: dict[str, Tensor] = {new: take(old) for old, new in MEANS.items()}
-    for prefix, new in (("flow_layer", "feedback.flow"), ("local_layer", "feedback.local"), ("init_layer", "init_head"),
-                        ("regressor.decpose", "regressor.pose"), ("regressor.decshape", "regressor.betas"),
-                        ("regressor.deccam", "regressor.cam")):
+    for prefix, new in (
+        ("flow_layer", "feedback.flow"),
+        ("local_layer", "feedback.local"),
+        ("init_layer", "init_head"),
+        ("regressor.decpose", "regressor.pose"),
+        ("regressor.decshape", "regressor.betas"),
+        ("regressor.deccam", "regressor.cam"),
+    ):
         ours |= {f"{new}.{kind}": take(f"{prefix}.{kind}") for kind in ("weight", "bias")}
     layer = {kind: [take(f"regressor.{head}.0.{kind}") for head in "psc"] for kind in ("weight", "bias")}
-    gates = {kind: [[take(f"update_block.{head}_gru.l{gate}.{kind}") for head in ("pose", "shape", "cam")]
-                    for gate in "zrq"] for kind in ("weight", "bias")}
+    gates = {
+        kind: [[take(f"update_block.{head}_gru.l{gate}.{kind}") for head in ("pose", "shape", "cam")] for gate in "zrq"]
+        for kind in ("weight", "bias")
+    }
     for name in [name for name in left if name.startswith(("backbone.", "corr_layer."))]:
         ours[name.replace("corr_layer.", "map_head.")] = left.pop(name)
     require_names(missing, left, source)
@@ -73,8 +94,11 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     """Loads with every name and shape as the network has it, else UserError with the list."""
     wanted = model.state_dict()
     require_names(wanted.keys() - state.keys(), state.keys() - wanted.keys(), source)
-    wrong = [f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}" for name, tensor in wanted.items()
-             if state[name].shape != tensor.shape]
+    wrong = [
+        f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if state[name].shape != tensor.shape
+    ]
     if wrong:
         raise UserError(f"{source}: weights of another network: {'; '.join(wrong)}")
     model.load_state_dict(dict(state), strict=True)
@@ -104,10 +128,20 @@ def read_checkpoint(path: Path) -> dict:
         raise UserError(f"{path}: no such file; give the path of a checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, TypeError,
-            AttributeError) as error:  # whatever the restricted unpickler meets in a file that is none of its own
-        raise UserError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]}); "
-                        "save it again as {'model': state_dict}") from error
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:  # whatever the restricted unpickler meets in a file that is none of its own
+        raise UserError(
+            f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]}); "
+            "save it again as {'model': state_dict}"
+        ) from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint; give a file of weights")
     return checkpoint

@@ -66,8 +66,15 @@ class Runner(Protocol):
         """The network's own first estimate, from the whole crop."""
         ...
 
-    def iterate(self, seen: Seen, view: View, state: State, iterations: int, update_rad: float = 0.0,
-                deadline_s: float | None = None) -> Result:
+    def iterate(
+        self,
+        seen: Seen,
+        view: View,
+        state: State,
+        iterations: int,
+        update_rad: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Result:
         """Corrects `state` at most `iterations` times, hidden states starting at zero.
 
         Stops sooner when an update turns no joint by `update_rad`, or, after the first, when `time.monotonic()` has

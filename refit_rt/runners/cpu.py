@@ -24,6 +24,13 @@ class CpuRunner:
     def initial(self, seen: Seen, view: View) -> State:
         return self._loop.initial(seen, view)
 
-    def iterate(self, seen: Seen, view: View, state: State, iterations: int, update_rad: float = 0.0,
-                deadline_s: float | None = None) -> Result:
+    def iterate(
+        self,
+        seen: Seen,
+        view: View,
+        state: State,
+        iterations: int,
+        update_rad: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Result:
         return self._loop.iterate(seen, view, state, iterations, update_rad, deadline_s)

@@ -22,6 +22,7 @@ compiled = njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "af
 @intrinsic
 def wide(_context, number):
     """A float32 as it is; a uint16 as the half-precision number whose bits it holds."""
+
     def bits_to_float(_context, builder, _signature, arguments):
         (bits,) = arguments
         return builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType()) if number == types.uint16 else bits
@@ -53,7 +54,7 @@ def add(weight, bias, x, out):
 def rotations_of(pose6d, rotations):
     """Gram-Schmidt on each joint's two columns."""
     for k in range(24):
-        a0, b0, a1, b1, a2, b2 = pose6d[6 * k:6 * k + 6]
+        a0, b0, a1, b1, a2, b2 = pose6d[6 * k : 6 * k + 6]
         n = ONE / max(np.sqrt(a0 * a0 + a1 * a1 + a2 * a2), TINY)
         a0, a1, a2 = a0 * n, a1 * n, a2 * n
         d = a0 * b0 + a1 * b1 + a2 * b2
@@ -85,13 +86,17 @@ def pose_joints(body, rotations, betas, rest, place, joints):
                 total = joints[p, a]
                 for b in range(3):
                     total += place[p, a, b] * (rest[k, b] - rest[p, b])
-                    place[k, a, b] = (place[p, a, 0] * rotations[k, 0, b] + place[p, a, 1] * rotations[k, 1, b]
-                                      + place[p, a, 2] * rotations[k, 2, b])
+                    place[k, a, b] = (
+                        place[p, a, 0] * rotations[k, 0, b]
+                        + place[p, a, 1] * rotations[k, 1, b]
+                        + place[p, a, 2] * rotations[k, 2, b]
+                    )
                 joints[k, a] = total
     for k in range(24):
         for a in range(3):
-            place[k, a, 3] = joints[k, a] - (place[k, a, 0] * rest[k, 0] + place[k, a, 1] * rest[k, 1]
-                                             + place[k, a, 2] * rest[k, 2])
+            place[k, a, 3] = joints[k, a] - (
+                place[k, a, 0] * rest[k, 0] + place[k, a, 1] * rest[k, 1] + place[k, a, 2] * rest[k, 2]
+            )
 
 
 @compiled
@@ -180,8 +185,8 @@ def look(loop, maps, keypoints, work):
     flow_count = loop.flow_bias.shape[1]
     for m in range(maps.shape[0]):
         look_up(maps[m], work.markers_px[m, 0], work.markers_px[m, 1], loop.radius, work.window)
-        dense(loop.flow_weight[m], loop.flow_bias[m], work.window, work.flow[m * flow_count:(m + 1) * flow_count])
-    local = work.x[:loop.local_bias.shape[0]]
+        dense(loop.flow_weight[m], loop.flow_bias[m], work.window, work.flow[m * flow_count : (m + 1) * flow_count])
+    local = work.x[: loop.local_bias.shape[0]]
     dense(loop.local_weight, loop.local_bias, work.flow, local)
     if keypoints.shape[0] > 0 and loop.first_bias.shape[0] > 0:
         keypoint_features(loop, keypoints, work)
@@ -217,19 +222,19 @@ def update_hidden(loop, box, work):
     """26 GRUs: h' = (1 - z) h + z q. The tail of work.x gets the box features and the state."""
     at = loop.local_bias.shape[0]
     for part in (box, work.pose6d, work.betas, work.cam):
-        work.x[at:at + part.shape[0]] = part
+        work.x[at : at + part.shape[0]] = part
         at += part.shape[0]
     dense(loop.input_weight, loop.input_bias, work.x, work.products)
     heads, size = work.hidden.shape
     gates, candidate = work.gates, work.candidate
     for k in range(heads):
-        hidden, products = work.hidden[k], work.products[k * 3 * size:(k + 1) * 3 * size]
-        gates[:] = products[:2 * size]
+        hidden, products = work.hidden[k], work.products[k * 3 * size : (k + 1) * 3 * size]
+        gates[:] = products[: 2 * size]
         for j in range(size):
             for i in range(2 * size):
                 gates[i] += hidden[j] * loop.gates_weight[k, j, i]
         sigmoid(gates, work.bits)
-        candidate[:] = products[2 * size:]
+        candidate[:] = products[2 * size :]
         for j in range(size):
             reset = gates[size + j] * hidden[j]
             for i in range(size):
@@ -273,7 +278,7 @@ def regress(loop, hidden, box, layer, pose6d, betas, cam):
         for i in range(size):
             layer[i] = max(layer[i], ZERO)
         if k < 24:
-            add(loop.pose_weight[k], loop.pose_bias[k], layer, pose6d[6 * k:6 * k + 6])
+            add(loop.pose_weight[k], loop.pose_bias[k], layer, pose6d[6 * k : 6 * k + 6])
         elif k == 24:
             add(loop.betas_weight, loop.betas_bias, layer, betas)
         else:

@@ -26,8 +26,11 @@ class NumbaLoop:
         except KeyError as error:
             raise UserError(f"{bundle.path}: loop.safetensors lacks {error}. Export the bundle again") from error
         check_shapes(self._loop, bundle)
-        self._judge = [weights[f"confidence.{name}"] for name in
-                       ("first.weight", "first.bias", "last.weight", "last.bias")] if has_confidence(weights) else None
+        self._judge = (
+            [weights[f"confidence.{name}"] for name in ("first.weight", "first.bias", "last.weight", "last.bias")]
+            if has_confidence(weights)
+            else None
+        )
         self._body = body_arrays(bundle.body)
         self._work = workspace(self._loop, bundle.card.markers)
 
@@ -37,8 +40,15 @@ class NumbaLoop:
         kernels.regress(self._loop, seen.hidden, box_features(view), self._work.layer, pose6d, betas, cam)
         return State(pose6d, betas, cam)
 
-    def iterate(self, seen: Seen, view: View, state: State, iterations: int, update_rad: float = 0.0,
-                deadline_s: float | None = None) -> Result:
+    def iterate(
+        self,
+        seen: Seen,
+        view: View,
+        state: State,
+        iterations: int,
+        update_rad: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Result:
         """See refit_rt.runners.Runner. With a deadline the clock is read after every iteration (0.02 ms each)."""
         work, box = self._work, box_features(view)
         work.pose6d[:], work.betas[:], work.cam[:], work.hidden[:] = state.pose6d, state.betas, state.cam, 0
@@ -46,15 +56,32 @@ class NumbaLoop:
         stride = iterations if deadline_s is None else 1
         done, turned = 0, np.float32(0)
         while True:
-            made, turned = kernels.run(self._body, self._loop, seen.maps, keypoints, box, view_array(view), work,
-                                       min(stride, iterations - done), np.float32(update_rad))
+            made, turned = kernels.run(
+                self._body,
+                self._loop,
+                seen.maps,
+                keypoints,
+                box,
+                view_array(view),
+                work,
+                min(stride, iterations - done),
+                np.float32(update_rad),
+            )
             done += made
             if done >= iterations or turned < update_rad or (deadline_s is not None and monotonic() >= deadline_s):
                 break
         new = State(work.pose6d.copy(), work.betas.copy(), work.cam.copy())
-        return Result(new, done, float(turned), self._error_px(work.hidden if done else seen.hidden, box),
-                      work.rotations.copy(), work.joints.copy(), work.markers.copy(), work.joints_px.copy(),
-                      work.markers_px.copy())
+        return Result(
+            new,
+            done,
+            float(turned),
+            self._error_px(work.hidden if done else seen.hidden, box),
+            work.rotations.copy(),
+            work.joints.copy(),
+            work.markers.copy(),
+            work.joints_px.copy(),
+            work.markers_px.copy(),
+        )
 
     def _error_px(self, hidden: np.ndarray, box: np.ndarray) -> float | None:
         if self._judge is None:
@@ -67,8 +94,14 @@ class NumbaLoop:
 def box_features(view: View) -> np.ndarray:
     """(3,) float32: CLIFF's whitened place and size of the crop."""
     (x, y, side), (middle_x, middle_y) = view.box, view.centre_px
-    return np.array([(x - middle_x) / view.focal_px * OFFSET_GAIN, (y - middle_y) / view.focal_px * OFFSET_GAIN,
-                     (side / view.focal_px - SIDE_MEAN) / SIDE_SPREAD], np.float32)
+    return np.array(
+        [
+            (x - middle_x) / view.focal_px * OFFSET_GAIN,
+            (y - middle_y) / view.focal_px * OFFSET_GAIN,
+            (side / view.focal_px - SIDE_MEAN) / SIDE_SPREAD,
+        ],
+        np.float32,
+    )
 
 
 def view_array(view: View) -> np.ndarray:

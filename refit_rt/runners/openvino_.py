@@ -47,8 +47,10 @@ class OpenVinoEncoder:
     def __call__(self, crop: np.ndarray) -> Seen:
         """crop (S, S, 3) uint8 RGB → Seen; its arrays are the caller's to keep."""
         self._request.infer([crop[None]])
+
         def take(name: str) -> np.ndarray:
             return self._request.get_tensor(name).data[0].astype(np.float32, copy=True)
+
         return Seen(take("maps"), take("hidden"), take("keypoints") if self._has_keypoints else None)
 
 
@@ -62,8 +64,10 @@ def encoder_file(bundle: Bundle, precision: str) -> Path:
     if precision != "int8":
         return bundle.encoder
     if bundle.encoder_int8.name not in bundle.card.files:
-        raise UserError(f"{bundle.encoder_int8}: this bundle has no int8 encoder. Set fit.precision to auto, "
-                        "or make one from images of people: refit_rt.quantise")
+        raise UserError(
+            f"{bundle.encoder_int8}: this bundle has no int8 encoder. Set fit.precision to auto, "
+            "or make one from images of people: refit_rt.quantise"
+        )
     return bundle.encoder_int8
 
 
@@ -89,8 +93,8 @@ def check_ports(model: ov.Model, bundle: Bundle, path: Path) -> None:
 def fewest_threads(core: ov.Core, model: ov.Model, precision: str, path: Path, crop_px: int) -> ov.CompiledModel:
     """On all threads, or on one if that is as fast: two threads of one core only get in each other's way.
 
-    Measured on a virtual machine whose two processors are one core: 13.2 ms on one thread, 13.4 on two, and with two the
-    camera's thread had to wait.
+    Measured while a virtual machine's two processors were one core: 13.2 ms on one thread, 13.4 on two, and with two
+    the camera's thread had to wait.
     """
     every = compile_model(core, model, precision, 0, path)
     if every.get_property("INFERENCE_NUM_THREADS") < 2:

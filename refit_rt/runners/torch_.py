@@ -40,8 +40,15 @@ class TorchRunner:
         return numpy_state(self._model.first(encoded(seen), torch_view(view)).state)
 
     @torch.no_grad()
-    def iterate(self, seen: Seen, view: View, state: State, iterations: int, update_rad: float = 0.0,
-                deadline_s: float | None = None) -> Result:
+    def iterate(
+        self,
+        seen: Seen,
+        view: View,
+        state: State,
+        iterations: int,
+        update_rad: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Result:
         model, place, crop = self._model, torch_view(view), encoded(seen)
         begin = TorchState(tensor(state.pose6d), tensor(state.betas), tensor(state.cam))
         now = model.place(begin, place, model.judge(crop.hidden, camera.box_features(place)))
@@ -61,10 +68,17 @@ def loop_of(bundle: Bundle) -> ReFit:
     weights = {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()}
     _, flow, cells = bundle.weights["feedback.flow.weight"].shape
     config = ReFitConfig(
-        crop_px=bundle.card.crop.size_px, marker_count=bundle.card.markers, iterations=bundle.card.iterations,
-        window_radius=int(cells**0.5) // 2, flow=flow, local=len(weights["feedback.local.bias"]),
-        hidden=weights["update.gru.from_hidden"].shape[2], scale_floor=bundle.card.scale_floor,
-        keypoint_feedback="feedback.keypoints.first.weight" in weights, confidence="confidence.first.weight" in weights)
+        crop_px=bundle.card.crop.size_px,
+        marker_count=bundle.card.markers,
+        iterations=bundle.card.iterations,
+        window_radius=int(cells**0.5) // 2,
+        flow=flow,
+        local=len(weights["feedback.local.bias"]),
+        hidden=weights["update.gru.from_hidden"].shape[2],
+        scale_floor=bundle.card.scale_floor,
+        keypoint_feedback="feedback.keypoints.first.weight" in weights,
+        confidence="confidence.first.weight" in weights,
+    )
     model = ReFit(config, BodyTorch(bundle.body), NoBackbone())
     model.init_head, model.map_head = nn.Identity(), nn.Identity()
     load_into(model, weights, str(bundle.path))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refit_rt.body import Body, _blend, _transforms
+from refit_rt.body import Body, joint_transforms, skin_points
 from training.synthetic import cloth
 from training.synthetic.figure import Figure, Shell, shell_shape_dirs, smoothed
 from training.synthetic.hair import Hair, hair_shell, random_hair
@@ -46,13 +46,13 @@ def posed(outfit: Outfit, body: Body, rotations: np.ndarray, betas: np.ndarray) 
     """The dressed surface (V + shell, 3) float32 in the body's own frame, posed by rotations (24, 3, 3).
 
     Without the body's pose blend shapes, if it has any: they move the skin under the clothes by millimetres."""
-    transforms, _ = _transforms(body, rotations, betas)
+    transforms, _ = joint_transforms(body, rotations, betas)
     skin = body.surface_skin
-    points = _blend(outfit.rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, transforms, betas)
+    points = skin_points(outfit.rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, transforms, betas)
     if outfit.shells is None:
         return points
     s = outfit.shells
-    return np.concatenate([points, _blend(s.rest, s.shape_dirs, s.starts, s.bones, s.weights, transforms, betas)])
+    return np.concatenate([points, skin_points(s.rest, s.shape_dirs, s.starts, s.bones, s.weights, transforms, betas)])
 
 
 def random_betas(rng: np.random.Generator) -> np.ndarray:
