@@ -12,6 +12,8 @@ from scipy.spatial.transform import Rotation
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from refit_rt.body import Body, load_body
+from refit_rt.geometry import WORLD_FROM_CAMERA
+from refit_rt.motion import SCHEMA
 from refit_rt.raster import vertex_normals
 from refit_rt.render import contact_sheet
 from tools.demo_motion import FPS, Movement, demo_movement
@@ -115,6 +117,13 @@ def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
         betas=np.tile(BETAS, (count, 1)), trans=trans.astype(np.float32), joints_camera=joints.astype(np.float32),
         joints_px=pixels.astype(np.float32), focal_px=np.float64(view.focal_px), fps=np.float64(FPS),
         size=np.array(SIZE),
+        joints_world=(joints @ WORLD_FROM_CAMERA.T).astype(np.float32),
+        box=np.concatenate([pixels.min(1), pixels.max(1)], 1).astype(np.float32),
+        confidence=np.ones(count, np.float32),
+        iterations=np.zeros(count, np.int32),
+        body=body.name,
+        bundle="truth",
+        schema=SCHEMA,
     )  # fmt: skip
 
 
