@@ -114,9 +114,9 @@ class Smooth(Settings, frozen=True):
 
     enabled: bool = True
     """Off: what the fit says is what is sent."""
-    cutoff_hz: Positive = 1.5
+    cutoff_hz: Positive = 2.0
     """Cut-off at rest: lower is calmer and later."""
-    beta: NotNegative = 0.6
+    beta: NotNegative = 2.0
     """How fast the cut-off rises with speed (per rad/s and per m/s)."""
     betas_s: NotNegative = 1.0
     """Time constant with which a person's shape settles, in seconds; 0: as fitted."""

@@ -20,7 +20,7 @@ def body():
 
 def filtered(body, poses, trans=None, times_s=None, settings=None):
     """poses (T, 24, 3) of one person through the filter -> the People of each frame."""
-    smoother = Smoother(settings or config.Smooth(), body)
+    smoother = Smoother(settings or config.Smooth(cutoff_hz=1.5, beta=0.6), body)
     times_s = np.arange(len(poses)) / RATE_HZ if times_s is None else times_s
     trans = np.tile([0.0, 0.0, 4.0], (len(poses), 1)) if trans is None else trans
     return [
@@ -101,7 +101,7 @@ def test_joints_move_with_the_pose(body):
 
 
 def test_each_person_has_a_memory_and_it_goes_with_them(body):
-    smoother = Smoother(config.Smooth(), body)
+    smoother = Smoother(config.Smooth(cutoff_hz=1.5, beta=0.6), body)
     still, bent = np.zeros((1, 24, 3)), turned(np.array([1.0]))
     smoother.smooth(people([1], 0.0, poses=still), CAMERA)
     both = smoother.smooth(people([1, 2], 0.02, poses=np.concatenate([bent, bent])), CAMERA)
@@ -118,4 +118,4 @@ def test_off_changes_nothing(body):
 
 
 def test_nobody_stays_nobody(body):
-    assert len(Smoother(config.Smooth(), body).smooth(people([]), CAMERA).ids) == 0
+    assert len(Smoother(config.Smooth(cutoff_hz=1.5, beta=0.6), body).smooth(people([]), CAMERA).ids) == 0
