@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from refit_rt.body import BETAS, JOINTS, PARENTS, Body, body_from_arrays
 from refit_rt.bundle import Bundle, Card
 from refit_rt.model.camera import View as TorchView
 from refit_rt.model.config import ReFitConfig
-from refit_rt.model.refit import Encoded, ReFit, build
+from refit_rt.model.refit import Encoded, Estimate, ReFit, build
 from refit_rt.model.update import BatchedGRU
 from refit_rt.runners import Seen, View
 from refit_rt.runners.numba_loop import NumbaLoop
@@ -32,9 +33,17 @@ class WholeMesh(nn.Module):
     """The body as the official code evaluates it (smplx's linear blend skinning): every vertex, every iteration, joints
     regressed from the shaped mesh, 4x4 transforms blended densely; then the markers are picked out."""
 
+    template: Tensor  # (V, 3)
+    shape_dirs: Tensor  # (V, 3, 10)
+    pose_dirs: Tensor  # (207, 3 V)
+    skinning: Tensor  # (V, 24)
+    regressor: Tensor  # (24, V)
+    markers: Tensor  # (M,)
+
     def __init__(self, body: Body, regressor: np.ndarray) -> None:
         super().__init__()
         assert body.pose_dirs is not None
+        assert body.markers is not None
         self.parents = np.array(body.parents)
         self.point_count = len(body.markers)
         arrays = {
@@ -102,7 +111,7 @@ def multi_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (weight @ x[..., None]).squeeze(-1) + bias
 
 
-def contestants(iterations: int) -> dict[str, Callable[[], object]]:
+def contestants(iterations: int) -> dict[str, Callable[[], Any]]:
     """Each runs `iterations` updates of one person from the same maps. Random weights, a body of SMPL's size."""
     torch.manual_seed(0)
     body = smpl_sized_body()
@@ -129,13 +138,15 @@ def contestants(iterations: int) -> dict[str, Callable[[], object]]:
     }
 
 
-def torch_loop(model: ReFit, maps: Tensor, hidden: Tensor, view: TorchView, iterations: int) -> Callable[[], object]:
+def torch_loop(
+    model: ReFit, maps: Tensor, hidden: Tensor, view: TorchView, iterations: int
+) -> Callable[[], list[Estimate]]:
     """The torch network's iterations from its own first estimate."""
     encoded = Encoded(maps, hidden, None)
     with torch.no_grad():
         first = model.first(encoded, view)
 
-    def call() -> object:
+    def call() -> list[Estimate]:
         with torch.no_grad():
             return list(model.steps(encoded, view, first, iterations))
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from refit_rt import bundle as files
 from refit_rt.body import load_body
 from refit_rt.errors import UserError
-from refit_rt.model.blazepose import BlazePose
+from refit_rt.model.blazepose import BlazePose, blazepose_of
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.refit import ReFit, build
 from refit_rt.model.weights import load_into, load_official
@@ -113,7 +113,9 @@ def write_encoder(model: ReFit, path: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         if isinstance(model.backbone, BlazePose):
             model = copy.deepcopy(model)
-            model.backbone.fold_whitening(model.map_head[0])
+            following = next(model.map_head.children())
+            assert isinstance(following, nn.Conv2d)
+            blazepose_of(model).fold_whitening(following)
         # The tracing exporter, told to be old: the new one needs onnxscript and splits the weights into a second file.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from refit_rt import config, geometry
 from refit_rt.body import Body
@@ -119,7 +120,8 @@ class Fitter:
         state = self._runner.initial(seen, view)
         most = self._settings.cold_iterations
         opposed = memory is not None and self._opposed(memory, state, turn)
-        if opposed and memory.opposed_since_s is not None and frame.time_s - memory.opposed_since_s > OPPOSED_S:
+        since_s = memory.opposed_since_s if memory else None
+        if opposed and since_s is not None and frame.time_s - since_s > OPPOSED_S:
             memory, opposed = None, False
         start = memory and self._start(memory, state, turn, view, 1.0 if opposed else self._settings.blend)
         if start is not None:
@@ -277,7 +279,7 @@ def people_of(frame: Frame, camera: Camera, ids: np.ndarray, fits: list[Fitted])
     """The message of a frame."""
     count = len(fits)
 
-    def stack(arrays: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    def stack(arrays: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
         return np.asarray(arrays, np.float32).reshape(count, *shape)
 
     joints = stack([f.joints for f in fits], (24, 3))

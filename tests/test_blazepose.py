@@ -25,7 +25,7 @@ def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
 
     results = {output.get_any_name(): output.get_node().input_value(0) for output in graph.outputs}
     wanted = [into(39, 48).input_value(0), into(195, 288).input_value(0), results["Identity"], results["Identity_4"]]
-    part = openvino.Model(wanted, graph.get_parameters(), "part")
+    part = openvino.Model(wanted, graph.get_parameters(), "part")  # type: ignore[call-overload]  # a stub's fault
     compiled = openvino.Core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     answers = [compiled(image[None]) for image in images]
     return [np.concatenate([answer[index] for answer in answers]) for index in range(4)]

@@ -16,7 +16,7 @@ from refit_rt import config
 from refit_rt.body import Body, load_body
 from refit_rt.errors import UserError
 from refit_rt.fit import MOST_SCALE
-from refit_rt.model.blazepose import LANDMARK_VALUES
+from refit_rt.model.blazepose import LANDMARK_VALUES, blazepose_of
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop, translation
 from refit_rt.model.config import EDGE
@@ -86,8 +86,8 @@ def batch_of(network: ReFit, store: Store, rows: Rows) -> Batch:
     label = dict(zip(LABELS, torch.from_numpy(rows.labels).split(list(LABELS.values()), dim=1), strict=True))
     features = torch.from_numpy(rows.features).float() * torch.from_numpy(store.step).view(1, -1, 1, 1)
     raw = torch.from_numpy(rows.landmarks).float()
-    seen = network.backbone.see(features, torch.from_numpy(rows.summary).float().view(-1, 288, 2, 2), raw,  # type: ignore
-                                torch.from_numpy(rows.world).float())  # fmt: skip
+    summary, world = torch.from_numpy(rows.summary).float(), torch.from_numpy(rows.world).float()
+    seen = blazepose_of(network).see(features, summary.view(-1, 288, 2, 2), raw, world)
     view = View(label["box"], label["focal_px"][:, 0], label["centre_px"])
     landmarks = raw[:, :LANDMARK_VALUES].view(-1, 39, 5)[:, :33, :2]
     return Batch(seen, view, label["rotations"].view(-1, 24, 3, 3), label["betas"], label["trans"], label["roll"][:, 0],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from refit_rt.geometry import project
-from refit_rt.model.blazepose import LANDMARKS
+from refit_rt.model.blazepose import LANDMARKS, blazepose_of
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop
 from refit_rt.model.refit import Encoded, ReFit
 from training.losses import Truth
@@ -67,7 +67,7 @@ class Lifter:
             joints_px, markers_px = (project_to_crop(points, cam, view) for points in (joints, markers))
             truth = Truth(rotations, betas, cam, joints, markers, joints_px, markers_px)
             landmarks, world = self._answers(truth, trans, view)
-            flat = net.backbone.flat(landmarks.new_zeros(count, 288, 2, 2), landmarks, world)
+            flat = blazepose_of(net).flat(landmarks.new_zeros(count, 288, 2, 2), landmarks, world)
             flat[:, landmarks.shape[1] + world.shape[1] :] = (
                 0  # the picture's own summary is hidden, as it is in part of training
             )
@@ -134,8 +134,8 @@ def box_of(rng: np.random.Generator, pixels: np.ndarray, view: cameras.View) -> 
 
 
 def observed(truth: Truth, trans: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
-    """Joints and markers (B, P) as BlazePose speaks of points: crop pixels (…, 2), depth behind the hips in crop pixels,
-    and metres from the middle of the hips (…, 3)."""
+    """Joints and markers (B, P) as BlazePose speaks of points: crop pixels (…, 2), depth behind the hips in crop
+    pixels, and metres from the middle of the hips (…, 3)."""
     points = torch.cat([truth.joints, truth.markers], 1)
     pixels = torch.cat([truth.joints_px, truth.markers_px], 1).clamp(-400, 656)
     hips = truth.joints[:, 1:3].mean(1, keepdim=True)

@@ -40,7 +40,7 @@ class FrozenBackbone:
                 into.setdefault(tuple(node.input_value(1).get_partial_shape().to_shape())[:2], node.input_value(0))
         results = {output.get_any_name(): output.get_node().input_value(0) for output in graph.outputs}
         wanted = [into[39, 48], into[195, 288], results["Identity"], results["Identity_4"]]
-        part = openvino.Model(wanted, graph.get_parameters(), "seen")
+        part = openvino.Model(wanted, graph.get_parameters(), "seen")  # type: ignore[call-overload]  # a stub's fault
         options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
         self._run = openvino.Core().compile_model(part, "CPU", options)
 

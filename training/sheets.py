@@ -25,8 +25,8 @@ def draw_limbs(image: np.ndarray, limbs_px: np.ndarray) -> None:
     for a, b in BONES:
         left, right = (LIMBS[a][0] == "l") and (LIMBS[b][0] == "l"), (LIMBS[a][0] == "r") and (LIMBS[b][0] == "r")
         colour = LEFT_BGR if left else RIGHT_BGR if right else (0, 230, 255)
-        ends = [tuple(int(v) for v in np.rint(np.clip(limbs_px[i], -1e4, 1e4))) for i in (a, b)]
-        cv2.line(image, *ends, colour, 2, cv2.LINE_AA)
+        start, end = ([int(v) for v in np.rint(np.clip(limbs_px[i], -1e4, 1e4))] for i in (a, b))
+        cv2.line(image, start, end, colour, 2, cv2.LINE_AA)
 
 
 def shade(points: np.ndarray, faces: np.ndarray, front: np.ndarray, focal_px: float, centre_px: np.ndarray,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from refit_rt.body import load_body
 from refit_rt.errors import UserError
+from refit_rt.model.blazepose import blazepose_of
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop, translation
 from refit_rt.model.config import EDGE
 from refit_rt.model.hrnet import Seen
@@ -120,9 +121,9 @@ class Trainer:
             from refit_rt.detect.pull import pull
 
             path = pull("pose_landmark_full.tflite")
-        self.net.backbone.load_tflite(path)
+        blazepose_of(self.net).load_tflite(path)
         rows = self.store.take(self.store.index[self.rng.permutation(len(self.store))[:400]])
-        self.net.backbone.set_statistics(*self._raw(rows))
+        blazepose_of(self.net).set_statistics(*self._raw(rows))
 
     def _lifter(self) -> Lifter:
         recorded = load_motion(Path(self.recipe.motion)) if self.recipe.motion else None
@@ -156,7 +157,7 @@ class Trainer:
             joints_px, markers_px = (project_to_crop(points, cam, view) for points in (joints, markers))
             truth = Truth(rotations, label["betas"], cam, joints, markers, joints_px, markers_px)
             nothing = Seen(joints[:0], joints[:0])
-            seen = self.net.backbone.see(*self._raw(rows)) if see else nothing
+            seen = blazepose_of(self.net).see(*self._raw(rows)) if see else nothing
             return Batch(seen, truth, view, label["trans"], label["roll"][:, 0])
 
     def start_of(self, rows: Rows, index: np.ndarray, now: Batch) -> tuple[Estimate, Tensor]:

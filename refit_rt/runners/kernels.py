@@ -36,7 +36,7 @@ def dense(weight, bias, x, out):
     for i in range(weight.shape[0]):
         total = bias[i]
         for j in range(weight.shape[1]):
-            total += wide(weight[i, j]) * x[j]
+            total += wide(weight[i, j]) * x[j]  # type: ignore[call-arg]  # numba gives the context
         out[i] = total
 
 

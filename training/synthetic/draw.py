@@ -111,5 +111,6 @@ def draw_backdrop(
             soft_key, soft_sky, sun / (sun + sky), small,
         )  # fmt: skip
     elif scene.photo is not None:
-        small = stock.to_linear[cv2.resize(scene.photo, (width // coarse, height // coarse))] * np.float32(scene.gain)
+        photo = np.asarray(cv2.resize(scene.photo, (width // coarse, height // coarse)), np.uint8)
+        small = stock.to_linear[photo] * np.float32(scene.gain)
     cv2.resize(small, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)

@@ -67,6 +67,7 @@ def sensor(
         quality = int(rng.uniform(22, 95))
         packed = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         small = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        assert small is not None  # it was encoded a line ago
     if rng.random() < 0.04:
         small = cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if side != CROP_PX:
