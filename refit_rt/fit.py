@@ -83,6 +83,8 @@ class Fitter:
         """The bodies of a frame, and how each leans: roll (person,) radians, for the tracker."""
         frame = tracks.frame
         self._forget(frame.time_s, tracks.ids)
+        for person in tracks.ids[tracks.fresh]:  # the body is not where the detector sees the person: begin anew
+            self._memory.pop(int(person), None)
         fits = [self._person(frame, camera, *row) for row in zip(tracks.ids, tracks.xyxy, tracks.roll, strict=True)]
         return people_of(frame, camera, tracks.ids, fits), np.array([f.roll for f in fits], np.float32)
 
@@ -302,6 +304,12 @@ def make_fitter(settings: config.Fit) -> Fitter:
     from refit_rt.runners import make_runner
 
     bundle = load_bundle(find_bundle(settings.bundle), settings.body)
+    if bundle.body.digest != bundle.card.body_sha256:
+        log.warning(
+            "body %s is not the one that %s was trained on: poses hold, but its shapes (betas) are another body's",
+            bundle.body.name,
+            bundle.card.name,
+        )
     runner, crop = make_runner(settings, bundle), bundle.crop
     warm_up(runner)
     return Fitter(settings, runner, bundle.body, crop.margin, crop.normalise_roll, bundle.card.name)

@@ -1,7 +1,11 @@
 """Frame → people: detect when due, track, fit, smooth."""
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
 
 from refit_rt import config
 from refit_rt.cameras import Camera, camera_for
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from refit_rt.track import Tracker
 
 log = logging.getLogger(__name__)
+
+PER_PERSON = (
+    "ids", "poses", "betas", "trans", "joints_camera", "joints_px", "joints_world", "box", "confidence", "iterations",
+)  # fmt: skip
 
 
 class Follower:
@@ -35,10 +43,14 @@ class Follower:
         self._source, self._timings = source, timings
         self._smoother = Smoother(settings.smooth, fitter.body)
         self._camera: Camera | None = None
+        self._maps: tuple[np.ndarray, np.ndarray] | None = None  # of a lens that bends straight lines
 
     def follow(self, frame: Frame) -> tuple[Frame, People]:
         """The frame and who is in it."""
         camera, boxes = self._camera_of(frame.size), None
+        if self._maps is not None:
+            with self._timings.measure("undistort"):
+                frame = replace(frame, image=cv2.remap(frame.image, *self._maps, cv2.INTER_LINEAR))
         if self._tracker.wants_detection(frame.index, self._settings.detect.every):
             with self._timings.measure("detect"):
                 boxes = self._detector.find(frame, self._tracker.predict(frame.time_s).xyxy)
@@ -46,16 +58,33 @@ class Follower:
             tracks = self._tracker.update(frame, boxes)
         with self._timings.measure("fit"):
             people, roll = self.fitter.fit(tracks, camera)
+        self._tracker.observe(people.ids, people.box, roll, people.confidence, frame.time_s)
         with self._timings.measure("smooth"):
-            self._tracker.observe(people.ids, people.box, roll, people.confidence, frame.time_s)
-            return frame, self._smoother.smooth(people, camera)
+            return frame, self._smoother.smooth(confident(people, self._settings.fit.min_confidence), camera)
 
     def _camera_of(self, size: tuple[int, int]) -> Camera:
         """The lens for images of this size; found once, as sizes hardly ever change."""
         if self._camera is None or self._camera.size != size:
             name = self._settings.capture.name
             self._camera = camera_for(self._settings.camera, name, size, self._source.exif_focal_px(size))
+            self._maps = undistortion(self._camera) if self._camera.distortion.any() else None
         return self._camera
+
+
+def undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of the straight picture comes from, for cv2.remap. Everything after it (the crop, the published
+    joints_px, the overlay) speaks of the straight picture, which has the same size, focal length and centre."""
+    lens = np.array([[camera.focal_px, 0, camera.centre_px[0]], [0, camera.focal_px, camera.centre_px[1]], [0, 0, 1]])
+    return cv2.initUndistortRectifyMap(lens, camera.distortion, np.eye(3), lens, camera.size, cv2.CV_16SC2)
+
+
+def confident(people: People, least: float) -> People:
+    """Those fitted well enough to be shown: the others are being looked for again."""
+    keep = people.confidence >= least
+    if keep.all():
+        return people
+    rows = {name: getattr(people, name)[keep] for name in PER_PERSON}
+    return replace(people, **rows)
 
 
 def load_follower(settings: config.Config, source: Source, timings: Timings) -> Follower:

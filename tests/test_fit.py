@@ -87,11 +87,11 @@ def picture(index: int = 0, fps: float = 30.0) -> Frame:
     return Frame("test", index, index / fps, index / fps, image)
 
 
-def follow(fitter: Fitter, who: Truth, index: int, roll: float = 0.0):
+def follow(fitter: Fitter, who: Truth, index: int, roll: float = 0.0, fresh: bool = False):
     pixels = geometry.project(who.joints, FOCAL_PX, CAMERA.centre_px)
     box = np.concatenate([pixels.min(0), pixels.max(0)])[None].astype(np.float32)
     one = np.ones(1, np.float32)
-    tracks = Tracks(picture(index), np.array([4]), box, roll * one, one, np.array([index == 0]))
+    tracks = Tracks(picture(index), np.array([4]), box, roll * one, one, np.array([index == 0 or fresh]))
     return fitter.fit(tracks, CAMERA)
 
 
@@ -175,6 +175,16 @@ def test_exchanged_landmarks_are_left_for_right() -> None:
     assert sorted(EXCHANGED.tolist()) == list(range(33))
     assert (EXCHANGED[EXCHANGED] == np.arange(33)).all()
     assert EXCHANGED[[0, 2, 7, 11, 16, 23, 32]].tolist() == [0, 5, 8, 12, 15, 24, 31]
+
+
+def test_a_person_whom_a_detection_puts_elsewhere_begins_anew() -> None:
+    runner = AllKnowing(truth(8))
+    fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
+    follow(fitter, runner.who, 0)
+    runner.who = truth(9, trans=(-0.9, 0.2, 3.5))
+    people, _ = follow(fitter, runner.who, 1, fresh=True)
+    assert [iterations for _, iterations in runner.asked] == [5] * 4
+    assert np.abs(people.joints_camera[0] - runner.who.joints).max() < 0.003
 
 
 def test_nobody_is_remembered_for_long() -> None:
