@@ -121,6 +121,49 @@ def test_a_file_that_is_cut_off_gives_what_there_is_and_says_so(tmp_path, caplog
     assert "its header says 20" in caplog.text
 
 
+class HoledFile:
+    """A video file of twelve frames, two of which cannot be read."""
+
+    def __init__(self, *_) -> None:
+        self.at = -1
+
+    def grab(self) -> bool:
+        self.at += 1
+        return self.at < 12 and self.at not in (3, 4)
+
+    def retrieve(self):
+        return True, np.full((8, 8, 3), self.at, np.uint8)
+
+    def get(self, prop) -> float:
+        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: 12.0}.get(prop, self.at / 30 * 1e3)
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_frame_keeps_its_number_in_the_file_when_others_cannot_be_read(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(cv2, "VideoCapture", HoledFile)
+    (tmp_path / "holed.mp4").touch()
+    source = source_of(tmp_path / "holed.mp4", lossless=True)
+    frames = list(source)
+    assert [f.index for f in frames] == [grey(f) for f in frames] == [0, 1, 2, *range(5, 12)]
+    np.testing.assert_allclose([f.time_s for f in frames], [f.index / 30 for f in frames], atol=1e-6)
+    assert source.bad == 2
+    assert "its header says" not in caplog.text
+
+
+def test_a_looped_file_with_holes_counts_them_every_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", HoledFile)
+    (tmp_path / "holed.mp4").touch()
+    source = source_of(tmp_path / "holed.mp4", loop=True, fps=100.0)
+    frames = list(itertools.islice(source, 15))
+    assert all(f.index % 12 == grey(f) for f in frames)
+    assert frames[-1].index > 12
+
+
 # Folders
 
 

@@ -54,7 +54,7 @@ class FolderSource:
 
     def _once(self) -> Iterator[Shot]:
         for index, file in enumerate(self._files):
-            yield index / self.fps, lambda file=file: _read(file)
+            yield index, index / self.fps, lambda file=file: _read(file)
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

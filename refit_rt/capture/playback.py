@@ -12,7 +12,8 @@ from refit_rt.types import Frame
 
 log = logging.getLogger(__name__)
 
-Shot = tuple[float, Callable[[], np.ndarray | None]]  # seconds since the first frame; decodes it, None: it cannot be
+# Counted from the recording's begin, what cannot be read included; seconds since its first frame; decodes it, or None.
+Shot = tuple[int, float, Callable[[], np.ndarray | None]]
 
 MOST_SKIPPED = 10  # in a row: a machine too slow to decode still shows something
 
@@ -28,11 +29,11 @@ class Playback:
 
     def frames(self, once: Callable[[], Iterable[Shot]], loop: bool) -> Iterator[Frame]:
         """The frames of `once()`; again and again with `loop`, the index and the time going on."""
-        index, offset_s, skipped = 0, 0.0, 0
+        begin, offset_s, skipped = 0, 0.0, 0
         while True:
-            begin = index
-            for shot_s, decode in once():
-                time_s = offset_s + shot_s
+            index = begin - 1
+            for shot, shot_s, decode in once():
+                index, time_s = begin + shot, offset_s + shot_s
                 if not self._lossless:
                     late_s = self._wait(time_s)
                     skipped = skipped + 1 if late_s > 1 / self._fps and skipped < MOST_SKIPPED else 0
@@ -40,10 +41,10 @@ class Playback:
                     return
                 if not skipped and (frame := self._frame(index, time_s, decode)) is not None:
                     yield frame
-                index += 1
-            if not loop or self._lossless or index == begin:
+            if not loop or self._lossless or index < begin:
                 return
-            offset_s += (index - begin) / self._fps
+            offset_s += (index + 1 - begin) / self._fps
+            begin = index + 1
 
     def stop(self) -> None:
         """Ends the frames, from any thread; wakes one that waits."""

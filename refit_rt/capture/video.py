@@ -74,8 +74,8 @@ class VideoSource:
                     first_s = clock_s if first_s is None else first_s
                     own_s = clock_s - first_s
                     time_s = own_s if self._own_times and own_s > time_s else time_s + (1 + failed) / self.fps
-                    index, failed = index + 1, 0
-                    yield time_s, decode
+                    shot, index, failed = index + failed, index + failed + 1, 0
+                    yield shot, time_s, decode
                 done = capture.grab()
             if failed:
                 log.warning("%s: ends after %d frames, its header says %d", self._path, index, count)
