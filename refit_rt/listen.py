@@ -14,6 +14,7 @@ from refit_rt.errors import UserError
 from refit_rt.interrupt import ended_by_signals
 from refit_rt.motion import MotionWriter
 from refit_rt.record import prepare_folder
+from refit_rt.types import People
 from refit_rt.wire import Message, decode
 
 WAKE_MS = 100  # between two looks at whether to go on
@@ -60,6 +61,8 @@ class Meter:
     def line(self, message: Message) -> str:
         """What to show of the newest message."""
         people = message.people
+        if not self._times_s:  # waiting, or ended, before anyone was seen
+            return f"{people.camera} frame {people.frame_index}: nobody, {message.status}"
         span_s = self._times_s[-1] - self._times_s[0]
         rate = (len(self._times_s) - 1) / span_s if span_s > 0 else 0.0
         p50, p95 = np.percentile(self._ages_ms, [50, 95])
@@ -71,19 +74,21 @@ class Meter:
 
 
 def listen(address: str, say: Callable[[str], None], record: Path | None = None, once: bool = False) -> None:
-    """Says a line a message until Ctrl-C; with `once`, until the stream ends. `record`: a motion.npz to leave.
+    """Says a line a message until Ctrl-C; with `once`, until the stream ends. `record`: one run's motion.npz.
 
     Raises UserError for an address that is none, a message that cannot be read, a file that cannot be written.
     """
     meter = Meter()
     with ExitStack() as closing:
         if record is not None:
+            if record.is_dir():
+                raise UserError(f"{record}: is a folder. Give a file: --record {record / 'motion.npz'}")
             prepare_folder(record.parent)
         listener = Listener(address)
         closing.callback(listener.close)
         stop = threading.Event()
         closing.enter_context(ended_by_signals(stop))
-        motion = None
+        motion, before = None, None
         say(f"listening to {address}, Ctrl-C ends")
         while not stop.is_set():
             if (message := listener.get()) is None:
@@ -93,8 +98,22 @@ def listen(address: str, say: Callable[[str], None], record: Path | None = None,
                 if record is not None and motion is None:
                     motion = MotionWriter(record, 0.0, message.body, message.bundle)
                     closing.callback(motion.close)
-                if motion is not None:
+            if record is not None and motion is not None:
+                if _is_over(message, before):
+                    motion.close()
+                    say(f"{record} is written: its run has ended")
+                    record = None
+                elif message.status == "live":
                     motion.add(message.people)
+                    before = message.people
             say(meter.line(message))
             if once and message.status == "ended":
                 return
+
+
+def _is_over(message: Message, before: People | None) -> bool:
+    """Whether the run that `before` belongs to has ended, or been replaced by one that counts anew."""
+    if message.status != "live":
+        return message.status == "ended"
+    people = message.people
+    return before is not None and (people.frame_index < before.frame_index or people.time_s < before.time_s)

@@ -2,6 +2,8 @@
 
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +64,13 @@ class MotionWriter:
     """
 
     def __init__(self, path: Path, fps: float, body: str, bundle: str) -> None:
-        """fps: frames a second of the source; 0: what the frames' numbers and times say."""
+        """fps: frames a second of the source; 0: what the frames' numbers and times say. All raise UserError."""
         self._path = path
         self._first: People | None = None
         self._last: People | None = None
         self._facts = {"focal_px": 0.0, "fps": fps, "size": (0, 0), "body": body, "bundle": bundle, "schema": SCHEMA}
-        self._rows = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed in close
+        with _said(path):
+            self._rows = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed in close
         self._count = 0
 
     def add(self, people: People) -> None:
@@ -81,17 +84,23 @@ class MotionWriter:
         rows["poses"] = people.poses.reshape(-1, 72)
         for name in COLUMNS[4:]:
             rows[name] = getattr(people, name)
-        self._rows.write(rows.tobytes())
+        with _said(self._path):
+            self._rows.write(rows.tobytes())
         self._count += len(rows)
 
     def close(self) -> None:
         """Writes the npz beside its place and then moves it there: whole, or not at all, as when no frame came."""
         if self._rows.closed or self._first is None or self._last is None:
-            self._rows.close()
+            with _said(self._path):
+                self._rows.close()
             return
         if not self._facts["fps"] and self._last.time_s > self._first.time_s:
             frames = self._last.frame_index - self._first.frame_index
             self._facts["fps"] = frames / (self._last.time_s - self._first.time_s)
+        with _said(self._path):
+            self._write()
+
+    def _write(self) -> None:
         part = self._path.with_suffix(".npz.part")
         try:
             with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -114,6 +123,15 @@ class MotionWriter:
             np.lib.format.write_array_header_1_0(file, header)
             while chunk := self._rows.read(CHUNK_ROWS * ROW.itemsize):
                 file.write(np.ascontiguousarray(np.frombuffer(chunk, ROW)[name]).tobytes())
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """A full disk, a folder that went away: as UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}). Make room, or write elsewhere") from error
 
 
 def read_motion(path: Path) -> Motion:

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,26 @@ def test_what_cannot_be_read_is_said_in_a_line(tmp_path):
     np.savez(path, **{**whole, "betas": np.zeros((1, 9))})
     with pytest.raises(UserError, match=r"betas is \(1, 9\), \(1, 10\) is needed"):
         motion.read_motion(path)
+
+
+def test_a_full_disk_and_a_vanished_folder_are_said_in_a_line(tmp_path, monkeypatch):
+    class Full:
+        closed = False
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        seek = write
+
+        def close(self):
+            self.closed = True
+
+    path = tmp_path / "motion.npz"
+    with pytest.raises(UserError, match=r"motion.npz: cannot be written \(No such file or directory\)"):
+        motion.MotionWriter(tmp_path / "gone" / "motion.npz", 30, "free", "edge")
+    monkeypatch.setattr(motion.tempfile, "TemporaryFile", lambda **_: Full())
+    writer = motion.MotionWriter(path, 30, "free", "edge")
+    for write in (lambda: writer.add(people([1])), writer.close):
+        with pytest.raises(UserError, match=r"motion.npz: cannot be written \(No space left on device\)"):
+            write()
+    assert list(tmp_path.iterdir()) == []

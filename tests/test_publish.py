@@ -1,4 +1,6 @@
+import signal
 import threading
+from dataclasses import replace
 
 import pytest
 import zmq
@@ -104,8 +106,47 @@ def test_a_meter_tells_rate_and_age(monkeypatch):
     now = iter([100.02 + k / 50 for k in range(5)])
     monkeypatch.setattr("refit_rt.listen.time.time", lambda: next(now))
     for k in range(5):
-        from dataclasses import replace
-
         meter.add(replace(message, captured_unix_s=100 + k / 50))
     line = meter.line(message)
     assert "1, 2; 50.0 messages/s, age 20.0 ms (p95 20.0)" in line
+
+
+def test_a_meter_copes_with_a_stream_that_begins_with_its_end():
+    message = wire.decode(wire.encode(people([]), RUN, 100.0, "ended"))
+    assert Meter().line(message) == "test frame 7: nobody, ended"
+
+
+def heard(monkeypatch, messages, record):
+    """What `listen` says of these messages, each (frame, status)."""
+    blobs = [wire.encode(replace(people([1], k), frame_index=k), RUN, 100.0, status) for k, status in messages]
+
+    class Canned(Listener):
+        def get(self, wait_ms=0):
+            return wire.decode(blobs.pop(0))
+
+    monkeypatch.setattr("refit_rt.listen.Listener", Canned)
+    said = []
+
+    def say(line):
+        said.append(line)
+        if not blobs:
+            signal.raise_signal(signal.SIGINT)
+
+    interrupt = signal.getsignal(signal.SIGINT)
+    listen("ipc:///tmp/nobody", say, record)
+    signal.signal(signal.SIGINT, interrupt)
+    return said
+
+
+@pytest.mark.parametrize("between", [[], [(5, "ended")]])
+def test_a_recording_ends_with_the_run_it_began_with(monkeypatch, tmp_path, between):
+    messages = [(4, "live"), (5, "live"), *between, (0, "live"), (1, "live")]
+    said = heard(monkeypatch, messages, tmp_path / "motion.npz")
+    assert read_motion(tmp_path / "motion.npz").frame.tolist() == [4, 5]
+    assert len(said) == len(messages) + 2
+    assert sum("motion.npz is written" in line for line in said) == 1
+
+
+def test_a_recording_that_cannot_be_written_is_refused_at_the_start(tmp_path):
+    with pytest.raises(UserError, match=r"is a folder. Give a file: --record .*motion.npz"):
+        listen("ipc:///tmp/nobody", print, tmp_path)
