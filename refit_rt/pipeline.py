@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 WAKE_S = 0.05  # between two looks at whether to end
 HEARTBEAT_S = 1.0  # a camera that is silent for longer is said to be waited for
 STATUS_S = 5.0  # between two lines on how it goes
-PATIENCE_S = 0.7  # for threads to end after Ctrl-C
+PATIENCE_S = 0.7  # with a camera that hangs in its driver, after Ctrl-C
 GUESSED_FPS = 30.0  # of a recording whose camera does not say
 
 
@@ -49,7 +49,7 @@ class Report:
     people: int  # different ones followed
     seconds: float  # from the first message to the last
     milliseconds: dict[str, tuple[float, float, int]]  # each step's median, 95th percentile, count
-    hung: tuple[str, ...] = ()  # threads that did not end: a camera that hangs in its driver
+    hung: bool = False  # the camera did not let go: its driver hangs
 
     @property
     def fps(self) -> float:
@@ -137,7 +137,7 @@ class Pipeline:
                 undo.callback(publisher.close)
             self._frames: Latest[Frame] = Latest(self._lossless)
             self._people: Latest[tuple[Frame, People] | str] = Latest(self._lossless)
-            self._stages = [Stage("capture", lambda frame: frame, self._source, self._frames)]
+            self._stages = [Stage("capture", self._captured, self._source, self._frames)]
             if self._source.runs_by_itself:  # unread while the network loads, a camera's frames would queue up
                 self._stages[0].start()
             follower = load(settings, self._source, self._timings)
@@ -155,6 +155,7 @@ class Pipeline:
         self._sender = Sender(publisher, motion, run, self._timings)
         drawn: Latest[tuple[Frame, People]] | None = None
         stages = []
+        self._stale = folder / "overlay.mp4" if folder and not settings.out.overlay else None
         if folder and settings.out.overlay:
             from refit_rt.render import Overlay
 
@@ -177,23 +178,25 @@ class Pipeline:
                 stage.start()
         self._watch(stop)
         self._end(stop)
+        if self._stale is not None and self._sender.frames:  # of an earlier run, whose motion is no longer there
+            self._stale.unlink(missing_ok=True)
         for stage in self._stages:
             if stage.error is not None:
                 raise stage.error
         return self._report()
 
     def _end(self, stop: threading.Event) -> None:
-        """Lets the stages finish what they have begun; after `stop` or an error, for no longer than a moment."""
-        patience_s = PATIENCE_S
-        while any(stage.is_alive() for stage in self._stages) and patience_s > 0:
+        """Lets the stages finish what they have begun and close their files. Only a camera may hang for ever."""
+        patience_s, capture = PATIENCE_S, self._stages[0]
+        while alive := [stage for stage in self._stages if stage.is_alive()]:
             if stop.is_set() or any(stage.error for stage in self._stages):
                 for stream in (self._source, self._frames, self._people):
                     stream.close()
                 patience_s -= WAKE_S
-            for stage in self._stages:
-                if stage.is_alive():
-                    stage.join(WAKE_S)
-                    break
+            if alive == [capture] and patience_s <= 0:
+                log.warning("the camera does not let go: its driver hangs. Unplug it and plug it in again")
+                return
+            alive[-1].join(WAKE_S)
 
     def _watch(self, stop: threading.Event) -> None:
         """Returns when the source has ended, a stage failed, or `stop` is set. Says meanwhile how it goes."""
@@ -210,6 +213,11 @@ class Pipeline:
             if now_s - seen_s > STATUS_S:
                 log.info("%s", self._status((sender.frames - seen_frames) / (now_s - seen_s)))
                 seen_s, seen_frames = now_s, sender.frames
+
+    def _captured(self, frame: Frame) -> Frame:
+        """The frame as it came, timed from its grab: this far its decoding took."""
+        self._timings.add("capture", time.monotonic() - frame.captured_s)
+        return frame
 
     def _say_waiting(self) -> None:
         with suppress(Closed):
@@ -236,7 +244,7 @@ class Pipeline:
             people=sender.followed,
             seconds=sender.last_s - sender.first_s,
             milliseconds=milliseconds,
-            hung=tuple(stage.name for stage in self._stages if stage.is_alive()),
+            hung=self._stages[0].is_alive(),
         )
 
 

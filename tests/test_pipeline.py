@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from refit_rt.body import load_body
 from refit_rt.errors import UserError
 from refit_rt.follow import Follower
 from refit_rt.listen import Listener
-from refit_rt.motion import read_motion
+from refit_rt.motion import MotionWriter, read_motion
 from refit_rt.pipeline import Pipeline, is_lossless
 
 
@@ -93,10 +94,40 @@ def test_stopping_ends_every_thread_and_leaves_whole_files(clip, address, tmp_pa
     pipeline = Pipeline(settings, load())
     threading.Timer(0.2, stop.set).start()
     report = pipeline.run(stop)
-    assert report.hung == ()
+    assert not report.hung
     motion = read_motion(tmp_path / "out" / "motion.npz")
     assert len(motion.frame) == report.frames
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["motion.npz"]
+
+
+def test_files_are_written_to_their_end_however_long_it_takes(clip, address, tmp_path, monkeypatch):
+    close = MotionWriter.close
+
+    def slowly(writer):
+        time.sleep(0.3)
+        close(writer)
+
+    monkeypatch.setattr(MotionWriter, "close", slowly)
+    monkeypatch.setattr("refit_rt.pipeline.PATIENCE_S", 0.1)
+    stop = threading.Event()
+    pipeline = Pipeline(settings_of(clip, address, str(tmp_path / "out"), pace="live", loop=True), load())
+    threading.Timer(0.2, stop.set).start()
+    report = pipeline.run(stop)
+    assert not report.hung
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["motion.npz"]
+
+
+def test_a_new_motion_does_not_lie_beside_an_old_overlay(clip, address, tmp_path):
+    (tmp_path / "overlay.mp4").write_text("of an earlier run")
+    Pipeline(settings_of(clip, address, str(tmp_path)), load()).run(threading.Event())
+    assert not (tmp_path / "overlay.mp4").exists()
+
+
+def test_the_time_a_frame_takes_to_decode_is_in_the_table(clip, address):
+    report = Pipeline(settings_of(clip, address, pace="lossless"), load()).run(threading.Event())
+    assert next(iter(report.milliseconds)) == "capture"
+    assert report.milliseconds["capture"][2] == 20
+    assert 0 < report.milliseconds["capture"][0] < 10_000
 
 
 def test_an_error_in_one_stage_ends_all_and_is_raised(clip, address, tmp_path):
@@ -143,6 +174,22 @@ class Vanishing:
 
     def exif_focal_px(self, size):
         return None
+
+
+def test_a_camera_that_hangs_is_named_and_what_was_seen_is_kept(address, tmp_path, monkeypatch, caplog):
+    class Hanging(Vanishing):
+        def close(self) -> None:
+            stop.set()
+
+    stop, camera = threading.Event(), Hanging()
+    monkeypatch.setattr("refit_rt.pipeline.open_source", lambda *_: camera)
+    monkeypatch.setattr("refit_rt.pipeline.PATIENCE_S", 0.1)
+    threading.Timer(0.3, stop.set).start()
+    report = Pipeline(settings_of("0", address, str(tmp_path)), load()).run(stop)
+    camera._closed.set()
+    assert report.hung
+    assert "the camera does not let go" in caplog.text
+    assert len(read_motion(tmp_path / "motion.npz").frame) == 1
 
 
 def test_a_camera_that_vanished_is_said_to_be_waited_for(address, monkeypatch):
