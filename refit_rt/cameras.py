@@ -42,7 +42,7 @@ def camera_for(settings: config.Camera, name: str, size: tuple[int, int], exif_f
     """
     width, height = size
     if settings.calibration:
-        return read_camera(Path(settings.calibration), name, size)
+        return read_camera(Path(settings.calibration).expanduser(), name, size)
     if settings.focal_px:
         focal_px = settings.focal_px
     elif settings.fov_deg:
@@ -52,36 +52,47 @@ def camera_for(settings: config.Camera, name: str, size: tuple[int, int], exif_f
     return Camera(name, size, focal_px, ((width - 1) / 2, (height - 1) / 2))
 
 
-def read_camera(path: Path, name: str, size: tuple[int, int]) -> Camera:
+def check_calibration(settings: config.Camera, name: str) -> None:
+    """Reads the calibration file, if one is set, before any picture is there. Raises UserError when it is of no use."""
+    if settings.calibration:
+        read_camera(Path(settings.calibration).expanduser(), name)
+
+
+def read_camera(path: Path, name: str, size: tuple[int, int] | None = None) -> Camera:
     """Reads one camera of a calibration file: {"cameras": [{"name", "size", "matrix", "distortion", ...}]}.
 
     `camera_from_world` (4, 4), or `rotation` (3, 3) and `translation` (3,), are read when there. An image of another
-    size with the same shape scales the lens. Raises UserError.
+    size with the same shape scales the lens; size None: as calibrated. Raises UserError.
     """
     cure = "Calibrate again, or leave camera.calibration empty"
     try:
-        entries = json.loads(path.read_text())["cameras"]
+        found = {entry.get("name"): entry for entry in json.loads(path.read_text())["cameras"]}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). {cure}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is no calibration file (a json object with a list 'cameras'). {cure}") from error
-    found = {entry.get("name"): entry for entry in entries}
     if name not in found:
         known = ", ".join(map(str, found))
         raise UserError(f"{path}: has no camera '{name}', only {known}. Set capture.name to one of them")
     entry = found[name]
     try:
         matrix = np.array(entry["matrix"], float).reshape(3, 3)
-        known_size = tuple(entry["size"])
+        known_width, known_height = (int(side) for side in entry["size"])
+        if min(known_width, known_height, matrix[0, 0], matrix[1, 1]) <= 0 or not np.isfinite(matrix).all():
+            raise ValueError("size and focal length must be above zero")
         distortion = np.zeros(5)
         given = np.ravel(entry.get("distortion", []))[:5]
         distortion[: len(given)] = given
         place = _place(entry)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: camera '{name}' is incomplete ({error}). {cure}") from error
-    factor = size[0] / known_size[0]
-    if abs(size[1] - known_size[1] * factor) > 2:
-        raise UserError(f"{path}: camera '{name}' was calibrated at {known_size}, the video is {size}. {cure}")
+    except KeyError as error:
+        raise UserError(f"{path}: camera '{name}' has no {error}. {cure}") from error
+    except (ValueError, TypeError, np.linalg.LinAlgError) as error:
+        raise UserError(f"{path}: camera '{name}' is of no use ({error}). {cure}") from error
+    size = size or (known_width, known_height)
+    factor = size[0] / known_width
+    if abs(size[1] - known_height * factor) > 2:
+        known = (known_width, known_height)
+        raise UserError(f"{path}: camera '{name}' was calibrated at {known}, the video is {size}. {cure}")
     focal_px = (matrix[0, 0] + matrix[1, 1]) / 2 * factor
     centre_px = tuple((matrix[:2, 2] + 0.5) * factor - 0.5)
     return Camera(name, size, focal_px, centre_px, distortion, place)
