@@ -23,6 +23,12 @@ SCHEMA = 1
 KEYPOINTS = 33
 
 
+class _Schema(msgspec.Struct):
+    """What every card says, whatever its age."""
+
+    schema: int = SCHEMA
+
+
 class Crop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a person must be cut out for this network."""
 
@@ -95,7 +101,7 @@ class Bundle:
 
 def find_bundle(name: str) -> Path:
     """A shipped bundle's name or a folder's path → the folder. Raises UserError when there is none."""
-    for folder in (SHIPPED / name, Path(name)):
+    for folder in (SHIPPED / name, Path(name).expanduser()):
         if (folder / CARD).is_file():
             return folder
     shipped = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))) or "none in this copy"
@@ -123,14 +129,15 @@ def read_card(path: Path) -> Card:
     """model.yaml of a bundle's folder. Raises UserError."""
     file = path / CARD
     try:
-        card = msgspec.yaml.decode(file.read_bytes(), type=Card)
+        text = file.read_bytes()
+        schema = msgspec.yaml.decode(text, type=_Schema).schema  # first: a newer card may have fields unknown here
+        if schema != SCHEMA:
+            raise UserError(f"{file}: schema {schema}, this version reads {SCHEMA}. Update refit-rt, or export again")
+        return msgspec.yaml.decode(text, type=Card)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}). Give the folder of a bundle") from error
     except msgspec.MsgspecError as error:
-        raise UserError(f"{file}: {error}. {AGAIN}") from error
-    if card.schema != SCHEMA:
-        raise UserError(f"{file}: schema {card.schema}, this version reads {SCHEMA}. Update refit-rt, or export again")
-    return card
+        raise UserError(f"{file}: {' '.join(str(error).split())}. {AGAIN}") from error
 
 
 def check_file(path: Path, digest: str) -> None:
@@ -161,7 +168,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 def body_of(path: Path, card: Card, weights: dict[str, np.ndarray], other: str | Path) -> Body:
     """The body the bundle names, or another one whose markers fit. Raises UserError."""
     if other:
-        body = load_body(Path(other))
+        body = load_body(Path(other).expanduser())
     else:
         body = load_body(None if card.body == PACKAGED_BODY else path / card.body)
         if body.digest != card.body_sha256:

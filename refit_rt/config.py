@@ -1,5 +1,6 @@
 """Every setting, once: its name, type, unit and default. config.yaml mirrors this key for key."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+EVERY_SETTING = "For every setting: refit-rt run --help"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,6 +155,13 @@ class Config(Settings, frozen=True):
     out: Out = Out()
 
 
+def cache_dir() -> Path:
+    """Where files are kept for the next start: $REFIT_RT_CACHE, else refit_rt in $XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("REFIT_RT_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refit_rt"
+
+
 def load(path: Path) -> Config:
     """Reads a settings file. Raises UserError naming the file and the place of a wrong key, type or range."""
     try:
@@ -165,7 +174,8 @@ def load(path: Path) -> Config:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Give a settings file with --config") from error
     except msgspec.MsgspecError as error:
-        raise UserError(f"{path}: {error}. See config.yaml for every setting") from error
+        reason = " ".join(str(error).split())  # a YAML parser's takes several lines
+        raise UserError(f"{path}: {reason}. {EVERY_SETTING}") from error
 
 
 def check(config: Config) -> Config:
@@ -173,4 +183,4 @@ def check(config: Config) -> Config:
     try:
         return msgspec.convert(msgspec.to_builtins(config), Config)
     except msgspec.ValidationError as error:
-        raise UserError(f"settings: {error}. See config.yaml for every setting") from error
+        raise UserError(f"settings: {error}. {EVERY_SETTING}") from error

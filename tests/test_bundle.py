@@ -42,6 +42,13 @@ def test_what_was_exported_is_what_is_loaded(bundle):
     assert all(array.dtype == np.float32 for array in loaded.weights.values())
 
 
+def test_a_bundle_and_a_body_may_lie_in_the_users_home(bundle, monkeypatch):
+    monkeypatch.setenv("HOME", str(bundle.parent))
+    shutil.copyfile(PACKAGED, bundle.parent / "body.npz")
+    assert find_bundle("~/edge") == bundle
+    assert load_bundle(bundle, "~/body.npz").body.name == load_body().name
+
+
 def test_a_bundle_is_found_by_its_folder_and_a_wrong_name_is_told_what_there_is(bundle):
     assert find_bundle(str(bundle)) == bundle
     with pytest.raises(UserError, match="no bundle"):
@@ -63,6 +70,8 @@ def test_a_missing_and_a_damaged_file_are_named(bundle, name):
     ("old", "new", "said"),
     [
         ("schema: 1", "schema: 9", "schema 9, this version reads 1"),
+        ("schema: 1", "schema: 9\nlens: fisheye", "schema 9, this version reads 1. Update refit-rt"),
+        ("markers: 67", "markers: 67: 6", "^.*model.yaml: mapping values are not allowed.*$"),
         ("markers: 67", "markers: many", r"Expected `int`, got `str` - at `\$.markers`"),
         ("markers: 67", "markers: 66", "67 markers, the bundle needs 66"),
         ("name: edge", "nmae: edge", "unknown field `nmae`"),

@@ -60,6 +60,8 @@ def test_a_wrong_settings_file_is_refused_at_its_place(tmp_path, text, says):
         config.load(path)
     assert str(path) in str(error.value)
     assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("refit-rt run --help")  # config.yaml is not in the wheel
 
 
 def test_a_settings_file_that_is_missing_is_named(tmp_path):

@@ -86,6 +86,17 @@ def test_what_cannot_be_had_is_told_with_the_cure_and_leaves_nothing(cache, monk
     assert not list(cache.iterdir())
 
 
+def test_a_python_without_pip_takes_another_or_says_how_to_get_one(cache, monkeypatch) -> None:
+    pip = play(Pip({INSIDE: DATA}), monkeypatch)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="no pip; give it one with python -m ensurepip, or uv pip install pip"):
+        module.pull(NAME)
+    monkeypatch.setattr(module.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert module.pull(NAME).is_file()
+    assert pip.commands[0][:2] == ["/usr/bin/pip", "download"]
+
+
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path / "file" / "cache"))
@@ -97,5 +108,7 @@ def test_the_cache_lies_where_the_platform_wants_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("REFIT_RT_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert module.cache_dir() == Path("/caches/refit_rt")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert module.cache_dir() == Path.home() / ".cache" / "refit_rt"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert module.cache_dir() == Path.home() / ".cache" / "refit_rt"

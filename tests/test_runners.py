@@ -16,13 +16,14 @@ onnx = pytest.importorskip("onnx", reason="exporting needs onnx: pip install ref
 
 from tiny import lively  # noqa: E402
 
+from refit_rt import config  # noqa: E402
 from refit_rt.body import load_body  # noqa: E402
 from refit_rt.bundle import load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.export import Facts, export_bundle  # noqa: E402
 from refit_rt.model.config import EDGE, ReFitConfig  # noqa: E402
 from refit_rt.quantise import quantise  # noqa: E402
-from refit_rt.runners import State, View, kernels  # noqa: E402
+from refit_rt.runners import State, View, kernels, make_runner  # noqa: E402
 from refit_rt.runners.cpu import CpuRunner  # noqa: E402
 from refit_rt.runners.openvino_ import OpenVinoEncoder  # noqa: E402
 from refit_rt.runners.torch_ import TorchRunner, torch_view  # noqa: E402
@@ -177,12 +178,25 @@ def test_int8_is_refused_until_it_is_made_and_then_stays_near(bundles, edge, tmp
     assert np.abs(near.maps - exact.maps).mean() < 0.05 * np.abs(exact.maps).mean()
 
 
+def test_what_was_compiled_is_kept_in_the_cache_of_the_settings(bundles, tmp_path, monkeypatch):
+    monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path))
+    OpenVinoEncoder(load_bundle(bundles["edge"]), "f32", 1)
+    assert list((tmp_path / "openvino").iterdir())
+
+
 def test_running_a_bundle_loads_no_torch(bundles):
     code = (
         "import sys; from refit_rt.bundle import load_bundle; from refit_rt.runners.cpu import CpuRunner; "
         f"CpuRunner(load_bundle({str(bundles['edge'])!r}), 'f32', 1); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_the_torch_backend_without_torch_names_what_to_install(bundles, monkeypatch):
+    monkeypatch.delitem(sys.modules, "refit_rt.runners.torch_")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"torch needs torch. Install it: pip install 'refit-rt\[train\]'"):
+        make_runner(config.Fit(backend="torch"), load_bundle(bundles["edge"]))
 
 
 def test_an_encoder_of_other_ports_is_refused_by_name(bundles):

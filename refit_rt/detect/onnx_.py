@@ -24,7 +24,7 @@ class OnnxDetector:
 
     def __init__(self, settings: config.Detect, threads: int = 0):
         """Reads, compiles and tries the file. threads 0: OpenVINO's choice. Raises UserError: what does not fit."""
-        self._path = Path(settings.model)
+        self._path = Path(settings.model).expanduser()
         graph = _read(self._path)
         self._picture, self._told_size, self._size = _inputs(graph, settings.size_px, self._path)
         self._network = _compiled(graph, threads, self._path)

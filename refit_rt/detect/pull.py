@@ -6,8 +6,9 @@ checked again.
 """
 
 import hashlib
+import importlib.util
 import logging
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from refit_rt.config import cache_dir
 from refit_rt.errors import UserError
 
 WHEEL = "mediapipe==0.10.21"
@@ -33,13 +35,6 @@ FILES = {  # name -> where it lies in the wheel, sha256
 }
 
 log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """Where pulled files lie: $REFIT_RT_CACHE, else refit_rt in $XDG_CACHE_HOME, else ~/.cache/refit_rt."""
-    if own := os.environ.get("REFIT_RT_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refit_rt"
 
 
 def cached(name: str) -> Path | None:
@@ -82,11 +77,20 @@ def _download(folder: Path) -> Path:
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
     options = ["--no-deps", "--only-binary=:all:", *WHEEL_TAGS, "--retries", "2"]
-    _run([sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "--requirement", str(wanted)])
+    _run([*_pip(), "download", *options, "--dest", str(folder), "--requirement", str(wanted)])
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise _PullError(f"pip left {len(wheels)} wheels")
     return wheels[0]
+
+
+def _pip() -> list[str]:
+    """This Python's pip, else any: only data is taken. An environment made by uv has none of its own."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if other := shutil.which("pip") or shutil.which("pip3"):
+        return [other]
+    raise _PullError("this Python has no pip; give it one with python -m ensurepip, or uv pip install pip")
 
 
 def _run(command: Sequence[str]) -> None:

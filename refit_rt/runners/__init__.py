@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from refit_rt import config
+from refit_rt.errors import UserError
 
 if TYPE_CHECKING:
     from refit_rt.bundle import Bundle
@@ -91,6 +92,9 @@ def make_runner(settings: config.Fit, bundle: "Bundle") -> Runner:
 
             return CpuRunner(bundle, settings.precision, settings.threads)
         case "torch":
-            from refit_rt.runners.torch_ import TorchRunner
-
+            try:
+                from refit_rt.runners.torch_ import TorchRunner
+            except ImportError as error:
+                cure = "Install it: pip install 'refit-rt[train]', or set fit.backend to cpu"
+                raise UserError(f"fit.backend: torch needs {error.name}. {cure}") from error
             return TorchRunner(bundle, settings.threads)

@@ -1,7 +1,6 @@
 """The encoder in OpenVINO: crop → maps, first hidden states, landmarks."""
 
 import logging
-import os
 from pathlib import Path
 from time import perf_counter
 
@@ -9,6 +8,7 @@ import numpy as np
 import openvino as ov
 
 from refit_rt.bundle import KEYPOINTS, Bundle
+from refit_rt.config import cache_dir
 from refit_rt.errors import UserError
 from refit_rt.runners import Seen
 
@@ -18,7 +18,6 @@ TRIALS = 12  # of each number of threads; the fastest of them counts
 WORTH_A_THREAD = 1.1  # all threads must be this much faster than one to be used
 MAP_SIDE_PER_CROP = 4  # the maps' stride
 HEADS = 26
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "refit_rt" / "openvino"
 
 
 class OpenVinoEncoder:
@@ -66,7 +65,7 @@ def encoder_file(bundle: Bundle, precision: str) -> Path:
     if bundle.encoder_int8.name not in bundle.card.files:
         raise UserError(
             f"{bundle.encoder_int8}: this bundle has no int8 encoder. Set fit.precision to auto, "
-            "or make one from images of people: refit_rt.quantise"
+            f"or make one: refit-rt quantise {bundle.path} FOLDER-OF-PHOTOS"
         )
     return bundle.encoder_int8
 
@@ -121,8 +120,9 @@ def compile_model(core: ov.Core, model: ov.Model, precision: str, threads: int, 
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        options["CACHE_DIR"] = str(CACHE)
+        cache = cache_dir() / "openvino"
+        cache.mkdir(parents=True, exist_ok=True)
+        options["CACHE_DIR"] = str(cache)
     except OSError:  # a home that cannot be written to costs a second at every start, no more
         pass
     try:
