@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refit_rt import config
-from refit_rt.detect import Detector, make_detector
+from refit_rt.detect import Detector, InParts, make_detector
 from refit_rt.detect.blazepose import BlazePoseDetector, anchors, letterbox, suppress
 from refit_rt.detect.tiles import LOOKS, TiledBlazePose, parts
 from refit_rt.errors import UserError
@@ -90,8 +90,8 @@ def test_parts_cover_the_picture_whatever_its_aspect() -> None:
 class ShortSighted:
     """Sees the one largest red ellipse of a part, if it is at least a third of it high: BlazePose on paper."""
 
-    def __init__(self) -> None:
-        self.looks = 0
+    def __init__(self, score: float = 0.9) -> None:
+        self.looks, self.score = 0, score
 
     def look(self, image: np.ndarray, part: tuple, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.looks += 1
@@ -106,7 +106,9 @@ class ShortSighted:
         centre = (centres[best] + 0.5) * side / 224 + (left - 0.5, top - 0.5)
         half = stats[best][3] * side / 224 / 2
         box = np.concatenate([centre - half, centre + half])[None].astype(np.float32)
-        return box, np.full(1, 0.9, np.float32), np.zeros(1, np.float32)
+        if self.score < threshold:
+            box = box[:0]
+        return box, np.full(len(box), self.score, np.float32), np.zeros(len(box), np.float32)
 
 
 def paper(*people: tuple[int, int, int], size: tuple[int, int] = (1280, 720)) -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +177,22 @@ def test_somebody_known_who_is_not_there_any_more_is_not_told() -> None:
     assert all_found(tiled.find(image, known, 0.5)[0], truth)
 
 
+def test_a_doubtful_person_is_told_where_somebody_is_followed_and_nowhere_else() -> None:
+    image, truth = paper((300, 360, 640))
+    detector = InParts(ShortSighted(score=0.3), 1, 0.5)
+    xyxy, score, _ = find(detector, image, truth)
+    assert all_found(xyxy, truth)
+    assert score == pytest.approx(0.3)
+    assert not len(find(detector, image)[0])
+
+
+def test_a_doubtful_person_does_not_keep_others_from_being_looked_for() -> None:
+    image, truth = paper((300, 360, 640))
+    seer = ShortSighted(score=0.3)
+    InParts(seer, 1, 0.5).find(Frame("camera", 0, 0.0, 0.0, image), truth)
+    assert seer.looks == 1 + LOOKS
+
+
 def test_pictures_of_any_size_are_answered_in_their_own_pixels() -> None:
     for factor in (1, 3):
         image, truth = paper((300 * factor, 360 * factor, 600 * factor), size=(1280 * factor, 720 * factor))
@@ -186,6 +204,12 @@ def test_a_file_that_is_not_the_network_is_told(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"no network")
     with pytest.raises(UserError, match=r"net.tflite: OpenVINO cannot read it"):
         BlazePoseDetector(tmp_path / "net.tflite")
+
+
+def test_a_detector_may_lie_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=f"{tmp_path}/mine.onnx: no such file"):
+        make_detector(config.Detect(model="~/mine.onnx"), 1, 1)
 
 
 def still(video: str, index: int) -> np.ndarray:

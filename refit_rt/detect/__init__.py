@@ -50,7 +50,7 @@ class InParts:
 
     def find(self, frame: Frame, known: np.ndarray) -> Boxes:
         """As in Detector."""
-        return Boxes(frame, *self._tiled.find(frame.image, known, self._threshold))
+        return Boxes(frame, *self._tiled.find(frame.image, known, self._threshold, DOUBTFUL * self._threshold))
 
 
 def make_detector(settings: config.Detect, max_people: int, threads: int = 0) -> Detector:
@@ -63,7 +63,7 @@ def make_detector(settings: config.Detect, max_people: int, threads: int = 0) ->
         if settings.tiles:
             return InParts(blazepose, max_people, settings.threshold)
         return WholePicture(blazepose, settings.threshold)
-    if settings.model.endswith(".onnx"):
+    if settings.model.lower().endswith(".onnx"):
         from refit_rt.detect.onnx_ import OnnxDetector
 
         return WholePicture(OnnxDetector(settings, threads), settings.threshold)

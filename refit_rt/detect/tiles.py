@@ -31,20 +31,24 @@ class TiledBlazePose:
         self._max_people = max_people
         self._turn = 0  # the part to begin with in the next picture
 
-    def find(self, image: np.ndarray, known: np.ndarray, threshold: float) -> People:
+    def find(self, image: np.ndarray, known: np.ndarray, threshold: float, doubtful: float | None = None) -> People:
         """People in a picture (height, width, 3) BGR, at most `max_people`; known (k, 4) xyxy is where some should be.
 
-        Costs one look a known person, and where places are free up to LOOKS looks and one more a find.
+        doubtful: score from which a known person is told too, beside those; None: the threshold. Costs one look a known
+        person, and where places are free up to LOOKS looks and one more a find.
         """
         image, scale = _halved(image)
         known = (known + 0.5) * scale - 0.5
-        found = [person for box in known if (person := self._confirm(image, box, threshold))]
+        least = threshold if doubtful is None else doubtful
+        seen = [person for box in known if (person := self._confirm(image, box, least))]
+        found = [person for person in seen if person[1] >= threshold]
+        unsure = [person for person in seen if person[1] < threshold]  # no reason not to look for others
         if len(found) < self._max_people:
             canvas = image.copy()
             for box, _, roll in found:
                 paint_over(canvas, box, roll)
             self._search(canvas, found, threshold)
-        xyxy, score, roll = merge(found)
+        xyxy, score, roll = merge(found + unsure)
         return ((xyxy + 0.5) / scale - 0.5).astype(np.float32), score, roll
 
     def _search(self, canvas: np.ndarray, found: list, threshold: float) -> None:
