@@ -106,7 +106,7 @@ def _fit_frame(clip: Clip, fitter: Fitter, index: int) -> Iterator[np.ndarray]:
     frame = Frame(clip.camera.name, index, time_s, time_s, clip.frames[index])
     one = slice(index, index + 1)
     tracks = Tracks(frame, np.ones(1, np.int64), clip.boxes[one].astype(np.float32), clip.roll[one].astype(np.float32),
-                    np.ones(1, np.float32), np.ones(1, bool))  # fmt: skip
+                    np.ones(1, np.float32), np.zeros(1, bool))  # fmt: skip
     people, _ = fitter.fit(tracks, clip.camera)
     return (part[0] for part in (people.joints_camera, people.joints_px, people.poses, people.betas, people.trans,
                                  people.confidence))  # fmt: skip
