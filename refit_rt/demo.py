@@ -11,7 +11,9 @@ import numpy as np
 
 from refit_rt import config
 from refit_rt.audience import Audience, Heard
-from refit_rt.body import load_body
+from refit_rt.body import Body
+from refit_rt.bundle import find_bundle, load_bundle
+from refit_rt.errors import UserError
 from refit_rt.motion import Motion, read_motion
 from refit_rt.pipeline import Report, run
 from refit_rt.record import OverlayWriter
@@ -39,21 +41,27 @@ class Errors:
 
 def main(settings: config.Config) -> str:
     """Runs the demo and leaves out/demo; the table to print. Raises UserError."""
-    folder = Path(settings.out.dir or FOLDER)
+    folder = Path(settings.out.dir or FOLDER).expanduser()
+    for left in ("motion.npz", "overlay.mp4", "overlay.png"):  # what is there afterwards is of this run
+        (folder / left).unlink(missing_ok=True)
     replace = msgspec.structs.replace
     settings = replace(
         settings,
         capture=replace(settings.capture, source=str(CLIP), pace="live", fps=0.0, loop=False),
-        camera=replace(settings.camera, focal_px=float(np.load(TRUTH)["focal_px"])),
+        camera=replace(settings.camera, calibration="", focal_px=float(np.load(TRUTH)["focal_px"])),
         publish=replace(settings.publish, enabled=True),
         out=config.Out(dir=str(folder), overlay=False),
     )
     with Audience(settings.publish.address) as audience:
         report = run(settings)
+        if not report.frames:
+            raise UserError("the demo was ended before its first frame. Let it run: it takes half a minute")
     assert audience.heard is not None
     motion = read_motion(folder / "motion.npz")
+    if not len(motion.frame):
+        raise UserError("nobody was found in the demo's clip. Run it with the default settings, or longer")
     log.info("drawing %s", folder / "overlay.mp4")
-    draw_clip(motion, folder)
+    draw_clip(motion, folder, load_bundle(find_bundle(settings.fit.bundle), settings.fit.body).body)
     return table(report, audience.heard, errors_of(motion, read_motion(TRUTH)), folder)
 
 
@@ -95,9 +103,8 @@ def procrustes_error(points: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(scale * a @ u @ mirror @ v - b, axis=1).mean())
 
 
-def draw_clip(motion: Motion, folder: Path) -> None:
-    """overlay.mp4, the mesh over the clip, and overlay.png, eight moments of it."""
-    body = load_body()
+def draw_clip(motion: Motion, folder: Path, body: Body) -> None:
+    """overlay.mp4, the mesh of the fitted body over the clip, and overlay.png, eight moments of it."""
     writer = OverlayWriter(folder / "overlay.mp4", motion.fps, lambda size: Overlay(body, size).draw, keep_time=True)
     moments = set(np.linspace(motion.frame.min(), motion.frame.max(), MOMENTS).round().astype(int).tolist())
     pictures = []
@@ -106,9 +113,8 @@ def draw_clip(motion: Motion, folder: Path) -> None:
         if len(rows):
             people = people_of(motion, rows)
             writer.add(frame, people)
-            if len(pictures) < sum(
-                moment <= frame.index for moment in moments
-            ):  # its frame, or the next that was fitted
+            due = sum(moment <= frame.index for moment in moments)  # its frame, or the next that was fitted
+            if len(pictures) < due:
                 pictures.append(Overlay(body, frame.size).draw(frame.image, people))
     writer.close()
     cv2.imwrite(str(folder / "overlay.png"), contact_sheet(pictures[:MOMENTS], 4))

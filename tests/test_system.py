@@ -1,19 +1,23 @@
 """The shipped bundle on the shipped clip: the whole chain from file to message, against the clip's truth."""
 
+import signal
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fakes import people
 
-from refit_rt import config
-from refit_rt.audience import Audience
+from refit_rt import config, demo
+from refit_rt.audience import Audience, Heard
+from refit_rt.body import load_body
 from refit_rt.demo import CLIP, TRUTH, draw_clip, errors_of
-from refit_rt.motion import Motion, read_motion
-from refit_rt.pipeline import run
+from refit_rt.errors import UserError
+from refit_rt.motion import Motion, MotionWriter, read_motion
+from refit_rt.pipeline import Report, run
 from refit_rt.publish import Publisher
 from refit_rt.wire import Run, encode
 
@@ -68,7 +72,7 @@ def test_a_file_gives_the_same_motion_every_time(tmp_path: Path, person_detector
 
 
 def test_the_overlay_and_the_sheet_are_drawn(tmp_path: Path, motion: Motion) -> None:
-    draw_clip(motion, tmp_path)
+    draw_clip(motion, tmp_path, load_body())
     assert (tmp_path / "overlay.mp4").stat().st_size > 100_000
     assert (tmp_path / "overlay.png").stat().st_size > 100_000
 
@@ -80,21 +84,94 @@ def test_errors_against_itself_are_nothing() -> None:
     assert errors.pa_mpjpe_mm == pytest.approx(0, abs=1e-2)
 
 
-def test_an_audience_in_another_process_hears_every_message_and_its_age() -> None:
-    address = "tcp://127.0.0.1:5597"
-    with Audience(address) as audience:
-        publisher = Publisher(address)
-        time.sleep(0.5)  # until the other process has joined
-        told = Run(time.time() - time.monotonic(), "body", "bundle")
-        for _ in range(20):
-            now = time.monotonic()
-            message = replace(people([1, 2]), captured_s=now - 0.05)
-            publisher.send(encode(message, told, now))
-            time.sleep(0.01)
-        publisher.send(encode(message, told, time.monotonic(), "ended"))
-        time.sleep(0.2)
-        publisher.close()
+def publish(address: str, count: int) -> None:
+    """Some messages to whoever listens, and the end."""
+    publisher = Publisher(address)
+    time.sleep(0.5)  # until the other process has joined
+    told = Run(time.time() - time.monotonic(), "body", "bundle")
+    for _ in range(count):
+        now = time.monotonic()
+        publisher.send(encode(replace(people([1, 2]), captured_s=now - 0.05), told, now))
+        time.sleep(0.01)
+    publisher.send(encode(people([]), told, time.monotonic(), "ended"))
+    time.sleep(0.2)
+    publisher.close()
+
+
+@pytest.mark.parametrize("bound", ["tcp://127.0.0.1:5597", "tcp://*:5597", "tcp://0.0.0.0:5597"])
+def test_an_audience_in_another_process_hears_every_message_and_its_age(bound: str) -> None:
+    with Audience(bound) as audience:
+        publish(bound, 20)
     heard = audience.heard
     assert heard is not None
     assert (heard.messages, heard.people) == (20, 40)
     assert 50 <= heard.age_ms[0] < 500
+
+
+def test_an_audience_hears_on_to_the_end_after_an_interrupt() -> None:
+    with Audience("tcp://127.0.0.1:5597") as audience:
+        audience._process.send_signal(signal.SIGINT)
+        publish("tcp://127.0.0.1:5597", 5)
+    assert audience.heard is not None
+    assert audience.heard.messages == 5
+    assert audience._process.returncode == 0
+
+
+def test_an_audience_that_heard_nothing_says_so_and_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refit_rt.audience.ANSWER_S", 0.2)
+    audience = Audience("tcp://127.0.0.1:5597")
+    with pytest.raises(UserError, match="the second process heard nothing"), audience:
+        pass
+    assert audience._process.returncode is not None
+
+
+class Silent:
+    """An audience without a process."""
+
+    heard = Heard(3, 3, 1.0, (1.0, 2.0, 3.0))
+
+    def __init__(self, address: str) -> None:
+        pass
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("frames", "says"), [(0, "ended before its first frame"), (3, "nobody was found")])
+def test_a_demo_without_a_result_says_so_and_shows_no_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, says: str
+) -> None:
+    def run_without_people(settings: config.Config) -> Report:
+        assert settings.camera.calibration == ""
+        if frames:
+            writer = MotionWriter(Path(settings.out.dir) / "motion.npz", 30, "free", "edge")
+            writer.add(people([]))
+            writer.close()
+        return Report(frames, 0, 0, 0, 0.0, {})
+
+    (tmp_path / "overlay.png").write_text("of an earlier run")
+    (tmp_path / "motion.npz").write_bytes(TRUTH.read_bytes())
+    monkeypatch.setattr(demo, "Audience", Silent)
+    monkeypatch.setattr(demo, "run", run_without_people)
+    given = config.Config(out=config.Out(dir=str(tmp_path)), camera=config.Camera(calibration="lens.json"))
+    with pytest.raises(UserError, match=says):
+        demo.main(given)
+    assert not (tmp_path / "overlay.png").exists()
+
+
+def test_the_demo_draws_the_body_that_was_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_as_the_truth(settings: config.Config) -> Report:
+        (tmp_path / "motion.npz").write_bytes(TRUTH.read_bytes())
+        return Report(3, 0, 0, 1, 1.0, {})
+
+    own, asked, drawn = replace(load_body(), name="mine"), [], []
+    monkeypatch.setattr(demo, "Audience", Silent)
+    monkeypatch.setattr(demo, "run", run_as_the_truth)
+    monkeypatch.setattr(demo, "load_bundle", lambda *given: asked.append(given) or SimpleNamespace(body=own))
+    monkeypatch.setattr(demo, "draw_clip", lambda motion, folder, body: drawn.append(body))
+    demo.main(config.Config(out=config.Out(dir=str(tmp_path)), fit=config.Fit(body="mine.npz")))
+    assert drawn == [own]
+    assert asked[0][1] == "mine.npz"
