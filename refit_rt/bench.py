@@ -16,7 +16,8 @@ from refit_rt.audience import Audience
 from refit_rt.bundle import Bundle, find_bundle, load_bundle
 from refit_rt.demo import CLIP
 from refit_rt.errors import UserError
-from refit_rt.pipeline import run
+from refit_rt.interrupt import ended_by_signals
+from refit_rt.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +93,23 @@ def live(settings: config.Config) -> str:
     settings = replace(
         settings,
         capture=replace(settings.capture, source=str(CLIP), pace="live", fps=LIVE_FPS, loop=True),
+        camera=replace(settings.camera, calibration=""),
+        publish=replace(settings.publish, enabled=True),
         out=config.Out(),
     )
     stop = threading.Event()
     memory: list[int] = []
-    watcher = threading.Thread(target=_watch, args=(stop, memory), daemon=True)
-    with Audience(settings.publish.address) as audience:
+    with Audience(settings.publish.address) as audience, ended_by_signals(stop):
+        pipeline = Pipeline(settings)
+        watcher = threading.Thread(target=_watch, args=(pipeline, stop, memory), daemon=True)
         watcher.start()
-        report = run(settings, stop)
+        try:
+            report = pipeline.run(stop)
+        finally:
+            stop.set()
+            watcher.join()
+        if len(memory) < 3:
+            raise UserError("bench live: ended before there was anything to measure. Let it run to its end")
     heard = audience.heard
     assert heard is not None
     p50, p95, p99 = heard.age_ms
@@ -113,11 +123,12 @@ def live(settings: config.Config) -> str:
     ])  # fmt: skip
 
 
-def _watch(stop: threading.Event, memory: list[int]) -> None:
-    """Ends the run after its time; notes the resident memory in kB every second, once the first person can be there."""
-    end_s = time.monotonic() + LIVE_SECONDS + 5
-    while time.monotonic() < end_s:
-        time.sleep(1)
+def _watch(pipeline: Pipeline, stop: threading.Event, memory: list[int]) -> None:
+    """Ends the run LIVE_SECONDS after its first message; notes the resident memory in kB every second of it."""
+    while not pipeline.frames and not stop.wait(0.1):
+        pass
+    end_s = time.monotonic() + LIVE_SECONDS
+    while time.monotonic() < end_s and not stop.wait(1):
         memory.append(_resident_kb())
     stop.set()
 

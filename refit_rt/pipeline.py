@@ -170,6 +170,11 @@ class Pipeline:
         follow = Stage("follow", follower.follow, self._frames, self._people, timings=self._timings)
         return [follow, send, *stages]
 
+    @property
+    def frames(self) -> int:
+        """Published so far."""
+        return self._sender.frames
+
     def run(self, stop: threading.Event) -> Report:
         """Until the source ends or `stop` is set; then everything is closed and whole. Raises a stage's error."""
         log.info("publishing at %s; Ctrl-C ends", self._where)
