@@ -30,16 +30,16 @@ class Finding:
         return f"{mark}  {self.name:<9} {self.text}" + (f". {self.cure}" if self.cure and not self.good else "")
 
 
-def examine(settings: config.Config) -> list[Finding]:
-    """Everything, in the order in which data flows. Opens no camera, loads no network."""
+def examine(settings: config.Config, where: str = "defaults") -> list[Finding]:
+    """Everything, in the order in which data flows. Opens no camera, loads no network. where: the settings' file."""
     looks: tuple[Callable[[], list[Finding]], ...] = (
         python,
         processor,
         graphics,
         cameras,
-        lambda: [body(settings.fit), bundle(settings.fit)],
+        lambda: network(settings.fit),
         lambda: [detector(settings.detect)],
-        lambda: [settings_in_use(settings)],
+        lambda: [settings_in_use(settings, where)],
     )
     return [finding for look in looks for finding in look()]
 
@@ -77,25 +77,23 @@ def processor() -> list[Finding]:
 
 
 def graphics() -> list[Finding]:
-    """NVIDIA's card and TensorRT: `run` needs neither."""
+    """NVIDIA's card, which helps training: `run` does not use it."""
     card = ""
     if tool := shutil.which("nvidia-smi"):
         query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
-        card = done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
-    gpu = Finding("gpu", bool(card), card or "no NVIDIA card", "Not needed: everything runs on the processor")
-    try:
-        engine = importlib.metadata.version("tensorrt")
-    except importlib.metadata.PackageNotFoundError:
-        engine = ""
-    cure = "To use the card: pip install tensorrt" if card else "Not needed without a card"
-    return [gpu, Finding("tensorrt", bool(engine), engine or "not installed", cure)]
+        try:
+            done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+            card = done.stdout.strip().replace("\n", "; ")
+        except (OSError, subprocess.SubprocessError):  # it hangs when the driver does
+            return [Finding("gpu", False, "nvidia-smi gives no answer", "Not needed: everything runs on the processor")]
+    return [Finding("gpu", bool(card), card or "no NVIDIA card", "Not needed: everything runs on the processor")]
 
 
 def cameras() -> list[Finding]:
     """The webcams that Linux lists. They are not opened."""
     found = []
-    for device in sorted(Path("/dev").glob("video*"), key=lambda path: int(path.name[5:] or 0)):
+    devices = [path for path in Path("/dev").glob("video*") if path.name[5:].isdecimal()]
+    for device in sorted(devices, key=lambda path: int(path.name[5:])):
         name = Path(f"/sys/class/video4linux/{device.name}/name")
         label = name.read_text().strip() if name.is_file() else "unnamed"
         readable = os.access(device, os.R_OK | os.W_OK)
@@ -106,47 +104,38 @@ def cameras() -> list[Finding]:
     return [Finding("camera", False, "none", "Plug one in, or give a file: refit-rt run clip.mp4")]
 
 
-def body(settings: config.Fit) -> Finding:
-    """The body that is fitted, when it is not the bundle's own."""
-    from refit_rt.body import load_body
-
-    try:
-        loaded = load_body(Path(settings.body) if settings.body else None)
-    except UserError as error:
-        return Finding("body", False, str(error), needed=True)
-    markers = "no" if loaded.markers is None else len(loaded.markers)
-    where = settings.body or "shipped"
-    return Finding("body", True, f"{loaded.name} ({where}), {len(loaded.template)} vertices, {markers} markers")
-
-
-def bundle(settings: config.Fit) -> Finding:
-    """The network in use."""
-    from refit_rt.bundle import find_bundle, load_bundle
+def network(settings: config.Fit) -> list[Finding]:
+    """The bundle in use, and the body that is fitted with it."""
+    from refit_rt.bundle import PACKAGED_BODY, find_bundle, load_bundle
 
     try:
         path = find_bundle(settings.bundle)
-        card = load_bundle(path, settings.body).card
+        loaded = load_bundle(path, settings.body)
     except UserError as error:
-        return Finding("bundle", False, str(error), needed=True)
-    return Finding("bundle", True, f"{card.name} ({path}), licence {card.licence}")
+        return [Finding("bundle", False, str(error), needed=True)]
+    card, body = loaded.card, loaded.body
+    where = settings.body or ("shipped" if card.body == PACKAGED_BODY else path / card.body)
+    markers = "no" if body.markers is None else len(body.markers)
+    return [
+        Finding("bundle", True, f"{card.name} ({path}), licence {card.licence}"),
+        Finding("body", True, f"{body.name} ({where}), {len(body.template)} vertices, {markers} markers"),
+    ]
 
 
 def detector(settings: config.Detect) -> Finding:
     """The detector's file: there, or pulled at the first run."""
     if settings.model == "blazepose":
-        from refit_rt.detect.pull import FILES, cache_dir, cached
+        from refit_rt.detect.pull import cached
 
-        missing = [name for name in FILES if cached(name) is None]
-        have = [name for name in FILES if name not in missing]
-        text = f"blazepose in {cache_dir()}: " + (", ".join(have) or "nothing yet")
-        return Finding("detector", bool(have), text, "It is pulled at the first run (36 MB, once)")
-    there = Path(settings.model).is_file()
+        there = cached("pose_detection.tflite")
+        text = f"blazepose in {config.cache_dir()}" + ("" if there else ": nothing yet")
+        return Finding("detector", there is not None, text, "It is pulled at the first run (36 MB, once)")
+    there = Path(settings.model).expanduser().is_file()
     cure = "Check detect.model: blazepose, or an .onnx file"
     return Finding("detector", there, settings.model + ("" if there else ": no such file"), cure, needed=True)
 
 
-def settings_in_use(settings: config.Config) -> Finding:
+def settings_in_use(settings: config.Config, where: str) -> Finding:
     """What the settings lead to."""
-    where = "config.yaml" if Path("config.yaml").is_file() else "defaults"
     text = f"{where}: source {settings.capture.source}, stream at {settings.publish.address}"
     return Finding("settings", True, text)
