@@ -56,7 +56,7 @@ def run(
     _say(report.table())
     if settings.out.dir:
         _say(f"in {settings.out.dir}: " + ", ".join(sorted(file.name for file in Path(settings.out.dir).iterdir())))
-    return 0
+    return int(report.hung)
 
 
 def demo(*, out: OutFolder = "", config: ConfigFile = "", settings: Settings) -> int:
@@ -102,7 +102,7 @@ def doctor(*, config: ConfigFile = "", settings: Settings) -> int:
     _quiet_libraries()
     from refit_rt.doctor import examine
 
-    findings = examine(settings)
+    findings = examine(_with(settings, "", ""), config or _config_here() or "defaults")
     for finding in findings:
         _say(finding.line())
     return int(any(finding.needed and not finding.good for finding in findings))
@@ -170,6 +170,25 @@ def export(
     return 0
 
 
+def quantise(
+    bundle: Positional[Annotated[str, arg(metavar="BUNDLE")]],
+    images: Positional[Annotated[str, arg(metavar="IMAGES")]],
+    /,
+) -> int:
+    """Add an int8 encoder to a bundle, for --fit.precision int8. Needs torch and onnxruntime.
+
+    Args:
+        bundle: The bundle's folder.
+        images: A folder of photos of people, 100 or more: the ranges of numbers are measured on them.
+    """
+    _quiet_libraries()
+    with _torch_needed():
+        from refit_rt.quantise import quantise_with
+    stray = quantise_with(bundle, Path(images))
+    _say(f"{bundle}: use it with --fit.precision int8 (its maps stray by {stray:.1%} from the exact ones)")
+    return 0
+
+
 def bench(
     what: Positional[Literal["live", "encoder", "loop"]] = "live", /, *, config: ConfigFile = "", settings: Settings
 ) -> int:
@@ -184,7 +203,7 @@ def bench(
     from refit_rt import bench
 
     with _torch_needed():
-        _say(bench.main(settings, what))
+        _say(bench.main(_with(settings, "", ""), what))
     return 0
 
 
@@ -196,6 +215,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "import-smpl": import_smpl,
     "import-weights": import_weights,
     "export": export,
+    "quantise": quantise,
     "bench": bench,
 }
 
@@ -216,7 +236,7 @@ def command(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("refit_rt").setLevel(logging.INFO)
     try:
-        loaded = config.check(_settings_file(arguments))
+        loaded = config.check(_settings_file(arguments)) if _wants_settings(arguments) else config.Config()
         verbs = {
             name: partial(verb, settings=loaded) if "settings" in verb.__annotations__ else verb
             for name, verb in VERBS.items()
@@ -233,6 +253,16 @@ def command(arguments: list[str]) -> int:
         return 130
 
 
+def _wants_settings(arguments: list[str]) -> bool:
+    """Not for help, nor for verbs without settings: the config.yaml of this folder may be somebody else's."""
+    verb = VERBS.get(arguments[0]) if arguments else None
+    return verb is not None and "settings" in verb.__annotations__ and not {"-h", "--help"} & set(arguments)
+
+
+def _config_here() -> str:
+    return "config.yaml" if Path("config.yaml").is_file() else ""
+
+
 def _settings_file(arguments: list[str]) -> config.Config:
     """What --config names, else ./config.yaml, else the defaults. Read before the rest: it holds their defaults."""
     for place, argument in enumerate(arguments):
@@ -240,8 +270,7 @@ def _settings_file(arguments: list[str]) -> config.Config:
             return config.load(Path(arguments[place + 1]))
         if argument.startswith("--config="):
             return config.load(Path(argument.partition("=")[2]))
-    here = Path("config.yaml")
-    return config.load(here) if here.is_file() else config.Config()
+    return config.load(Path(here)) if (here := _config_here()) else config.Config()
 
 
 def _with(settings: config.Config, source: str, out: str) -> config.Config:

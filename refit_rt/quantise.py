@@ -1,30 +1,71 @@
 """A bundle's encoder in int8, beside the exact one."""
 
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 
 from refit_rt import bundle as files
+from refit_rt import config, geometry
+from refit_rt.capture.folder import SUFFIXES, natural
+from refit_rt.detect import Detector, make_detector
 from refit_rt.errors import UserError
 from refit_rt.export import write_card
+from refit_rt.fit import square
+from refit_rt.types import Frame
 
 CALIBRATION_CROPS = 128  # of those given, at most
+PEOPLE_A_PHOTO = 4  # at most
 MOST_STRAY = 0.15  # mean difference of the maps over their mean size; above it the loop is led astray
 
 
-def quantise(path: Path, crops: Iterable[np.ndarray]) -> None:
+def quantise_with(name: str, images: Path) -> float:
+    """As `quantise`, for a bundle's name or folder, with the people in a folder of photos. Raises UserError."""
+    path = files.find_bundle(name)
+    detector = make_detector(config.Detect(), PEOPLE_A_PHOTO)
+    return quantise(path, crops_of(photos(images), detector, files.read_card(path).crop))
+
+
+def photos(folder: Path) -> Iterator[np.ndarray]:
+    """The images of a folder that can be read, (height, width, 3) uint8 BGR. Raises UserError when there are none."""
+    folder = folder.expanduser()
+    listed = folder.iterdir() if folder.is_dir() else ()
+    paths = sorted((path for path in listed if path.suffix.lower() in SUFFIXES), key=natural)
+    if not paths:
+        raise UserError(f"{folder}: no folder of images ({' '.join(sorted(SUFFIXES))}). Give one with photos of people")
+    pictures = (cv2.imdecode(np.frombuffer(path.read_bytes() or b"0", np.uint8), cv2.IMREAD_COLOR) for path in paths)
+    return (picture for picture in pictures if picture is not None)
+
+
+def crops_of(pictures: Iterable[np.ndarray], detector: Detector, cut: files.Crop) -> Iterator[np.ndarray]:
+    """The people of each picture as the network is shown them, (S, S, 3) uint8 RGB; the whole picture, made square,
+    where nobody is found."""
+    for index, picture in enumerate(pictures):
+        height, width = picture.shape[:2]
+        boxes = detector.find(Frame("photos", index, 0.0, float(index), picture), np.zeros((0, 4), np.float32))
+        places = [
+            (*square(xyxy, cut.margin), float(roll) if cut.normalise_roll else 0.0)
+            for xyxy, roll in zip(boxes.xyxy, boxes.roll, strict=True)
+        ]
+        whole = np.array([(width - 1) / 2, (height - 1) / 2]), float(max(width, height)), 0.0
+        for centre, side, roll in places or [whole]:
+            yield np.ascontiguousarray(geometry.crop(picture, centre, side, roll, cut.size_px)[..., ::-1])
+
+
+def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
     """Adds encoder_int8.onnx to a bundle: ranges measured on real crops (S, S, 3) uint8 RGB, 100 or more of them.
 
-    Raises UserError without onnxruntime or crops, and when the maps it makes stray too far from the exact ones: it then
-    leaves the bundle as it was.
+    Returns how far its maps stray from the exact ones, as a share of their size. Raises UserError without onnxruntime
+    or crops, in a folder that cannot be written, and when the maps stray too far: the bundle is then left as it was.
     """
     try:
         from onnxruntime import quantization as ort
     except ImportError as error:
-        raise UserError("int8 needs onnxruntime to measure ranges: pip install onnxruntime onnx") from error
+        raise UserError("int8 needs onnxruntime to measure ranges: pip install 'refit-rt[train]'") from error
     card = files.read_card(path)
     feed = [{"crop": crop[None]} for crop, _ in zip(crops, range(CALIBRATION_CROPS), strict=False)]
     if not feed:
@@ -37,6 +78,8 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> None:
         def get_next(self) -> dict | None:  # type: ignore[override]
             return next(self._rest, None)
 
+    if not os.access(path, os.W_OK):
+        raise UserError(f"{path}: cannot be written. Copy the bundle to a folder of your own and give that")
     with tempfile.TemporaryDirectory(dir=path) as folder:
         ready, small = Path(folder) / "ready.onnx", Path(folder) / files.ENCODER_INT8
         ort.quant_pre_process(str(path / files.ENCODER), str(ready), skip_symbolic_shape=True)
@@ -60,6 +103,7 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> None:
             )
         small.replace(path / files.ENCODER_INT8)
     write_card(path, msgspec.structs.replace(card, accuracy=card.accuracy | {"int8_maps_stray": round(strayed, 4)}))
+    return strayed
 
 
 def apart(exact: Path, near: Path, feed: list[dict]) -> float:

@@ -113,6 +113,34 @@ def test_every_verb_has_help(capsys, verb):
     assert f"usage: refit-rt {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", [*VERBS, ""])
+def test_a_foreign_config_yaml_keeps_nobody_from_help(capsys, tmp_path, verb):
+    (tmp_path / "config.yaml").write_text("site: somebody else's\n")
+    with pytest.raises(SystemExit) as end:
+        command([verb, "--help"] if verb else [])
+    assert end.value.code in (0, None)
+
+
+def test_a_foreign_config_yaml_stops_only_verbs_that_have_settings(capsys, tmp_path):
+    (tmp_path / "config.yaml").write_text("site: somebody else's\n")
+    assert command(["import-smpl", "gone.pkl"]) == 2
+    assert "gone.pkl" in capsys.readouterr().err
+    assert command(["run"]) == 2
+    assert "config.yaml: Object contains unknown field `site`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["doctor", "bench"])
+def test_every_verb_checks_its_settings(capsys, verb):
+    assert command([verb, "--track.max-people", "0"]) == 2
+    assert "settings: Expected `int` >= 1 - at `$.track.max_people`" in capsys.readouterr().err
+
+
+def test_the_doctor_names_the_settings_file(capsys, tmp_path):
+    (tmp_path / "mine.yaml").write_text("fit: {bundle: none-such}\n")
+    assert command(["doctor", "--config", "mine.yaml"]) == 1
+    assert "settings  mine.yaml: source 0" in capsys.readouterr().out
+
+
 def test_alone_it_shows_help(capsys):
     with pytest.raises(SystemExit) as end:
         command([])

@@ -1,0 +1,94 @@
+"""Photos of people → the crops that int8 ranges are measured on, and the verb that does it."""
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="a bundle's card is written by the exporter: pip install refit-rt[train]")
+pytest.importorskip("onnx", reason="exporting needs onnx: pip install refit-rt[train]")
+
+from tiny import lively
+
+from refit_rt import export, quantise
+from refit_rt.__main__ import command
+from refit_rt.body import load_body
+from refit_rt.bundle import Crop, load_bundle
+from refit_rt.errors import UserError
+from refit_rt.model.config import EDGE
+from refit_rt.types import Boxes
+
+
+class Finds:
+    """Tells these people in every picture."""
+
+    def __init__(self, *people: tuple[float, float, float, float], roll: float = 0.0):
+        self.people, self.roll = np.array(people, np.float32).reshape(-1, 4), roll
+
+    def find(self, frame, known):
+        count = len(self.people)
+        return Boxes(frame, self.people, np.ones(count, np.float32), np.full(count, self.roll, np.float32))
+
+
+def blue_left_red_right() -> np.ndarray:
+    picture = np.zeros((240, 400, 3), np.uint8)
+    picture[:, :200, 0], picture[:, 200:, 2] = 200, 200
+    return picture
+
+
+def test_people_are_cut_out_with_the_margin_in_rgb():
+    left, right = quantise.crops_of([blue_left_red_right()], Finds((60, 60, 100, 160), (280, 80, 360, 160)), Crop(64))
+    assert left.shape == right.shape == (64, 64, 3)
+    assert (left[32, 32] == (0, 0, 200)).all()
+    assert (right[32, 32] == (200, 0, 0)).all()
+
+
+def test_a_leaning_person_stands_upright_only_for_a_network_that_wants_it():
+    stick = np.zeros((200, 200, 3), np.uint8)
+    cv2.line(stick, (60, 60), (140, 140), (255, 255, 255), 5)  # leans by 45 degrees against the clock
+    finder = Finds((40, 40, 160, 160), roll=-np.pi / 4)
+    (upright,) = quantise.crops_of([stick], finder, Crop(64, normalise_roll=True))
+    (leaning,) = quantise.crops_of([stick], finder, Crop(64))
+    columns = [int((crop[..., 0].max(0) > 100).sum()) for crop in (upright, leaning)]
+    assert columns[0] < 6
+    assert columns[1] > 25
+
+
+def test_where_nobody_is_found_the_whole_picture_counts():
+    (crop,) = quantise.crops_of([blue_left_red_right()], Finds(), Crop(100))
+    assert not crop[:15].any()  # above and below the picture it is black
+    assert (crop[50, 10] == (0, 0, 200)).all()
+    assert (crop[50, 90] == (200, 0, 0)).all()
+
+
+def test_a_folder_without_images_is_refused_by_name(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    for folder in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(UserError, match=f"{folder}: no folder of images"):
+            quantise.photos(folder)
+
+
+def test_files_that_only_look_like_images_are_passed_over(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    cv2.imwrite(str(tmp_path / "c.png"), blue_left_red_right())
+    assert [picture.shape for picture in quantise.photos(tmp_path)] == [(240, 400, 3)]
+
+
+def test_the_verb_makes_an_encoder_that_the_bundle_then_lists(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime", reason="int8 ranges are measured by onnxruntime")
+    export.export_bundle(lively(EDGE, load_body()), tmp_path / "mine", export.Facts("mine", "none"))
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for index in range(4):
+        coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), np.kron(coarse, np.ones((16, 16, 1), np.uint8)))
+    monkeypatch.setattr(quantise, "make_detector", lambda *_: Finds())
+    assert command(["quantise", str(tmp_path / "mine"), str(tmp_path / "photos")]) == 0
+    assert "use it with --fit.precision int8" in capsys.readouterr().out
+    assert "encoder_int8.onnx" in load_bundle(tmp_path / "mine").card.files
+
+
+def test_the_verb_says_in_one_line_what_it_was_not_given(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quantise, "make_detector", lambda *_: Finds())
+    assert command(["quantise", str(tmp_path), str(tmp_path)]) == 2
+    assert "no bundle" in capsys.readouterr().err
