@@ -17,16 +17,12 @@ from refit_rt.model.refit import Encoded, Estimate, ReFit, build
 from refit_rt.model.update import BatchedGRU
 from refit_rt.runners import Seen, View
 from refit_rt.runners.numba_loop import NumbaLoop
+from refit_rt.runners.torch_ import NoBackbone
+from refit_rt.smpl_file import SMPL_VERTICES
 
-SMPL_VERTICES, SMPL_FACES, POSE_BLENDS = 6890, 13776, 207
+SMPL_FACES, POSE_BLENDS = 13776, 207
 EXTRA_JOINTS = 9  # regressed from the posed mesh in every query of the official code
 Gate = tuple[Tensor, Tensor]  # weight and bias
-
-
-class NoBackbone(nn.Module):
-    """The loop is measured from given maps."""
-
-    feature_channels = summary_size = 1
 
 
 class WholeMesh(nn.Module):

@@ -164,8 +164,6 @@ def folder_in_place(out: Path) -> Iterator[Path]:
     try:
         yield made
         made.chmod(0o755)
-        for path in made.iterdir():
-            path.chmod(0o644)
         for file in made.iterdir():
             file.chmod(0o644)  # the writer of safetensors makes it the owner's alone
         if out.exists():
@@ -198,6 +196,6 @@ def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
         name=f"refit-{config.backbone}",
         training={"checkpoint": Path(checkpoint).name},
         licence="LicenseRef-ReFit-research-only",  # as the data sets they were trained on
-        margin=1.2,
-    )  # the official demo's
+        margin=1.2,  # the official demo's
+    )
     export_bundle(model, out, facts, Path(body))

@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-WORLD_FROM_CAMERA = np.diag(
-    [1.0, -1.0, -1.0]
-)  # half a turn about x: a camera without a rig stands upright at the origin
+# Half a turn about x: a camera without a rig stands upright at the origin.
+WORLD_FROM_CAMERA = np.diag([1.0, -1.0, -1.0])
 
 
 def matrix_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from refit_rt.runners.openvino_ import OpenVinoEncoder
 
 
 class NoBackbone(nn.Module):
-    """Stands where the bundle's encoder.onnx has already been."""
+    """Stands where the maps are given: from the bundle's encoder.onnx, or made up."""
 
     feature_channels = summary_size = 1
 
