@@ -10,12 +10,13 @@ import pytest
 from fakes import FakeDetector, FakeFitter, FakeTracker, frame
 
 from refit_rt import config, wire
+from refit_rt.__main__ import command
 from refit_rt.body import load_body
 from refit_rt.errors import UserError
 from refit_rt.follow import Follower
 from refit_rt.listen import Listener
 from refit_rt.motion import MotionWriter, read_motion
-from refit_rt.pipeline import Pipeline, is_lossless
+from refit_rt.pipeline import Pipeline, Report, is_lossless
 
 
 def load(wrong_at=None):
@@ -190,6 +191,11 @@ def test_a_camera_that_hangs_is_named_and_what_was_seen_is_kept(address, tmp_pat
     assert report.hung
     assert "the camera does not let go" in caplog.text
     assert len(read_motion(tmp_path / "motion.npz").frame) == 1
+
+
+def test_a_camera_that_hangs_is_no_success(monkeypatch):
+    monkeypatch.setattr("refit_rt.pipeline.run", lambda _: Report(1, 0, 0, 0, 0.0, {}, hung=True))
+    assert command(["run", "0"]) == 1
 
 
 def test_a_camera_that_vanished_is_said_to_be_waited_for(address, monkeypatch):
