@@ -28,6 +28,7 @@ ABOUT = """Video in, SMPL bodies out, live.
 Settings come from --config FILE, else from config.yaml in this folder, else they are the
 defaults; any of them can be given as an option, as in --track.max-people 2. See refit-rt run --help."""
 
+HERE = Path("config.yaml")
 Settings = Annotated[config.Config, arg(name="")]
 ConfigFile = Annotated[str, arg(metavar="FILE")]
 OutFolder = Annotated[str, arg(metavar="DIR")]
@@ -102,7 +103,7 @@ def doctor(*, config: ConfigFile = "", settings: Settings) -> int:
     _quiet_libraries()
     from refit_rt.doctor import examine
 
-    findings = examine(_with(settings, "", ""), config or _config_here() or "defaults")
+    findings = examine(_with(settings, "", ""), config or (HERE.name if HERE.is_file() else "defaults"))
     for finding in findings:
         _say(finding.line())
     return int(any(finding.needed and not finding.good for finding in findings))
@@ -237,10 +238,7 @@ def command(arguments: list[str]) -> int:
     logging.getLogger("refit_rt").setLevel(logging.INFO)
     try:
         loaded = config.check(_settings_file(arguments)) if _wants_settings(arguments) else config.Config()
-        verbs = {
-            name: partial(verb, settings=loaded) if "settings" in verb.__annotations__ else verb
-            for name, verb in VERBS.items()
-        }
+        verbs = {n: partial(v, settings=loaded) if "settings" in v.__annotations__ else v for n, v in VERBS.items()}
         arguments = arguments or ["--help"]
         return tyro.extras.subcommand_cli_from_dict(verbs, prog="refit-rt", description=ABOUT, args=arguments)
     except UserError as error:
@@ -259,10 +257,6 @@ def _wants_settings(arguments: list[str]) -> bool:
     return verb is not None and "settings" in verb.__annotations__ and not {"-h", "--help"} & set(arguments)
 
 
-def _config_here() -> str:
-    return "config.yaml" if Path("config.yaml").is_file() else ""
-
-
 def _settings_file(arguments: list[str]) -> config.Config:
     """What --config names, else ./config.yaml, else the defaults. Read before the rest: it holds their defaults."""
     for place, argument in enumerate(arguments):
@@ -270,7 +264,7 @@ def _settings_file(arguments: list[str]) -> config.Config:
             return config.load(Path(arguments[place + 1]))
         if argument.startswith("--config="):
             return config.load(Path(argument.partition("=")[2]))
-    return config.load(Path(here)) if (here := _config_here()) else config.Config()
+    return config.load(HERE) if HERE.is_file() else config.Config()
 
 
 def _with(settings: config.Config, source: str, out: str) -> config.Config:
