@@ -37,7 +37,7 @@ def photos(folder: Path) -> Iterator[np.ndarray]:
     paths = sorted((path for path in listed if path.suffix.lower() in SUFFIXES), key=natural)
     if not paths:
         raise UserError(f"{folder}: no folder of images ({' '.join(sorted(SUFFIXES))}). Give one with photos of people")
-    pictures = (cv2.imdecode(np.frombuffer(path.read_bytes() or b"0", np.uint8), cv2.IMREAD_COLOR) for path in paths)
+    pictures = (cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)
     return (picture for picture in pictures if picture is not None)
 
 

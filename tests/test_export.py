@@ -31,6 +31,7 @@ def test_a_bundle_is_replaced_and_nothing_else_is_left_beside_it(model, tmp_path
     loaded = load_bundle(out)
     assert (loaded.card.name, loaded.card.body) == ("two", "body.npz")
     assert [path.name for path in out.parent.iterdir()] == ["bundle"]
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}  # for everyone to read
 
 
 def test_a_failure_leaves_the_old_bundle_and_no_scraps(model, tmp_path, monkeypatch):
