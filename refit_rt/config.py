@@ -105,7 +105,7 @@ class Fit(Settings, frozen=True):
     """Stop when the frame is older than this, in milliseconds; 0: no deadline."""
     warm: bool = True
     """Start from last frame's body."""
-    blend: Share = 0.7
+    blend: Share = 0.5
     """Weight of last frame's body in the start; the rest is the fresh estimate."""
     min_confidence: Share = 0.3
     """Below this a person is lost and fitted anew from a detection."""
