@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from time import monotonic
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -118,7 +119,7 @@ class Fitter:
         middle = np.asarray(camera.centre_px)
         turn = geometry.roll_matrix(roll)
         view = View((*(turn[:2, :2] @ (centre - middle) + middle), side), camera.focal_px, camera.centre_px)
-        seen = self._runner.encode(np.ascontiguousarray(image[:, :, ::-1]))
+        seen = self._runner.encode(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         state = self._runner.initial(seen, view)
         most = self._settings.cold_iterations
         opposed = memory is not None and self._opposed(memory, state, turn)
@@ -146,8 +147,9 @@ class Fitter:
     def _start(self, memory: Memory, fresh: State, turn: np.ndarray, view: View, share: float) -> State | None:
         """Between last frame's body, by its `share`, and the fresh estimate; None when their sizes disagree wildly.
 
-        From the last body alone tracking drifts, from the fresh one alone it jitters: on real video the shipped bundle's
-        PA is 74 mm from half of each, 78 mm from 0.7 of the last, 80 mm (and four times the jitter) from the fresh one.
+        From the last body alone tracking drifts, from the fresh one alone it jitters: on real video the shipped
+        bundle's PA is 74 mm from half of each, 78 mm from 0.7 of the last, and 80 mm, at four times the jitter, from
+        the fresh one.
         """
         rotations, trans = self._seen_by_crop(memory, turn)
         new = geometry.matrix_from_6d(fresh.pose6d.reshape(24, 6))
@@ -289,7 +291,7 @@ def people_of(frame: Frame, camera: Camera, ids: np.ndarray, fits: list[Fitted])
     rotations = stack([f.rotations for f in fits], (24, 3, 3))
     return People(
         camera=frame.camera, frame_index=frame.index, captured_s=frame.captured_s, time_s=frame.time_s,
-        dropped=frame.dropped, size=frame.size, focal_px=camera.focal_px, centre_px=camera.centre_px, ids=ids,
+        dropped=0, size=frame.size, focal_px=camera.focal_px, centre_px=camera.centre_px, ids=ids,
         poses=stack(geometry.axis_angle_from_matrix(rotations) if count else [], (24, 3)),
         betas=stack([f.betas for f in fits], (10,)), trans=stack([f.trans for f in fits], (3,)), joints_camera=joints,
         joints_px=points[:, :24], joints_world=camera.world(joints).astype(np.float32),

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from refit_rt import config
-from refit_rt.cameras import Camera, camera_for
+from refit_rt.cameras import Camera, camera_for, check_calibration
 from refit_rt.capture import Source
 from refit_rt.smooth import Smoother
 from refit_rt.stage import Timings
@@ -93,6 +93,7 @@ def load_follower(settings: config.Config, source: Source, timings: Timings) -> 
     from refit_rt.fit import make_fitter
     from refit_rt.track import Tracker
 
+    check_calibration(settings.camera, settings.capture.name)
     log.info("loading bundle %s", settings.fit.bundle)
     fitter = make_fitter(settings.fit)
     detector = make_detector(settings.detect, settings.track.max_people, settings.fit.threads)

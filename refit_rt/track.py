@@ -28,6 +28,7 @@ IN_VIEW = 0.1  # share of a body's box that must lie inside the picture
 STEADY = 3  # well fitted frames after which a loss is news, looked into at once
 UNFITTED = 5  # frames in a row without a body after which a person is lost
 PASSED_OVER = 3  # looks in a row which found somebody else to follow, after which a person gives way
+FULL_EVERY = 3  # times `every` frames between two looks that can only confirm
 EMPTY_EVERY, LONGEST_PAUSE = 10, 15  # frames between two looks into an empty picture, and for somebody lost
 ROLL_S = 0.15  # time constant of the roll
 SLOWING_S = 1.0  # time constant with which an unseen motion dies out
@@ -130,10 +131,15 @@ class Tracker:
         return Known(ids, _xyxy([person.at(time_s) for person in people]), np.array(roll, np.float32))
 
     def wants_detection(self, frame_index: int, every: int) -> bool:
-        """Whether to search this frame: each `every` frames, sooner when nobody is followed or somebody is lost."""
+        """Whether to search this frame: each `every` frames, sooner when nobody is followed or somebody is lost.
+
+        Seldom when as many are followed as may be: nobody new can come then, and a look costs a frame its time.
+        """
         if self._looked is None:
             return True
         wait = every if self._visible() else min(every, EMPTY_EVERY)
+        if len(self._visible()) >= self._settings.max_people:
+            wait = FULL_EVERY * every
         if any(not person.visible for person in self._people) and self._room() > 0:
             wait = min(wait, self._pause)
         since = frame_index - self._looked

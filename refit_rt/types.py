@@ -14,7 +14,6 @@ class Frame:
     captured_s: float  # monotonic seconds, taken beside the grab
     time_s: float  # seconds since the source's first frame; a file's own clock
     image: np.ndarray  # (height, width, 3) uint8, BGR
-    dropped: int = 0  # frames of this run lost before this one
 
     @property
     def size(self) -> tuple[int, int]:
