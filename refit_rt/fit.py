@@ -313,15 +313,16 @@ def make_fitter(settings: config.Fit) -> Fitter:
             bundle.card.name,
         )
     runner, crop = make_runner(settings, bundle), bundle.crop
-    warm_up(runner)
+    warm_up(runner, bundle.body)
     return Fitter(settings, runner, bundle.body, crop.margin, crop.normalise_roll, bundle.card.name)
 
 
-def warm_up(runner: Runner) -> None:
+def warm_up(runner: Runner, body: Body) -> None:
     """One pass over nothing: numba compiles here (half a minute once, then from its cache), while nobody waits."""
     log.info("warming up (the first time ever, the loop is compiled: half a minute)")
     began_s = monotonic()
     view = View((0.0, 0.0, 200.0), 1000.0, (0.0, 0.0))
     seen = runner.encode(np.zeros((runner.crop_px, runner.crop_px, 3), np.uint8))
     runner.iterate(seen, view, runner.initial(seen, view), 1)
+    body.joints(np.tile(np.eye(3, dtype=np.float32), (24, 1, 1)), np.zeros(10, np.float32))  # the smoother's
     log.info("ready to fit after %.1f s", monotonic() - began_s)
