@@ -2,56 +2,28 @@
 
 import os
 import re
-from collections.abc import Iterator
 
 import cv2
 
 from refit_rt import config
-from refit_rt.capture.retry import Lasting
+from refit_rt.capture.retry import Lasting, LiveSource
 from refit_rt.errors import UserError
-from refit_rt.types import Frame
 
 # FFMPEG's own words for: no buffering, no reordering, and TCP, because lost UDP packets smear pictures.
 LOW_DELAY = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|max_delay;0"
 TIMEOUT_MS = 5000  # to connect, and for one frame
 
 
-class NetworkSource:
+class NetworkSource(LiveSource):
     """A camera on the network. It is read without pause by whoever iterates: unread, FFMPEG would queue up seconds."""
-
-    runs_by_itself = True
 
     def __init__(self, settings: config.Capture) -> None:
         self._address = settings.source
         shown = re.sub(r"//[^/@]*@", "//", self._address)  # without user and password
-        self._capture = self._connect()
-        if self._capture is None:
+        capture = self._connect()
+        if capture is None:
             raise UserError(f"{shown}: gives no video. Check the address, the password and that the camera is on")
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self._lasting = Lasting(settings.name, shown, self._connect, settings.retry_s)
-
-    @property
-    def waiting(self) -> str:
-        """What it waits for, when the camera has vanished."""
-        return self._lasting.waiting
-
-    @property
-    def bad(self) -> int:
-        """Frames so far that could not be read."""
-        return self._lasting.bad
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Every frame that the camera gives."""
-        assert self._capture is not None
-        return self._lasting.frames(self._capture)
-
-    def close(self) -> None:
-        """Ends the iteration after the frame under way."""
-        self._lasting.stop()
-
-    def exif_focal_px(self, size: tuple[int, int]) -> float | None:
-        """Streams do not say."""
-        return None
+        super().__init__(capture, Lasting(settings.name, shown, self._connect, settings.retry_s))
 
     def _connect(self) -> cv2.VideoCapture | None:
         """The stream with its first frame grabbed, or None."""

@@ -69,3 +69,36 @@ class Lasting:
                 self.waiting = ""
                 return capture
         return gone
+
+
+class LiveSource:
+    """What a webcam and a network camera have in common as sources of frames."""
+
+    runs_by_itself = True
+
+    def __init__(self, capture: cv2.VideoCapture, lasting: Lasting) -> None:
+        """capture: open, with its first frame grabbed."""
+        self.fps = capture.get(cv2.CAP_PROP_FPS)
+        self._capture, self._lasting = capture, lasting
+
+    @property
+    def waiting(self) -> str:
+        """What it waits for, when the camera has vanished."""
+        return self._lasting.waiting
+
+    @property
+    def bad(self) -> int:
+        """Frames so far that could not be read."""
+        return self._lasting.bad
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame that the camera gives."""
+        return self._lasting.frames(self._capture)
+
+    def close(self) -> None:
+        """Ends the iteration after the frame under way."""
+        self._lasting.stop()
+
+    def exif_focal_px(self, size: tuple[int, int]) -> float | None:
+        """Cameras do not say."""
+        return None

@@ -1,21 +1,17 @@
 """A webcam → frames."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 
 from refit_rt import config
-from refit_rt.capture.retry import Lasting
+from refit_rt.capture.retry import Lasting, LiveSource
 from refit_rt.errors import UserError
-from refit_rt.types import Frame
 
 
-class WebcamSource:
+class WebcamSource(LiveSource):
     """A camera of this machine, by index (0) or device file (/dev/video0)."""
-
-    runs_by_itself = True
 
     def __init__(self, settings: config.Capture) -> None:
         self._settings = settings
@@ -24,34 +20,10 @@ class WebcamSource:
         cure = "See what is there: refit-rt doctor; or give a file: refit-rt run clip.mp4"
         if sys.platform == "linux" and not self._device.exists():
             raise UserError(f"capture.source: there is no camera {source} ({self._device}). {cure}")
-        self._capture = self._connect()
-        if self._capture is None:
+        capture = self._connect()
+        if capture is None:
             raise UserError(f"capture.source: camera {source} gives no picture, is it in use elsewhere? {cure}")
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self._lasting = Lasting(settings.name, f"camera {source}", self._connect, settings.retry_s)
-
-    @property
-    def waiting(self) -> str:
-        """What it waits for, when the camera has vanished."""
-        return self._lasting.waiting
-
-    @property
-    def bad(self) -> int:
-        """Frames so far that could not be read."""
-        return self._lasting.bad
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Every frame that the camera gives."""
-        assert self._capture is not None
-        return self._lasting.frames(self._capture)
-
-    def close(self) -> None:
-        """Ends the iteration after the frame under way."""
-        self._lasting.stop()
-
-    def exif_focal_px(self, size: tuple[int, int]) -> float | None:
-        """Webcams do not say."""
-        return None
+        super().__init__(capture, Lasting(settings.name, f"camera {source}", self._connect, settings.retry_s))
 
     def _connect(self) -> cv2.VideoCapture | None:
         """The camera with its first frame grabbed, or None."""
