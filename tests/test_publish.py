@@ -1,5 +1,5 @@
-import signal
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -124,17 +124,21 @@ def heard(monkeypatch, messages, record):
         def get(self, wait_ms=0):
             return wire.decode(blobs.pop(0))
 
-    monkeypatch.setattr("refit_rt.listen.Listener", Canned)
-    said = []
+    said, stops = [], []
 
     def say(line):
         said.append(line)
         if not blobs:
-            signal.raise_signal(signal.SIGINT)
+            stops[0].set()  # as Ctrl-C does
 
-    interrupt = signal.getsignal(signal.SIGINT)
-    listen("ipc:///tmp/nobody", say, record)
-    signal.signal(signal.SIGINT, interrupt)
+    @contextmanager
+    def told(stop):
+        stops.append(stop)
+        yield
+
+    monkeypatch.setattr("refit_rt.listen.Listener", Canned)
+    monkeypatch.setattr("refit_rt.listen.ended_by_signals", told)
+    listen("inproc://nobody", say, record)
     return said
 
 
@@ -149,4 +153,4 @@ def test_a_recording_ends_with_the_run_it_began_with(monkeypatch, tmp_path, betw
 
 def test_a_recording_that_cannot_be_written_is_refused_at_the_start(tmp_path):
     with pytest.raises(UserError, match=r"is a folder. Give a file: --record .*motion.npz"):
-        listen("ipc:///tmp/nobody", print, tmp_path)
+        listen("inproc://nobody", print, tmp_path)
