@@ -130,6 +130,7 @@ class Fitter:
         if start is not None:
             state, most = start, self._settings.iterations
             seen = exchanged(seen) if opposed else seen
+        opposed = opposed and start is not None
         deadline_s = frame.captured_s + self._settings.deadline_ms / 1000 if self._settings.deadline_ms else None
         result = self._runner.iterate(seen, view, state, most, np.deg2rad(self._settings.update_deg), deadline_s)
         return self._place(result, seen, view, turn, roll, camera, opposed)

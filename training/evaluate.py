@@ -36,7 +36,8 @@ pelvis as origin; px: joints of the 256-pixel crop that truly lie in it. Each ce
 store's own.
 cold i: i updates from the network's own first estimate. warm i: i updates from {share:g} times the answer to the
 person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first estimate;
-the first estimate alone where the two disagree wildly, as live. "cold 0", "warm 0": the start itself.
+where the two face away from each other the answer alone, the landmarks' left and right exchanged, as live. "cold 0",
+"warm 0": the start itself.
 """
 
 REAL_PROTOCOL = """\
