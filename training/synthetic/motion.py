@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from refit_rt.body import PARENTS, Body
 from refit_rt.errors import UserError
-from training.synthetic import gestures
+from training.synthetic import gestures, motion_files
 
 SWAP = np.array([0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22])
 UPPER = np.array([9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])
@@ -33,14 +33,14 @@ class Motion:
 
 
 def load_motion(path: Path) -> Motion:
-    """Reads a file with poses (frames, 24, 3) axis-angle, trans, clip_start, clip_length, clip_name, fps; or the one
-    file of that kind in a folder. Raises UserError."""
+    """Reads a file with poses (frames, 24, 3) axis-angle, trans, clip_start, clip_length, clip_name, fps; or a folder:
+    with one file of that kind, or with AMASS .npz and .bvh files, see `motion_files`. Raises UserError."""
     path = Path(path)
     if path.is_dir():
-        found = sorted(path.glob("*.npz"))
-        if not found:
-            raise UserError(f"{path}: no recorded motion (.npz) in this folder. See training/README.md for the format")
-        path = found[0]
+        own = motion_files.own_file(path)
+        if own is None:
+            return _joined(motion_files.read_clips(path))
+        path = own
     try:
         with np.load(path, allow_pickle=False) as archive:
             poses = archive["poses"].reshape(-1, 24, 3)
@@ -57,6 +57,18 @@ def load_motion(path: Path) -> Motion:
             )
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{path}: is no recorded motion ({error}). See training/README.md for the format") from error
+
+
+def _joined(clips: list[motion_files.Clip]) -> Motion:
+    length = np.array([len(clip.trans) for clip in clips])
+    return Motion(
+        rotations=np.concatenate([clip.rotations for clip in clips]),
+        trans=np.concatenate([clip.trans for clip in clips]),
+        start=np.concatenate([[0], np.cumsum(length)[:-1]]),
+        length=length,
+        name=np.array([clip.name for clip in clips]),
+        fps=motion_files.FPS,
+    )
 
 
 def part(motion: Motion, every: int, held_out: bool) -> Motion:
