@@ -1,6 +1,6 @@
 """How good a network is: `python -m training.evaluate benchmark` on held-out renders, `… real` on a real clip.
 
-python -m training.evaluate benchmark runs/edge/last.pt runs/held
+python -m training.evaluate benchmark runs/edge/last.pt runs/bench --sheets OUT
 python -m training.evaluate real edge CLIP_FOLDER --calibration FILE --reference FILE.npz --sheets OUT
 """
 
@@ -30,14 +30,16 @@ Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the tr
 MARGIN = 1.2  # of a bundle made of a checkpoint: as the shipped one's
 
 BENCHMARK_PROTOCOL = """\
-Benchmark {store}: {rows} rows, {chains} of them first moments. Averaged weights of {checkpoint}.
+Benchmark {store}: {stills} stills; {clips} clips of {clip_rows} moments; {long} long clips of {long_rows}. Averaged
+weights of {checkpoint}. Crops and their boxes are the store's own.
 MPJPE: mean error of SMPL's 24 joints, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the
-pelvis as origin; px: joints of the 256-pixel crop that truly lie in it. Each cell: mean / median. Crops are the
-store's own.
-cold i: i updates from the network's own first estimate. warm i: i updates from {share:g} times the answer to the
-person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first estimate;
-where the two face away from each other the answer alone, the landmarks' left and right exchanged, as live. "cold 0",
-"warm 0": the start itself.
+pelvis as origin; px: joints of the 256-pixel crop that truly lie in it. Each cell: mean / median.
+cold i: i updates from the network's own first estimate. warm i: i updates from a start as live: {share:g} times the
+answer to the person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first
+estimate; where the two face away from each other the answer alone, the landmarks' left and right exchanged; started
+anew, cold, when sizes disagree or confidence falls below {least:g}. "cold 0", "warm 0": the start itself.
+Jitter: second difference of the joints about the pelvis, mean mm a moment squared; acceleration error: that of the
+difference from the truth. Long clips are followed at their own rate, a half and a quarter of it; each is cold at all.
 """
 
 REAL_PROTOCOL = """\
@@ -60,14 +62,16 @@ class Benchmark:
     checkpoint: tyro.conf.Positional[Path]
     """A last.pt of training.train; its averaged weights are evaluated."""
     store: tyro.conf.Positional[Path]
-    """Folder of training.produce --held-out."""
+    """Folder of training.make_benchmark, or of training.produce --held-out."""
     iterations: int = 5
     live: int = config.Fit().iterations
     """Updates of a warm answer before it is handed on to the next moment."""
     blend: float = config.Fit().blend
     limit: int = 0
-    """Rows to take; 0: all."""
+    """About so many rows of each kind, kinds whose people have more moments left out; 0: all."""
     threads: int = 1
+    sheets: Path | None = None
+    """Folder for pictures of the best, median and worst stills, cold after the last update."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +98,27 @@ class Real:
 def benchmark(settings: Benchmark) -> Iterator[str]:
     """Protocol and tables. Raises UserError."""
     from training import benchmark as held_out
+    from training.benchmark_report import report
     from training.store import Store
 
     torch.set_num_threads(settings.threads)
     store = Store(settings.store)
-    if not len(store):
-        raise UserError(f"{settings.store}: holds no rows. Make some: python -m training.produce --held-out")
     if not 1 <= settings.live <= settings.iterations:
         raise UserError(f"--live {settings.live}: must lie between 1 and --iterations ({settings.iterations})")
     network = held_out.load_network(settings.checkpoint)
-    scores = held_out.score(network, store, settings.iterations, settings.live, settings.blend, settings.limit)
-    yield BENCHMARK_PROTOCOL.format(store=settings.store, rows=len(scores.place), chains=int((scores.place == 0).sum()),
-                                    checkpoint=settings.checkpoint, share=settings.blend, rest=1 - settings.blend,
-                                    live=settings.live, iterations=settings.iterations)  # fmt: skip
-    yield held_out.report(scores, settings.live)
+    protocol = held_out.Protocol(settings.iterations, settings.live, settings.blend)
+    scores = held_out.score(network, store, protocol, settings.limit)
+    kind, first = scores.chains.kind, scores.chains.place == 0
+    rows, people = (np.bincount(kinds, minlength=len(held_out.KINDS)) for kinds in (kind, kind[first]))
+    yield BENCHMARK_PROTOCOL.format(
+        store=settings.store, stills=people[0], clips=people[1], clip_rows=rows[1], long=people[2], long_rows=rows[2],
+        checkpoint=settings.checkpoint, share=protocol.share, rest=1 - protocol.share, live=protocol.live,
+        iterations=protocol.iterations, least=protocol.min_confidence)  # fmt: skip
+    yield report(scores, settings.live)
+    if settings.sheets:
+        from training.benchmark_sheets import still_sheets
+
+        yield f"\nPictures of stills: {', '.join(still_sheets(network, store, scores, settings.sheets))}"
 
 
 def real(settings: Real) -> Iterator[str]:
@@ -182,7 +193,7 @@ def _joints(clips: list[Clip], tracks: list[Track]) -> str:
 
 def _sheets(clips: list[Clip], tracks: list[Track], body, folder: Path) -> list[str]:
     """Best, median and worst frames, by error after Procrustes, of all cameras; the pictures' paths."""
-    from training.sheets import sheet
+    from training.sheets import sheet, tiles
 
     found: list[Piece] = []
     for clip, track in zip(clips, tracks, strict=True):
@@ -199,7 +210,8 @@ def _sheets(clips: list[Clip], tracks: list[Track], body, folder: Path) -> list[
         "spread": [found[i] for i in np.linspace(0, len(found) - 1, SHOWN).astype(int)],
     }
     for name, pieces in groups.items():
-        sheet([piece[1:] for piece in pieces], body, folder / f"{name}.png")
+        drawn = [(tiles(clip, track, row, body), caption) for _, clip, track, row, caption in pieces]
+        sheet(drawn, folder / f"{name}.png")
     return [str(folder / f"{name}.png") for name in groups]
 
 

@@ -59,10 +59,10 @@ def tiles(clip: Clip, track: Track, row: int, body: Body) -> np.ndarray:
     scale = TILE_PX / side
     lens = clip.camera.focal_px * scale, geometry.apply_2d(matrix, np.array(clip.camera.centre_px))
     shade(points, body.faces, front, *lens, fitted, 0.75)
-    return np.concatenate([truth, fitted, from_side(points, clip.limbs[index], body, front, scale)], 1)
+    return np.concatenate([truth, fitted, from_side(points, clip.limbs[index], body, front)], 1)
 
 
-def from_side(points: np.ndarray, limbs: np.ndarray, body: Body, front: np.ndarray, scale: float) -> np.ndarray:
+def from_side(points: np.ndarray, limbs: np.ndarray, body: Body, front: np.ndarray) -> np.ndarray:
     """Body and reference limbs (12, 3) as a camera at the right of the first would see them, far away."""
     image = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
     middle = limbs.mean(0)
@@ -76,11 +76,23 @@ def from_side(points: np.ndarray, limbs: np.ndarray, body: Body, front: np.ndarr
     return image
 
 
-def sheet(pieces: list[tuple[Clip, Track, int, str]], body: Body, path: Path) -> None:
-    """Writes a picture with tiles for each (clip, track, row of the track, caption), two a line."""
+def crop_tiles(image: np.ndarray, points: np.ndarray, front: np.ndarray, limbs: np.ndarray, body: Body,
+               lens: tuple[float, np.ndarray]) -> np.ndarray:  # fmt: skip
+    """(TILE_PX, 3 * TILE_PX, 3) of a crop (S, S, 3) BGR: with the truth's limbs (12, 3), with a body (V, 3), and that
+    body from its side, all in the camera's frame. lens: focal length and centre (2,) in pixels of the crop."""
+    shrink = TILE_PX / len(image)
+    focal_px, centre_px = lens[0] * shrink, (np.asarray(lens[1]) + 0.5) * shrink - 0.5
+    truth = cv2.resize(image, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
+    fitted = truth.copy()
+    draw_limbs(truth, geometry.project(limbs, focal_px, centre_px))
+    shade(points, body.faces, front, focal_px, centre_px, fitted, 0.75)
+    return np.concatenate([truth, fitted, from_side(points, limbs, body, front)], 1)
+
+
+def sheet(tiles: list[tuple[np.ndarray, str]], path: Path) -> None:
+    """Writes a picture of tiles with captions, two a line. Raises UserError."""
     rows = []
-    for clip, track, row, caption in pieces:
-        tile = tiles(clip, track, row, body)
+    for tile, caption in tiles:
         tile[:22] = 30
         cv2.putText(tile, caption, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
         rows.append(tile)
