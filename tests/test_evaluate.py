@@ -1,6 +1,5 @@
 """The yardsticks are right: bodies whose error is known get that error."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,16 +11,9 @@ from refit_rt.body import load_body  # noqa: E402
 from refit_rt.cameras import Camera  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.geometry import axis_angle_from_matrix  # noqa: E402
-from refit_rt.model.camera import View, cam_from_translation  # noqa: E402
-from refit_rt.model.config import EDGE  # noqa: E402
-from refit_rt.model.refit import build  # noqa: E402
-from refit_rt.model.rotation import matrix_from_axis_angle, sixd_from_matrix  # noqa: E402
-from refit_rt.model.update import State  # noqa: E402
 from training import benchmark, evaluate, metrics, real_fit, sheets  # noqa: E402
 from training.real_clip import SMPL_LIMBS  # noqa: E402
 from training.real_fit import Clip, Track  # noqa: E402
-from training.store import LABEL_COUNT, LABELS, Store, Writer  # noqa: E402
-from training.warm import turn_camera  # noqa: E402
 
 torch.set_num_threads(1)
 BODY = load_body()
@@ -81,89 +73,6 @@ def test_tables_are_rectangular():
     lines = metrics.table(["name", "mm"], [["a long one", "1.0"], ["b", "100.25"]]).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[1].endswith("-: |")
-
-
-def store_of(folder: Path, lengths: tuple[int, ...]) -> Store:
-    """A store of chains of people in the T-pose, each moment turned by 10 degrees."""
-    rng = np.random.default_rng(3)
-    step = np.full(48, 0.05, np.float32)
-    writer = Writer(folder, "held", step)
-    np.save(folder / "step.npy", step)
-    for length in lengths:
-        moments = []
-        for moment in range(length):
-            rotations, trans = turned(10.0 * moment), np.array([0.1, 0.2, 4.0])
-            parts = [rotations.ravel(), np.zeros(10), trans, [500, 400, 300], [600], [480, 360], [0.1 * moment], [0.8]]
-            label = np.concatenate(parts).astype(np.float32)
-            assert len(label) == LABEL_COUNT
-            marks = rng.uniform(0, 256, 195)
-            moments.append(
-                (rng.uniform(0, 6, (48, 64, 64)), rng.uniform(-1, 1, 1152), marks, rng.normal(0, 1, 117), label)
-            )
-        writer.add(moments)
-    writer.flush()
-    return Store(folder)
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    return build(EDGE, BODY).eval()
-
-
-def test_chains_are_found_and_never_cut(tmp_path):
-    store = store_of(tmp_path, (1, 3, 2))
-    place, chain, before = benchmark.chains(store, 0)
-    assert place.tolist() == [0, 0, 1, 2, 0, 1]
-    assert chain.tolist() == [0, 1, 1, 1, 4, 4]
-    assert before.tolist() == [-1, -1, 1, 2, -1, 4]
-    assert len(benchmark.chains(store, 3)[0]) == 4
-
-
-def test_a_store_is_scored_cold_and_warm(network, tmp_path):
-    scores = benchmark.score(network, store_of(tmp_path, (1, 3, 2)), iterations=2, live=1, body=BODY)
-    assert scores.cold.shape == (6, 3, len(benchmark.MEASURES))
-    assert np.isfinite(scores.cold).all()
-    assert (np.isnan(scores.warm).all((1, 2)) == (scores.place == 0)).all()
-    facing = -np.cos(np.deg2rad([0, 0, 10, 20, 0, 10]))
-    np.testing.assert_allclose(scores.away, facing, atol=1e-6)
-    report = benchmark.report(scores, live=1)
-    for part in ("cold 2", "warm 1", "faces the camera", "jitter"):
-        assert part in report
-
-
-def test_the_truth_itself_has_no_error(network, tmp_path):
-    store = store_of(tmp_path, (2,))
-    batch = benchmark.batch_of(network, store, store.take(store.index))
-    cam = cam_from_translation(batch.trans, batch.view)
-    truth = network.place(State(sixd_from_matrix(batch.rotations), batch.betas, cam), batch.view)
-    np.testing.assert_allclose(benchmark.Measure(BODY, batch)(truth).detach(), 0, atol=0.05)
-
-
-def test_the_last_body_starts_where_it_was_though_the_crop_is_turned(network, tmp_path):
-    """The same body before the same camera, its crops upright by different rolls: within a tenth of a millimetre."""
-    store = store_of(tmp_path, (1,))
-    rows = store.take(store.index[[0, 0]])
-    batch = benchmark.batch_of(network, store, rows)
-    rolls = torch.tensor([0.5, -0.3])
-    truth = network.place(
-        State(sixd_from_matrix(batch.rotations), batch.betas, cam_from_translation(batch.trans, batch.view)), batch.view
-    )
-    body, place = turn_camera(truth, batch.trans, -rolls, network)  # camera frame → frames of the rolled crops
-    last = benchmark.Answers(body[:1], truth.betas[:1], place[:1], rolls[:1])
-    there = SimpleNamespace(view=View(*(part[1:] for part in batch.view)), roll=rolls[1:])
-    cam = cam_from_translation(place[1:], there.view)
-    fresh = network.place(State(sixd_from_matrix(body[1:]), truth.betas[1:], cam), there.view)
-    start, opposed = benchmark.warm_start(network, last, np.array([0]), there, fresh, 1.0)  # type: ignore[arg-type]
-    assert not opposed.any()
-    np.testing.assert_allclose(start.joints.detach(), fresh.joints.detach(), atol=1e-4)
-    np.testing.assert_allclose(start.cam.detach(), fresh.cam.detach(), atol=1e-4)
-    half_turn = matrix_from_axis_angle(torch.tensor([[0.0, torch.pi, 0.0]]))
-    away = fresh._replace(rotations=torch.cat([fresh.rotations[:, :1] @ half_turn[:, None], fresh.rotations[:, 1:]], 1))
-    away = network.place(State(sixd_from_matrix(away.rotations), away.betas, away.cam), there.view)
-    start, opposed = benchmark.warm_start(network, last, np.array([0]), there, away, 0.3)  # type: ignore[arg-type]
-    assert opposed.all()
-    np.testing.assert_allclose(start.joints.detach(), fresh.joints.detach(), atol=1e-4)
 
 
 def clip_of(frames: int = 6) -> Clip:
@@ -230,12 +139,29 @@ def test_every_wanted_frame_reaches_the_fitter_with_its_time():
 
 def test_a_sheet_shows_the_body_where_it_stands(tmp_path):
     clip = clip_of()
-    sheets.sheet([(clip, track_of(clip), 0, "one")], BODY, tmp_path / "deep" / "one.png")
-    assert (tmp_path / "deep" / "one.png").stat().st_size > 5000
-    picture, fitted, side = np.split(sheets.tiles(clip, track_of(clip), 0, BODY), 3, axis=1)
+    tiles = sheets.tiles(clip, track_of(clip), 0, BODY)
+    picture, fitted, side = np.split(tiles, 3, axis=1)
     assert 0.03 < (fitted != 90).any(-1).mean() < 0.3
     assert (side[0, 0] == 255).all()
     assert picture.shape == (sheets.TILE_PX, sheets.TILE_PX, 3)
+    sheets.sheet([(tiles, "one")], tmp_path / "deep" / "one.png")
+    assert (tmp_path / "deep" / "one.png").stat().st_size > 5000
+
+
+def test_a_crop_on_a_sheet_shows_the_body_where_its_joints_are():
+    """The body's pixels reach as far as the true joints, to the width of a hand or a head beyond them."""
+    crop, lens = np.full((256, 256, 3), 90, np.uint8), (480.0, np.array([127.5, 120.0]))
+    trans = np.array([0.1, 0.1, 4.2])
+    points, joints = (
+        found + trans for found in (BODY.vertices(turned(0), np.zeros(10)), BODY.joints(turned(0), np.zeros(10)))
+    )
+    front = BODY.template[:, 2] > 0
+    _, fitted, _ = np.split(sheets.crop_tiles(crop, points, front, joints[SMPL_LIMBS], BODY, lens), 3, axis=1)
+    rows, columns = np.nonzero((fitted != 90).any(-1))
+    px = (joints[:, :2] / joints[:, 2:] * lens[0] + lens[1] + 0.5) * sheets.TILE_PX / 256 - 0.5
+    assert px[:, 0].min() - 20 < columns.min() < px[:, 0].min() + 1
+    assert px[:, 0].max() - 1 < columns.max() < px[:, 0].max() + 20
+    assert px[:, 1].max() - 1 < rows.max() < px[:, 1].max() + 12
 
 
 def test_landmarks_of_frames_without_a_person_come_from_the_nearest():
@@ -260,7 +186,3 @@ def test_bad_input_is_told_in_one_line(tmp_path):
         list(evaluate.benchmark(evaluate.Benchmark(tmp_path / "none.pt", tmp_path)))
     with pytest.raises(UserError, match="no bundle"), evaluate.bundle_folder(str(tmp_path)):
         pass
-
-
-def test_labels_are_in_the_order_that_the_store_says():
-    assert list(LABELS) == ["rotations", "betas", "trans", "box", "focal_px", "centre_px", "roll", "visible"]

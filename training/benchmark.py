@@ -117,9 +117,7 @@ def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None) -> Ba
 
 
 def find_chains(store: Store, limit: int = 0) -> Chains:
-    """Rows of whole chains in the order of the store: about `limit` rows of each kind (0: all).
-
-    A kind whose first chain is longer than the limit is left out."""
+    """Rows of whole chains in the order of the store: about `limit` rows of each kind (0: all), no chain longer."""
     previous = np.concatenate([shard.previous for shard in store.shards])
     first = np.flatnonzero(previous < 0)
     length = np.diff(np.append(first, len(previous)))
@@ -127,10 +125,11 @@ def find_chains(store: Store, limit: int = 0) -> Chains:
     if (previous >= 0).any() and (store.index[:, 1] - previous != 1)[previous >= 0].any():
         raise UserError(f"{store.folder}: moments of a person do not follow each other. Render it again")
     kind = np.where(length == 1, 0, np.where(length < LONG, 1, 2))
-    begun = np.zeros(len(length), np.int64)
-    for one in range(len(KINDS)):
-        begun[kind == one] = np.cumsum(length[kind == one]) - length[kind == one]
-    chosen = np.repeat((begun < limit) & (length <= limit) if limit else np.ones(len(length), bool), length)
+    wanted = length <= (limit or len(previous))
+    for one in range(len(KINDS) if limit else 0):
+        of_kind = wanted & (kind == one)
+        wanted[of_kind] = np.cumsum(length[of_kind]) - length[of_kind] < limit
+    chosen = np.repeat(wanted, length)
     fps = store.labels()[:, list(LABELS).index("fps") - len(LABELS)]
     return Chains(np.flatnonzero(chosen), place[chosen], chain[chosen], np.repeat(kind, length)[chosen], fps[chosen])
 
@@ -177,8 +176,10 @@ class Scorer:
         batch = batch_of(network, self.store.take(self.store.index[chains.row[rows]]), times)
         measure = Measure(self._surface, batch, network.config.crop_px)
         cold = network(batch.crops.encoded, batch.crops.view, self.protocol.iterations)
-        surface = bool((chains.kind[rows] < 2).any())
-        self.out.cold[rows] = np.stack([measure(one, surface=surface) for one in cold], 1)
+        long = chains.kind[rows] == 2
+        errors = np.stack([measure(one, surface=not long.all()) for one in cold], 1)
+        errors[long, :, MEASURES.index("pve")] = np.nan
+        self.out.cold[rows] = errors
         _note(self.out, rows, batch, measure, cold[-1])
         for level in np.unique(chains.place[rows]):
             for long in (False, True):

@@ -68,7 +68,7 @@ class Benchmark:
     """Updates of a warm answer before it is handed on to the next moment."""
     blend: float = config.Fit().blend
     limit: int = 0
-    """About so many rows of each kind, kinds whose people have more moments left out; 0: all."""
+    """About so many rows of each kind, none of people with more moments; 0: all."""
     threads: int = 1
     sheets: Path | None = None
     """Folder for pictures of the best, median and worst stills, cold after the last update."""

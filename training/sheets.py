@@ -13,6 +13,7 @@ from training.real_clip import LIMBS
 from training.real_fit import Clip, Track
 
 TILE_PX = 320
+SIDE_M = 8.0  # of the camera beside the body
 MARGIN = 1.55  # side of a tile over the extent of the joints, which end below the hair
 SKIN = np.array([235.0, 190.0, 150.0])  # BGR
 BACK = np.array([150.0, 150.0, 250.0])  # of what faces away from the body's front: shows who is turned
@@ -67,8 +68,8 @@ def from_side(points: np.ndarray, limbs: np.ndarray, body: Body, front: np.ndarr
     image = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
     middle = limbs.mean(0)
     turn = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-    away = np.array([0.0, 0.0, middle[2]])
-    focal_px = TILE_PX * middle[2] / 2.4  # 2.4 m fill the tile
+    away = np.array([0.0, 0.0, SIDE_M])
+    focal_px = TILE_PX * SIDE_M / 2.4  # 2.4 m fill the tile
     centre_px = np.full(2, TILE_PX / 2)
     shift = points.mean(0) - middle  # both about the same middle: depth errors have a column of their own
     shade((points - middle - shift) @ turn.T + away, body.faces, front, focal_px, centre_px, image, 0.8)
