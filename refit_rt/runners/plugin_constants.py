@@ -39,7 +39,7 @@ def gru_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np.ndar
 
 
 def look_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np.ndarray]:
-    """Inputs 5..13 of the node Look, in its order, then 15..18 if the network has keypoint feedback. Raises UserError."""
+    """Inputs 5..13 of the node Look, then 15..18 with keypoint feedback, in its order. Raises UserError."""
     names = LOOK_NAMES | (KEYPOINT_NAMES if has_keypoints(bundle) else {})
     arrays = {name: _weight(bundle, theirs) for name, theirs in names.items()}
     rows = {name: padded(array) if name.endswith("weight") else array for name, array in arrays.items()}

@@ -1,0 +1,82 @@
+"""The CUDA kernels give the torch network's numbers: compiled for the CPU everywhere, and on a GPU where one is."""
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the twin of the kernels is in torch: pip install refit-rt[train]")
+
+from trt_calls import gru_case  # noqa: E402
+
+from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels  # noqa: E402
+
+SHIM = Path(__file__).parent / "trt_shim"
+TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1; half by whether T is float16
+FLAGS = ["-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+
+
+@pytest.fixture(scope="session")
+def on_cpu(tmp_path_factory) -> Kernels:
+    """The same .cu files, each CUDA thread a fibre."""
+    compiler = shutil.which("g++")
+    folder = tmp_path_factory.mktemp("kernels")
+    probe = folder / "probe.cpp"
+    probe.write_text("#include <ucontext.h>\nint main() { _Float16 half = 1; return half != 1; }")
+    if compiler is None or subprocess.run([compiler, probe, "-o", folder / "probe"], capture_output=True).returncode:
+        pytest.skip("needs g++ with _Float16 (12 or newer on x86) on a system with ucontext")
+    sources = [*(SOURCES / name for name in KERNELS), SHIM / "simt.cpp"]
+    library = folder / "kernels.so"
+    done = subprocess.run(
+        [compiler, *FLAGS, "-I", SHIM, "-I", SOURCES, "-x", "c++", *sources, "-o", library],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return Kernels(library)
+
+
+@pytest.fixture
+def order(on_cpu):
+    """Sets the order in which threads take turns; forwards again afterwards."""
+    shim = ctypes.CDLL(str(on_cpu.path))
+    yield shim.simt_order
+    shim.simt_order(0)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("persons", [1, 2, 3, 4, 5])
+def test_the_gru_kernel_is_the_network_within_a_millionth_or_half_precision(on_cpu, persons, half):
+    case = gru_case(persons, half, seed=persons)
+    for ours, theirs in zip(case.run(on_cpu), case.truth, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=TOLERANCE[half], rtol=TOLERANCE[half])
+
+
+@pytest.mark.parametrize(("local", "half"), [(0, False), (4, False), (200, True), (512, True), (1024, False)])
+def test_the_gru_kernel_takes_other_widths(on_cpu, local, half):
+    case = gru_case(2, half, local)
+    for ours, theirs in zip(case.run(on_cpu), case.truth, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=TOLERANCE[half], rtol=TOLERANCE[half])
+
+
+def test_the_scale_floor_holds_the_scale_alone_and_can_be_left_out(on_cpu):
+    free, held = (gru_case(4, scale_floor=floor).run(on_cpu)[3] for floor in (None, 0.5))
+    assert free[:, 0].min() < 0.5
+    torch.testing.assert_close(held[:, 0], free[:, 0].clamp_min(0.5))
+    assert torch.equal(held[:, 1:], free[:, 1:])
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3], ids=["backwards", "shuffled", "shuffled otherwise"])
+def test_the_gru_kernel_lacks_no_barrier(on_cpu, order, turn):
+    case = gru_case(3)
+    forwards = case.run(on_cpu)
+    order(turn)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(case.run(on_cpu), forwards, strict=True))
+
+
+@pytest.mark.parametrize(("local", "half"), [(6, False), (252, True), (1032, True), (-4, False)])
+def test_widths_that_the_gru_kernel_cannot_read_are_refused(on_cpu, local, half):
+    with pytest.raises(CudaError, match="batched_gru: CUDA error 1"):
+        on_cpu.batched_gru([0] * 17, [0] * 4, 1, local, None, half)
