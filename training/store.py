@@ -1,92 +1,131 @@
-"""Rendered people on disk, already seen by the frozen backbone: shards of arrays that a trainer reads at random."""
+"""Rendered people on disk: shards of pictures and their truth, which a trainer reads at random."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from refit_rt.errors import UserError
 
-ROWS = 1024  # a shard: 200 MB of features
-# One row of labels: 24 rotations, betas, translation, box (x, y, side), focal, principal point, roll, visible share.
-LABELS = {"rotations": 216, "betas": 10, "trans": 3, "box": 3, "focal_px": 1, "centre_px": 2, "roll": 1, "visible": 1}
+ROWS = 1024  # a shard: 14 MB of pictures
+QUALITY = 95  # of the pictures' JPEG: what a camera does to them was drawn before, this must add nothing
+# One row of labels: 24 rotations, betas, translation, box (x, y, side), focal, principal point, roll, visible share,
+# frames per second of its clip (0: a still), kind of `synthetic.gestures` (-1: recorded).
+LABELS = {"rotations": 216, "betas": 10, "trans": 3, "box": 3, "focal_px": 1, "centre_px": 2, "roll": 1, "visible": 1,
+          "fps": 1, "kind": 1}  # fmt: skip
 LABEL_COUNT = sum(LABELS.values())
+FILES = ("pictures.npy", "ends.npy", "labels.npy", "previous.npy")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """What a backbone answered for a number of crops, and the truth."""
+    """A number of crops and the truth."""
 
-    features: np.ndarray  # (n, 48, 64, 64) uint8: value / `step` of the store, a channel each
-    summary: np.ndarray  # (n, 1152) float16
-    landmarks: np.ndarray  # (n, 195) float32
-    world: np.ndarray  # (n, 117) float32
+    images: np.ndarray  # (n, 256, 256, 3) uint8 RGB
     labels: np.ndarray  # (n, LABEL_COUNT) float32
     previous: np.ndarray  # (n,) int32 row of the same person a moment before, in the same shard; -1: none
 
 
-class Writer:
-    """Collects rows and leaves whole shards in a folder. `step` (48,) is the quantum of each feature channel."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """One folder: its pictures end to end as JPEG, and the rest an array each."""
 
-    def __init__(self, folder: Path, name: str, step: np.ndarray) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name, self._step = folder, name, step.reshape(-1, 1, 1)
-        self._rows: list[tuple] = []
+    pictures: np.ndarray  # (bytes,) uint8, mapped
+    ends: np.ndarray  # (n,) int64 where each picture ends
+    labels: np.ndarray  # (n, LABEL_COUNT) float32
+    previous: np.ndarray  # (n,) int32
+
+    def picture(self, row: int) -> np.ndarray:
+        """(256, 256, 3) uint8 RGB."""
+        begin = int(self.ends[row - 1]) if row else 0
+        return cv2.imdecode(np.asarray(self.pictures[begin : self.ends[row]]), cv2.IMREAD_COLOR_RGB)
+
+
+class Writer:
+    """Collects rows and leaves whole shards in a folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._rows: list[tuple[np.ndarray, np.ndarray, int]] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made ({error.strerror}). Give a folder of your own") from error
         self._shard = len(list(folder.glob(f"{name}-*")))
 
-    def add(self, groups: list[tuple]) -> None:
-        """One person's moments in order: each (features (48, 64, 64) float, summary, landmarks, world, labels)."""
-        if len(self._rows) + len(groups) > ROWS:
+    def add(self, moments: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """One person's moments in order: each (image (256, 256, 3) uint8 RGB, labels (LABEL_COUNT,))."""
+        if len(self._rows) + len(moments) > ROWS:
             self.flush()
-        for index, (features, *rest) in enumerate(groups):
-            quanta = np.clip(np.rint(features / self._step), 0, 255).astype(np.uint8)
-            self._rows.append((quanta, *rest, len(self._rows) - 1 if index else -1))
+        for index, (image, labels) in enumerate(moments):
+            written = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+            self._rows.append((written, labels, len(self._rows) - 1 if index else -1))
 
     def flush(self) -> None:
-        """Writes what was collected as one shard; it appears whole or not at all."""
+        """Writes what was collected as one shard; it appears whole or not at all. Raises UserError on a full disk."""
         if not self._rows:
             return
+        pictures, labels, previous = zip(*self._rows, strict=True)
+        ends = np.cumsum([len(picture) for picture in pictures], dtype=np.int64)
+        columns = (np.concatenate(pictures), ends, np.asarray(labels, np.float32), np.asarray(previous, np.int32))
         part = self._folder / f".{self._name}-{self._shard:04d}.part"
-        part.mkdir(exist_ok=True)
-        for name, kind, column in zip(Rows.__dataclass_fields__, DTYPES, zip(*self._rows, strict=True), strict=True):
-            np.save(part / f"{name}.npy", np.asarray(column, kind))
-        part.rename(self._folder / f"{self._name}-{self._shard:04d}")
+        try:
+            part.mkdir(exist_ok=True)
+            for name, column in zip(FILES, columns, strict=True):
+                np.save(part / name, column)
+            part.rename(self._folder / f"{self._name}-{self._shard:04d}")
+        except OSError as error:
+            raise UserError(
+                f"{part}: cannot be written ({error.strerror}). The {self._shard} shards before it are whole; "
+                f"make room and start again"
+            ) from error
         self._shard += 1
         self._rows = []
-
-
-DTYPES = (np.uint8, np.float16, np.float32, np.float32, np.float32, np.int32)
 
 
 class Store:
     """All whole shards of a folder; `rescan` finds new ones while a producer goes on."""
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / "step.npy").exists():
-            raise UserError(f"{folder}: holds no rendered people. Make some: python -m training.produce {folder}")
         self.folder = folder
-        self.step = np.load(folder / "step.npy")  # (48,)
-        self._shards: dict[str, Rows] = {}
-        self.index = np.zeros((0, 2), np.int64)  # (rows, 2) shard number, row
+        self._found: dict[str, Shard] = {}
         self.rescan()
+        if not self._found:
+            raise UserError(f"{folder}: holds no rendered people. Make some: python -m training.produce {folder}")
 
     def rescan(self) -> None:
         for path in sorted(self.folder.glob("[!.]*-[0-9][0-9][0-9][0-9]")):
-            if path.name not in self._shards:
-                arrays = [np.load(path / f"{name}.npy", mmap_mode="r") for name in Rows.__dataclass_fields__]
-                self._shards[path.name] = Rows(*arrays)
-        self.list = list(self._shards.values())
-        self.index = np.concatenate(
-            [np.stack([np.full(len(s.labels), i), np.arange(len(s.labels))], 1) for i, s in enumerate(self.list)]
-            or [self.index]
+            if path.name not in self._found:
+                self._found[path.name] = read_shard(path)
+        self.shards = list(self._found.values())
+        self.index = np.concatenate(  # (rows, 2) shard number, row
+            [np.stack([np.full(len(s.labels), i), np.arange(len(s.labels))], 1) for i, s in enumerate(self.shards)]
+            or [np.zeros((0, 2), np.int64)]
         )
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def take(self, index: np.ndarray) -> Rows:
-        """Rows by (n, 2) shard and row."""
-        columns = []
-        for name in Rows.__dataclass_fields__:
-            columns.append(np.stack([getattr(self.list[shard], name)[row] for shard, row in index]))
-        return Rows(*columns)
+    def take(self, index: np.ndarray, pictures: bool = True) -> Rows:
+        """Rows by (n, 2) shard and row. pictures: else `images` stays empty."""
+        shards = [(self.shards[shard], int(row)) for shard, row in index]
+        images = np.stack([s.picture(row) for s, row in shards]) if pictures else np.zeros((0, 256, 256, 3), np.uint8)
+        labels = np.stack([s.labels[row] for s, row in shards])
+        return Rows(images, labels, np.array([s.previous[row] for s, row in shards], np.int32))
+
+    def labels(self) -> np.ndarray:
+        """(rows, LABEL_COUNT) of all."""
+        return np.concatenate([shard.labels for shard in self.shards])
+
+
+def read_shard(path: Path) -> Shard:
+    """Raises UserError for a folder that is not one of `Writer`'s."""
+    try:
+        pictures = np.load(path / FILES[0], mmap_mode="r")
+        shard = Shard(pictures, *(np.load(path / name) for name in FILES[1:]))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: is no shard of rendered people ({error}). Delete it") from error
+    if shard.labels.shape != (len(shard.ends), LABEL_COUNT) or shard.ends[-1] != len(pictures):
+        raise UserError(f"{path}: its pictures and labels do not fit each other. Delete it")
+    return shard

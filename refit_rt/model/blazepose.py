@@ -20,6 +20,8 @@ from refit_rt.model.hrnet import Seen
 LANDMARKS = 33  # of the 39 the network answers; the rest are its own alignment points
 LANDMARK_VALUES = 195  # 39 landmarks x (x px, y px, z px, visibility logit, presence logit)
 WORLD_VALUES = 117  # 39 landmarks x (x, y, z) metres, hips at the origin
+# Half of the summary never moves: divided by next to nothing it would shake the heads as soon as the backbone learns.
+LEAST_DEVIATION = 0.05
 # The residual trunk: expanded channels, channels out, kernel, stride; the first block comes after a plain stem.
 TRUNK = [
     (64, 24, 3, 2), (144, 24, 3, 1),
@@ -175,7 +177,7 @@ class BlazePose(nn.Module):
             self.summary_deviation.fill_(1)
             flat = self.flat(summary, landmarks, world)
             self.summary_mean.copy_(flat.mean(0))
-            self.summary_deviation.copy_(flat.std(0).clamp(min=1e-3))
+            self.summary_deviation.copy_(flat.std(0).clamp(min=LEAST_DEVIATION))
 
     def load_tflite(self, path: Path) -> None:
         """Takes the weights of `pose_landmark_full.tflite`. Raises UserError when the file is another network."""

@@ -69,7 +69,7 @@ def random_view(rng: np.random.Generator, joints: np.ndarray, close: bool) -> Vi
     if cut:
         target[[0, 2]] = joints[[0, 12, 15]][:, [0, 2]].mean(0)
     camera_height = _height(rng, close, target[1])
-    steepest = distance * (0.62 if rng.random() < 0.88 else 0.9)  # 38 degrees, seldom 64
+    steepest = distance * (0.62 if rng.random() < 0.78 else 0.9)  # 38 degrees, sometimes 64: a ceiling's corner
     rise = np.clip(camera_height - target[1], -steepest, steepest)
     flat = math.sqrt(max(distance**2 - rise**2, 0.05))
     place = np.array([target[0], target[1] + rise, target[2] + flat])
@@ -88,9 +88,9 @@ def _height(rng: np.random.Generator, close: bool, target: float) -> float:
     if close:
         return target + rng.normal(-0.05, 0.2)
     kind = rng.random()
-    if kind < 0.62:
+    if kind < 0.57:
         return rng.uniform(0.6, 2.0)
-    return rng.uniform(2.0, 2.8) if kind < 0.86 else rng.uniform(0.15, 0.7)
+    return rng.uniform(2.0, 3.2) if kind < 0.87 else rng.uniform(0.15, 0.7)
 
 
 def random_roll_error(rng: np.random.Generator) -> float | None:

@@ -1,0 +1,104 @@
+"""Rows of a store → tensors, mirrored or not, and read ahead while the network works."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refit_rt.model.body import BodyTorch
+from refit_rt.model.camera import View, cam_from_translation, project_to_crop
+from training.losses import Truth
+from training.store import LABELS, Rows, Store
+from training.synthetic.motion import mirrored
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Crops as the network takes them, and the truth."""
+
+    images: Tensor  # (B, 3, 256, 256) RGB 0..1
+    truth: Truth
+    view: View
+    trans: Tensor  # (B, 3) metres
+    roll: Tensor  # (B,) radians
+    visible: Tensor  # (B,) share of the surface
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """One step's rows, and those of the moments before, where there are any."""
+
+    rows: Rows
+    before: Rows  # of `own` only
+    own: np.ndarray  # rows that start from the network's own answer to the moment before
+
+
+def mirror(rows: Rows, where: np.ndarray) -> Rows:
+    """The rows `where` (n,) says so seen in a mirror. The picture is turned about the crop's middle, the camera about
+    its principal point, and left and right limbs change places: the body is its own mirror image to a millimetre."""
+    images, labels = rows.images.copy(), rows.labels.copy()
+    images[where] = images[where][:, :, ::-1]
+    start = dict(zip(LABELS, np.cumsum([0, *LABELS.values()]), strict=False))
+    rotations = labels[where, :216].reshape(-1, 24, 3, 3)
+    labels[where, :216] = mirrored(rotations).reshape(-1, 216)
+    labels[where, start["trans"]] *= -1
+    # Pixel 0 of the crop changes places with pixel 255, and [0, 256] is the box: its middle lies at 127.5 of 256.
+    side = labels[where, start["box"] + 2]
+    labels[where, start["box"]] = 2 * labels[where, start["centre_px"]] - labels[where, start["box"]] + side / 256
+    labels[where, start["roll"]] *= -1
+    return Rows(images, labels, rows.previous)
+
+
+def make_batch(rows: Rows, body: BodyTorch, device: torch.device | str = "cpu") -> Batch:
+    """Rows → tensors on a device, the truth's joints and markers with them."""
+    with torch.no_grad():
+        images = torch.from_numpy(rows.images).to(device).permute(0, 3, 1, 2).float() / 255
+        parts = torch.from_numpy(rows.labels).to(device).split(list(LABELS.values()), dim=1)
+        label = dict(zip(LABELS, parts, strict=True))
+        view = View(label["box"], label["focal_px"][:, 0], label["centre_px"])
+        rotations = label["rotations"].view(-1, 24, 3, 3)
+        truth = truth_of(body, rotations, label["betas"], label["trans"], view)
+        return Batch(images, truth, view, label["trans"], label["roll"][:, 0], label["visible"][:, 0])
+
+
+def truth_of(body: BodyTorch, rotations: Tensor, betas: Tensor, trans: Tensor, view: View) -> Truth:
+    """The truth of a posed body in its crop."""
+    joints, markers = body(rotations, betas)
+    cam = cam_from_translation(trans, view)
+    joints_px, markers_px = (project_to_crop(points, cam, view) for points in (joints, markers))
+    return Truth(rotations, betas, cam, joints, markers, joints_px, markers_px)
+
+
+def draw(store: Store, rng: np.random.Generator, count: int, own_previous: float, flip: float) -> Callable[[], Drawn]:
+    """Chooses rows now; the answer reads and unpacks them, on any thread."""
+    index = store.index[rng.integers(0, len(store), count)]
+    chance, mirrored_rows = rng.random(count), rng.random(count) < flip
+    shards = store.shards
+
+    def read() -> Drawn:
+        previous = np.array([shards[shard].previous[row] for shard, row in index])
+        own = np.flatnonzero((previous >= 0) & (chance < own_previous))
+        rows = mirror(store.take(index), mirrored_rows)
+        before = (
+            store.take(np.stack([index[own, 0], previous[own]], 1))
+            if len(own)
+            else Rows(rows.images[:0], rows.labels[:0], rows.previous[:0])
+        )
+        return Drawn(rows, mirror(before, mirrored_rows[own]), own)
+
+    return read
+
+
+def ahead(choose: Callable[[int], Callable[[], Drawn]], first_step: int, threads: int) -> Iterator[Drawn]:
+    """Endless batches from a step on, in order; some are unpacked beforehand on threads of their own."""
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        waiting = deque(pool.submit(choose(first_step + i)) for i in range(threads))
+        step = first_step + threads
+        while True:
+            waiting.append(pool.submit(choose(step)))
+            yield waiting.popleft().result()
+            step += 1

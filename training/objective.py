@@ -1,0 +1,125 @@
+"""What one batch of rendered people teaches: where its loops start, and the terms of its loss."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
+
+from refit_rt.model.blazepose import blazepose_of
+from refit_rt.model.camera import View, cam_from_translation, translation
+from refit_rt.model.hrnet import Seen
+from refit_rt.model.refit import Encoded, Estimate, ReFit
+from refit_rt.model.rotation import sixd_from_matrix
+from refit_rt.model.update import State
+from training.batches import Batch, Drawn, make_batch
+from training.landmark_map import answer_of, inside, load_map, observed
+from training.lifting import Lifted, Lifter
+from training.losses import Weights, estimate_loss, total_loss
+from training.recipe import EdgeRecipe
+from training.warm import apart, disturb, exchanged, opposed, turn_camera
+
+LIFTED_WEIGHT = 0.5  # of a person without a picture, beside one with
+LANDMARK_REACH = 64.0  # px outside of the crop up to which a landmark is taught
+OWN = 312  # numbers of the summary that are landmarks; the rest, the 2x2 summary, is hidden now and then
+
+
+class Objective:
+    """The loss of a network. lifter: makes people without pictures; None: none."""
+
+    def __init__(self, net: ReFit, recipe: EdgeRecipe, lifter: Lifter | None) -> None:
+        self.net, self.recipe, self.lifter = net, recipe, lifter
+        self.weights = Weights(**recipe.weights)
+        self.device = net.mean_betas.device
+        self.learns = recipe.frozen >= 0
+        self.landmark_map = load_map(self.device)
+
+    def see(self, images: Tensor, learn: bool) -> tuple[Seen, tuple[Tensor, Tensor]]:
+        """Crops (B, 3, 256, 256) → whitened answers, and the raw landmarks (B, 195) and world landmarks (B, 117)."""
+        backbone = blazepose_of(self.net)
+        with (
+            torch.set_grad_enabled(learn and self.learns),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"),
+        ):
+            raw = backbone.raw(images.contiguous(memory_format=torch.channels_last))
+        features, summary, landmarks, world = (answer.float() for answer in raw)
+        return backbone.see(features, summary, landmarks, world), (landmarks, world)
+
+    def start_of(self, drawn: Drawn, now: Batch, iterations: int) -> tuple[Estimate, Tensor]:
+        """Where each row's loop starts: a body in its crop's camera, and that body's weight (B,), 0: cold.
+
+        iterations: of the network's own answers to moments before.
+        """
+        truth, count = now.truth, len(now.roll)
+        pose, betas, cam = disturb(sixd_from_matrix(truth.rotations), truth.betas.clone(), truth.cam.clone())
+        chance = torch.rand(2, count, device=self.device)
+        weight = torch.where(chance[0] < self.recipe.perturbed, 1 - 0.6 * chance[1], torch.zeros_like(chance[0]))
+        if len(drawn.own):
+            before = make_batch(drawn.before, self.net.body, self.device)
+            seen, _ = self.see(before.images, learn=False)
+            answer = self.net(seen, before.view, iterations)[-1]
+            chosen = torch.from_numpy(drawn.own).to(self.device)
+            rotations, place = turn_camera(
+                answer, translation(answer.cam, before.view), before.roll - now.roll[chosen], self.net
+            )
+            here = View(*(part[chosen] for part in now.view))
+            pose[chosen], betas[chosen] = sixd_from_matrix(rotations), answer.betas
+            cam[chosen] = cam_from_translation(place, here)
+            weight[chosen] = 0.4 + 0.55 * torch.rand(len(chosen), device=self.device)
+        return self.net.place(State(pose, betas, cam), now.view), weight
+
+    def terms(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The terms of one batch, already weighted."""
+        now = make_batch(drawn.rows, self.net.body, self.device)
+        self.net.train()
+        with torch.no_grad():
+            start, weight = self.start_of(drawn, now, int(rng.integers(1, 5)))
+        seen, (landmarks, world) = self.see(now.images, learn=True)
+        hidden = torch.rand(len(now.roll), 1, device=self.device) < self.recipe.summary_dropout
+        summary = torch.cat([seen.summary[:, :OWN], torch.where(hidden, 0.0, seen.summary[:, OWN:])], 1)
+        encoded = self.net.encode_features(seen._replace(summary=summary))
+        encoded, weight = self._settle(encoded, now, start, weight)
+        estimates = self.net(encoded, now.view, int(rng.integers(2, 5)), start, weight)
+        terms = {
+            "loop": total_loss(estimates[1:], now.truth, self.weights),
+            "first": estimate_loss(estimates[0], now.truth, self.weights),
+        }
+        if self.learns:
+            terms["landmarks"] = self.recipe.landmarks * self._landmark_loss(now, landmarks, world)
+        if self.lifter is not None:
+            self.lifter.note(now.truth, now.trans, now.view, landmarks.detach(), world.detach())
+            if self.lifter.ready:
+                terms["lifted"] = LIFTED_WEIGHT * self._lifted_loss(self.lifter.batch(self.recipe.lifted))
+        return terms
+
+    def _landmark_loss(self, now: Batch, landmarks: Tensor, world: Tensor) -> Tensor:
+        """The backbone's own landmarks against where they sit on the true body; px/128 and metres alike."""
+        with torch.no_grad():
+            wanted = self.landmark_map(observed(now.truth, now.trans, now.view))
+            near = ((wanted.pixels > -LANDMARK_REACH) & (wanted.pixels < 256 + LANDMARK_REACH)).all(-1).float()
+            here = near * inside(observed(now.truth, now.trans, now.view).pixels).clamp(min=0.2)[:, None]
+        told = answer_of(landmarks, world)
+        pixels = smooth_l1_loss(told.pixels / 128, wanted.pixels / 128, beta=0.05, reduction="none").mean(-1)
+        depth = smooth_l1_loss(told.depth / 128, wanted.depth / 128, beta=0.1, reduction="none")
+        metres = smooth_l1_loss(told.metres, wanted.metres, beta=0.05, reduction="none").mean(-1)
+        return ((pixels + 0.3 * depth + metres) * here).mean()
+
+    @torch.no_grad()
+    def _settle(self, encoded: Encoded, now: Batch, start: Estimate, weight: Tensor) -> tuple[Encoded, Tensor]:
+        """What refit_rt.fit does with a start that faces away from the fresh estimate: it is believed wholly, and the
+        landmarks' left and right are exchanged. Here only where the start is the right one; else it is cold."""
+        fresh = self.net.first(encoded, now.view)
+        away = opposed(fresh.rotations, start.rotations) & (weight > 0)
+        right = apart(start.rotations, now.truth.rotations) < apart(fresh.rotations, now.truth.rotations)
+        weight = torch.where(away, right.float(), weight)
+        assert encoded.keypoints is not None
+        return encoded._replace(keypoints=exchanged(encoded.keypoints, away & right)), weight
+
+    def _lifted_loss(self, now: Lifted) -> Tensor:
+        """Half of them start cold, half from a disturbed truth, as a tracker does."""
+        truth = now.truth
+        with torch.no_grad():
+            start = State(*disturb(sixd_from_matrix(truth.rotations), truth.betas.clone(), truth.cam.clone()))
+            chance = torch.rand(2, len(truth.betas), device=self.device)
+            weight = (chance[0] < 0.5) * (0.4 + 0.5 * chance[1])
+        estimates = self.net(now.encoded, now.view, 2, start, weight)
+        return total_loss(estimates, truth, self.weights)

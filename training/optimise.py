@@ -1,0 +1,44 @@
+"""AdamW whose steps are in proportion to the weights where a network was trained without normalisation."""
+
+import torch
+from torch import Tensor, nn
+
+
+class ScaledAdamW(torch.optim.AdamW):
+    """A group with `scales`, a tensor a parameter, moves by lr · scale · (Adam's direction).
+
+    BlazePose has its batch-norm folded in: its weights are 0.004 in one layer and 10 in the next. One step size for all
+    either ruins the first or never moves the second (measured: every term of the loss grew for six minutes).
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        scaled = [group for group in self.param_groups if "scales" in group]
+        before = [[p.clone() for p in group["params"]] for group in scaled]
+        answer = super().step(closure)
+        for group, olds in zip(scaled, before, strict=True):
+            for p, old, scale in zip(group["params"], olds, group["scales"], strict=True):
+                p.copy_(old + scale * (p - old))
+        return answer
+
+
+def scale_of(parameter: Tensor) -> Tensor:
+    """How large each number of a weight is about: of a matrix the product of its row's and its column's root mean
+    square, over the whole's; of a bias or a depthwise kernel the row's alone. The shape broadcasts to the parameter's.
+    """
+    with torch.no_grad():
+        whole = parameter.square().mean().sqrt().clamp(min=1e-8)
+        if parameter.dim() < 2:
+            return whole.expand(1).clone()
+        rows = parameter.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (parameter.dim() - 1))
+        if parameter.shape[1] == 1:
+            return rows.clamp(min=1e-2 * float(whole)).clone()
+        columns = parameter.transpose(0, 1).flatten(1).square().mean(1).sqrt()
+        columns = columns.view(1, -1, *[1] * (parameter.dim() - 2))
+        return (rows * columns / whole).clamp(min=1e-2 * float(whole))
+
+
+def group_of(module: nn.Module, rate: float) -> dict:
+    """A group of ScaledAdamW: what of a module learns, `rate` of its own size a step at most."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return {"params": parameters, "share": rate, "scales": [scale_of(p) for p in parameters], "weight_decay": 0.0}

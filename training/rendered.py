@@ -1,0 +1,130 @@
+"""The edge network on rendered people: its first weights, its batches, its loss and its curve."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refit_rt.body import load_body
+from refit_rt.model.blazepose import LEAST_DEVIATION, BlazePose, blazepose_of
+from refit_rt.model.config import EDGE
+from refit_rt.model.refit import ReFit, build
+from training.batches import Drawn, ahead, draw, make_batch
+from training.checkpoint import load_into, read_checkpoint
+from training.lifting import Lifter
+from training.losses import errors_of
+from training.objective import Objective
+from training.optimise import group_of
+from training.parallel import Place
+from training.recipe import EdgeRecipe
+from training.store import Store
+from training.synthetic.generator import HELD_EVERY
+from training.synthetic.motion import load_motion, part
+
+STATISTICS_ROWS = 400  # from which a fresh backbone's answers are whitened
+CHUNK = 32
+
+
+class Rendered:
+    """What training.train needs of a model that learns from a store."""
+
+    def __init__(self, recipe: EdgeRecipe, place: Place, resumes: bool) -> None:
+        self.recipe, self.place = recipe, place
+        self.store = Store(Path(recipe.store))
+        self.net = build(EDGE, load_body())
+        self.net.feedback.dropout = recipe.marker_dropout
+        if not resumes:
+            self._begin()
+        self.net.to(place.device, memory_format=torch.channels_last)
+        backbone = blazepose_of(self.net)
+        backbone.requires_grad_(recipe.frozen >= 0)
+        for layer in [backbone.stem, *backbone.trunk][: max(recipe.frozen, 0)]:
+            layer.requires_grad_(False)
+        self.objective = Objective(self.net, recipe, self._lifter() if recipe.lifted else None)
+
+    def _begin(self) -> None:
+        """The first weights of a new run."""
+        recipe, backbone = self.recipe, blazepose_of(self.net)
+        if recipe.start_from:
+            load_into(self.net, read_checkpoint(Path(recipe.start_from)), "average", Path(recipe.start_from))
+        if recipe.scratch:
+            self.net.backbone = backbone = random_backbone()
+        elif recipe.start_from:
+            backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # older checkpoints divide by less
+            return
+        else:
+            path = Path(recipe.backbone_tflite)
+            if not recipe.backbone_tflite:
+                from refit_rt.detect.pull import pull
+
+                path = pull("pose_landmark_full.tflite")
+            backbone.load_tflite(path)
+        rng = np.random.default_rng(recipe.seed)
+        rows = self.store.take(self.store.index[rng.permutation(len(self.store))[:STATISTICS_ROWS]])
+        with torch.no_grad():
+            images = make_batch(rows, self.net.body).images
+            raw = [backbone.raw(chunk) for chunk in images.split(CHUNK)]
+        backbone.set_statistics(*(torch.cat(parts) for parts in zip(*raw, strict=True)))
+
+    def _lifter(self) -> Lifter:
+        recorded = load_motion(Path(self.recipe.motion)) if self.recipe.motion else None
+        seed = self.recipe.seed + 1 + self.place.rank
+        return Lifter(self.net, part(recorded, HELD_EVERY, False) if recorded else None, seed)
+
+    def groups(self) -> list[dict]:
+        """The backbone's weights learn in proportion to their size, the heads' as they are."""
+        own = {id(p) for p in self.net.backbone.parameters()}
+        heads = {"params": [p for p in self.net.parameters() if p.requires_grad and id(p) not in own], "share": 1.0}
+        return [heads] if self.recipe.frozen < 0 else [heads, group_of(self.net.backbone, self.recipe.backbone_rate)]
+
+    def batches(self, first_step: int) -> Iterator[Drawn]:
+        """Endless; what a step sees depends on seed, process and step alone (and on how far the store has grown)."""
+        recipe = self.recipe
+
+        def choose(step: int) -> Callable[[], Drawn]:
+            rng = np.random.default_rng([recipe.seed, self.place.rank, step])
+            return draw(self.store, rng, recipe.batch, recipe.own_previous, recipe.flip)
+
+        return ahead(choose, first_step, recipe.workers)
+
+    def terms(self, batch: Drawn, rng: np.random.Generator) -> dict[str, Tensor]:
+        return self.objective.terms(batch, rng)
+
+    def grow(self) -> int:
+        """Looks for new rows; how many there are."""
+        self.store.rescan()
+        return len(self.store)
+
+    @torch.no_grad()
+    def evaluate(self) -> np.ndarray | None:
+        """Cold, on held-out people: (iterations + 1, rows, 3) MPJPE mm, PA-MPJPE mm, px of the crop."""
+        if not self.recipe.held_out:
+            return None
+        held = Store(Path(self.recipe.held_out))
+        index = held.index[: self.recipe.evaluate_rows]
+        table: list[Tensor] = []
+        for part_of in np.array_split(index, max(len(index) // CHUNK, 1)):
+            now = make_batch(held.take(part_of), self.net.body, self.place.device)
+            seen, _ = self.objective.see(now.images, learn=False)
+            table.append(torch.stack([errors_of(one, now.truth) for one in self.net(seen, now.view, 5)]).cpu())
+        return torch.cat(table, 1).numpy()
+
+
+def random_backbone() -> BlazePose:
+    """Random weights that carry a signal through 60 layers without batch-norm (He's)."""
+    backbone = BlazePose()
+    for layer in backbone.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return backbone
+
+
+def load_network(checkpoint: Path) -> ReFit:
+    """The averaged weights of a checkpoint, ready to evaluate. Raises UserError."""
+    net = build(EDGE, load_body())
+    load_into(net, read_checkpoint(checkpoint), "average", checkpoint)
+    return net.eval()
