@@ -89,10 +89,14 @@ class Fit(Settings, frozen=True):
     """A bundle shipped with refit_rt (edge), or a folder that holds one."""
     body: str = ""
     """A body file to use in place of the bundle's own (see import-smpl); empty: the bundle's."""
-    backend: Literal["cpu", "torch"] = "cpu"
-    """cpu: OpenVINO and numba; torch: the readable network, for comparing."""
-    precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
-    """The encoder's arithmetic; auto: bf16 where the processor has it, else f32."""
+    backend: Literal["cpu", "tensorrt", "torch"] = "cpu"
+    """cpu: OpenVINO and numba; tensorrt: an NVIDIA GPU (see refit-rt build); torch: the readable network, to compare."""
+    precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "auto"
+    """The encoder's arithmetic; auto: bf16 where the processor has it, else f32; f16 with tensorrt, loop included."""
+    plugins: str = ""
+    """The library built from trt_plugins, for tensorrt; empty: plain engines, which need none."""
+    cuda: Literal["cuda-python", "pycuda"] = "cuda-python"
+    """How tensorrt's memory is reached; pycuda knows no CUDA graphs."""
     threads: Annotated[int, Meta(ge=0)] = 0
     """Threads of the encoder; 0: all cores, or one where more are no faster (measured at the start)."""
     cold_iterations: Count = 5

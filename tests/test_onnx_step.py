@@ -13,6 +13,7 @@ onnx = pytest.importorskip("onnx", reason="the file is made with onnx: pip insta
 ort = pytest.importorskip("onnxruntime", reason="runs the file")
 
 import openvino as ov  # noqa: E402
+from onnx import ModelProto  # noqa: E402
 from tiny import lively  # noqa: E402
 
 from refit_rt.body import POSE_FEATURES, Body, load_body  # noqa: E402
@@ -21,7 +22,7 @@ from refit_rt.model import camera  # noqa: E402
 from refit_rt.model.config import EDGE, ReFitConfig  # noqa: E402
 from refit_rt.model.refit import ReFit  # noqa: E402
 from refit_rt.model.update import State  # noqa: E402
-from refit_rt.runners.onnx_step import step_model  # noqa: E402
+from refit_rt.runners.onnx_step import Nodes, step_model  # noqa: E402
 from refit_rt.runners.onnx_writer import file_bytes  # noqa: E402
 
 torch.set_num_threads(1)
@@ -89,12 +90,12 @@ def truth_of(model: ReFit, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarra
     return {"hidden_next": hidden.numpy()} | {f"{n}_next": part.numpy() for n, part in state._asdict().items()}
 
 
-def run_onnxruntime(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_onnxruntime(model: ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     session = ort.InferenceSession(file_bytes(model))
     return dict(zip([port.name for port in session.get_outputs()], session.run(None, inputs), strict=True))
 
 
-def run_openvino(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_openvino(model: ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     core = ov.Core()
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     answers = core.compile_model(core.read_model(file_bytes(model)), "CPU", options)(inputs)
@@ -158,7 +159,7 @@ def test_in_halves_a_step_stays_within_two_thousandths_and_geometry_in_32_bits(n
     assert types[sigmoid.output[0]] == onnx.TensorProto.FLOAT16
 
 
-def types_of(model: onnx.ModelProto) -> dict[str, int]:
+def types_of(model: ModelProto) -> dict[str, int]:
     graph = onnx.shape_inference.infer_shapes(model).graph
     known = {one.name: one.type.tensor_type.elem_type for one in [*graph.input, *graph.output, *graph.value_info]}
     return known | {one.name: one.data_type for one in graph.initializer}
@@ -174,7 +175,8 @@ def test_markers_at_the_rim_and_outside_of_the_crop_are_seen_as_by_torch(network
 
 def test_the_same_bundle_gives_the_same_bytes(network):
     _, bundle = network
-    for nodes in ("none", "gru", "both"):
+    every: tuple[Nodes, ...] = ("none", "gru", "both")
+    for nodes in every:
         assert file_bytes(step_model(bundle, True, nodes)) == file_bytes(step_model(bundle, True, nodes))
 
 
@@ -216,9 +218,10 @@ def test_a_floor_that_a_network_lacks_is_told_to_the_plugin_as_minus_one(network
 
 def test_only_the_maps_of_the_look_node_are_halves(network):
     _, bundle = network
-    for half, nodes, kind in (
+    cases: tuple[tuple[bool, Nodes, int], ...] = (
         (True, "both", onnx.TensorProto.FLOAT16),
         (True, "gru", onnx.TensorProto.FLOAT),
         (False, "both", onnx.TensorProto.FLOAT),
-    ):
+    )
+    for half, nodes, kind in cases:
         assert types_of(step_model(bundle, half, nodes))["maps"] == kind

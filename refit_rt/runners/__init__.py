@@ -88,9 +88,15 @@ def make_runner(settings: config.Fit, bundle: "Bundle") -> Runner:
     """The network on the runtime that the settings name. Raises UserError when it cannot run here."""
     match settings.backend:
         case "cpu":
+            if settings.precision == "f16":
+                raise UserError("fit.precision: f16 is for fit.backend tensorrt. Set auto, f32, bf16 or int8")
             from refit_rt.runners.cpu import CpuRunner
 
             return CpuRunner(bundle, settings.precision, settings.threads)
+        case "tensorrt":
+            from refit_rt.runners.tensorrt_ import TensorRtRunner
+
+            return TensorRtRunner(bundle, settings)
         case "torch":
             try:
                 from refit_rt.runners.torch_ import TorchRunner

@@ -14,10 +14,9 @@ SMALLEST = np.array([1e-12], np.float32)  # no column is shorter than this, as i
 POSE6D = 6 * JOINTS
 
 
-def points_px(
-    w: Writer, body: Body, pose6d: str, betas: str, cam: str, view: str, batch: int, crop_px: int
-) -> tuple[str, str]:
-    """pose6d (B, 144), betas (B, 10), cam (B, 3), view (B, 6) → joints (B, 24, 2), markers (B, M, 2) crop pixels."""
+def points_px(w: Writer, body: Body, state: list[str], view: str, batch: int, crop_px: int) -> tuple[str, str]:
+    """state: pose6d (B, 144), betas (B, 10), cam (B, 3); view (B, 6) → joints (B, 24, 2), markers (B, M, 2) crop px."""
+    pose6d, betas, cam = state
     columns = rotation_columns(w, pose6d, batch)
     bones, pivots, surface = shaped(w, body, betas, columns, batch)
     posed = climb(w, columns, bones, body.parents, batch)

@@ -1,7 +1,7 @@
 """One iteration of the loop → step.onnx: the body of a state, what the maps show there, the next state.
 
 Inputs: maps (B, M, S, S), hidden (B, 26, H), the state pose6d (B, 144), betas (B, 10), cam (B, 3), view (B, 6: box x,
-y, side, focal_px, centre x, y), box (B, 3: `numba_loop.box_features`) and, if the network has them, keypoints (B, 33, 4).
+y, side, focal_px, centre x, y), box (B, 3: `numba_loop.box_features`) and, where there are any, keypoints (B, 33, 4).
 Outputs: hidden_next, pose6d_next, betas_next, cam_next. A loop of k iterations is k runs, each fed what the last gave.
 
 Three kinds, by which nodes are trt_plugins': none, the GRUs, or both. Types are baked in, for strongly typed engines:
@@ -9,58 +9,21 @@ in f16 hidden states, weights and products are halves (and, with the Look node, 
 the place where a map is read always have 32 bits, because in halves a pixel of a 256 px crop is an eighth wrong.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import onnx
 
 from refit_rt.body import BETAS, JOINTS
 from refit_rt.bundle import KEYPOINTS, Bundle
-from refit_rt.errors import UserError
 from refit_rt.runners.onnx_body import POSE6D, points_px
+from refit_rt.runners.onnx_sizes import HEADS, MAP_STRIDE, Nodes, Sizes, maps_dtype, sizes_of
 from refit_rt.runners.onnx_writer import Writer
 from refit_rt.runners.packing import LANDMARK_JOINTS, LANDMARKS
 from refit_rt.runners.plugin_constants import gru_constants, look_constants
 
-Nodes = Literal["none", "gru", "both"]  # which of the plugins' nodes the file holds
-HEADS, BOX, CAM = JOINTS + 2, 3, 3
-MAP_STRIDE = 4  # crop pixels a cell
+BOX, CAM = 3, 3
 RESIDUAL_PX = 16.0  # as in refit_rt/model/feedback.py, like the clips
 DECODED = 10  # numbers a head gives: the shape's ten; six of a joint and three of the camera stand before zeros
 NO_FLOOR = -1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What the arrays of a bundle's loop say of it."""
-
-    batch: int
-    markers: int
-    side: int  # cells of a map
-    local: int
-    hidden: int
-    radius: int  # cells of the look-up window
-    crop_px: int
-    keypoints: bool
-
-
-def sizes_of(bundle: Bundle, batch: int) -> Sizes:
-    """Raises UserError when loop.safetensors lacks an array."""
-    weights = bundle.weights
-    try:
-        return Sizes(
-            batch=batch,
-            markers=bundle.card.markers,
-            side=bundle.crop.size_px // MAP_STRIDE,
-            local=len(weights["feedback.local.bias"]),
-            hidden=weights["update.gru.from_hidden"].shape[2],
-            radius=int(weights["feedback.flow.weight"].shape[2] ** 0.5) // 2,
-            crop_px=bundle.crop.size_px,
-            keypoints="feedback.keypoints.first.weight" in weights,
-        )
-    except KeyError as error:
-        raise UserError(f"{bundle.path}: loop.safetensors lacks {error}. Export the bundle again") from error
 
 
 def step_model(bundle: Bundle, half: bool = False, nodes: Nodes = "none", batch: int = 1) -> onnx.ModelProto:
@@ -76,7 +39,7 @@ def step_model(bundle: Bundle, half: bool = False, nodes: Nodes = "none", batch:
     if nodes == "both":
         local = look_node(w, bundle, sizes, real, maps, keypoints, state, view)
     else:
-        joints_px, markers_px = points_px(w, bundle.body, *state, view, b, sizes.crop_px)
+        joints_px, markers_px = points_px(w, bundle.body, state, view, b, sizes.crop_px)
         local = look(w, bundle.weights, sizes, real, maps, keypoints, joints_px, markers_px)
     if nodes == "none":
         hidden = gru(w, bundle.weights, sizes, real, hidden, local, box, state)
@@ -88,11 +51,6 @@ def step_model(bundle: Bundle, half: bool = False, nodes: Nodes = "none", batch:
     for name, made, size in zip(("pose6d", "betas", "cam"), state, (POSE6D, BETAS, CAM), strict=True):
         w.output(f"{name}_next", made, (b, size), np.float32)
     return w.model("refit_step")
-
-
-def maps_dtype(half: bool, nodes: Nodes) -> type:
-    """Halves for the Look node alone: TensorRT samples maps and places of one type, which for places is 32 bits."""
-    return np.float16 if half and nodes == "both" else np.float32
 
 
 def look_node(

@@ -50,7 +50,7 @@ class Writer:
         return made if outputs > 1 else made[0]
 
     def plugin(self, kind: str, *inputs: Value, outputs: int = 1, **attributes: Any) -> Any:
-        """A node of trt_plugins. The namespace stands in it twice: TensorRT reads the attribute, newer ones the domain."""
+        """A node of trt_plugins, its namespace said twice: TensorRT reads the attribute, from 10.10 on the domain."""
         return self.op(
             kind,
             *inputs,

@@ -1,0 +1,111 @@
+"""A bundle → its two engines: the ONNX files TensorRT is given, then the cache, else the builder."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from refit_rt import config
+from refit_rt.bundle import Bundle
+from refit_rt.errors import UserError
+from refit_rt.runners import engine_cache
+from refit_rt.runners.cuda_rt import Cuda
+from refit_rt.runners.engine_build import BUILD_PLUGINS, TensorRt
+from refit_rt.runners.engine_io import Plan, check_ports, plan_of
+from refit_rt.runners.onnx_sizes import Nodes, sizes_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What decides how engines are made."""
+
+    half: bool
+    plugins: Path | None  # the library of trt_plugins
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engines:
+    """Both, ready to run, and where they are kept."""
+
+    rt: TensorRt
+    plan: Plan
+    encoder: Any
+    step: Any
+    paths: tuple[Path, Path]
+    uses_plugins: bool
+
+
+def options_of(settings: config.Fit) -> Options:
+    """Raises UserError for a precision that engines are not built in."""
+    if settings.precision not in ("auto", "f16", "f32"):
+        raise UserError(f"fit.precision: {settings.precision} is not for fit.backend tensorrt. Set auto, f16 or f32")
+    plugins = Path(settings.plugins).expanduser() if settings.plugins else None
+    return Options(settings.precision != "f32", plugins)
+
+
+def load_engines(bundle: Bundle, options: Options, cuda: Cuda) -> Engines:
+    """From the cache, or built, which takes minutes. Raises UserError."""
+    rt = TensorRt(options.plugins)
+    nodes = nodes_of(rt, options)
+    plan = plan_of(sizes_of(bundle, 1), options.half, nodes)
+    files = onnx_files(bundle, options.half, nodes)
+    library = options.plugins.read_bytes() if options.plugins else b""
+    made = []
+    for name, ports, plugins in (("encoder", plan.encoder(), b""), ("step", plan.step(), library)):
+        path = engine_cache.engine_path(name, files[name], plugins, {"tf32": options.half}, rt.version, cuda.device)
+        facts = {
+            "bundle": bundle.card.name, "precision": "f16" if options.half else "f32", "plugins": nodes,
+            "tensorrt": rt.version, "gpu": cuda.device.name, "driver": cuda.device.driver,
+        }  # fmt: skip
+        engine = engine_of(rt, cuda, path, files[name], exact=not options.half, facts=facts)
+        check_ports(str(path), ports, rt.ports(engine))
+        made.append((engine, path))
+    (encoder, encoder_path), (step, step_path) = made
+    return Engines(rt, plan, encoder, step, (encoder_path, step_path), nodes != "none")
+
+
+def nodes_of(rt: TensorRt, options: Options) -> Nodes:
+    """As many of the plugins as the library holds. Raises UserError when it holds none."""
+    if options.plugins is None:
+        return "none"
+    if not rt.has("BatchedGRU"):
+        raise UserError(f"fit.plugins: {options.plugins} holds no plugin of refit_rt. {BUILD_PLUGINS}")
+    return "both" if rt.has("Look") else "gru"
+
+
+def onnx_files(bundle: Bundle, half: bool, nodes: Nodes) -> dict[str, bytes]:
+    """`encoder` and `step` as TensorRT takes them. Raises UserError, also where onnx is not installed."""
+    try:
+        from refit_rt.runners.onnx_encoder import encoder_model
+        from refit_rt.runners.onnx_sizes import maps_dtype
+        from refit_rt.runners.onnx_step import step_model
+        from refit_rt.runners.onnx_writer import file_bytes
+    except ImportError as error:
+        raise UserError(f"this needs {error.name}. Install it: pip install 'refit-rt[tensorrt]'") from error
+    half_maps = maps_dtype(half, nodes).__name__ == "float16"
+    return {
+        "encoder": file_bytes(encoder_model(bundle.encoder, half, half_maps)),
+        "step": file_bytes(step_model(bundle, half, nodes)),
+    }
+
+
+def engine_of(rt: TensorRt, cuda: Cuda, path: Path, file: bytes, exact: bool, facts: dict[str, Any]) -> Any:
+    """The engine kept at `path`, or a new one that is kept there from now on. Raises UserError."""
+    kept = engine_cache.read_engine(path)
+    if kept is not None:
+        engine = rt.engine(kept)
+        if engine is not None:
+            return engine
+        engine_cache.forget(path, f"cannot be read by TensorRT {rt.version} ({rt.why})")
+    timing_path = engine_cache.timing_path(rt.version, cuda.device)
+    began_s = monotonic()
+    plan, timings = rt.build(path.stem, file, exact, engine_cache.read(timing_path) or b"")
+    engine = rt.engine(plan)
+    if engine is None:
+        raise UserError(f"{path.stem}: TensorRT {rt.version} cannot read what it has just built ({rt.why})")
+    engine_cache.write(timing_path, timings)
+    engine_cache.write_engine(path, plan, facts | {"built_s": round(monotonic() - began_s, 1)})
+    return engine
