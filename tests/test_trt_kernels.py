@@ -3,19 +3,22 @@
 import ctypes
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the twin of the kernels is in torch: pip install refit-rt[train]")
 
-from trt_calls import gru_case  # noqa: E402
+from trt_calls import LOOK, cloud_body, gru_case, look_case  # noqa: E402
 
-from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels  # noqa: E402
+from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels, LookSizes  # noqa: E402
 
 SHIM = Path(__file__).parent / "trt_shim"
-TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1; half by whether T is float16
-FLAGS = ["-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1, by whether T is float16
+# In single precision a marker's pixel is known to a 20 000th of a cell, and a map's slope makes 2e-6 of that.
+LOOK_TOLERANCE = {False: 4e-6, True: 1e-3}
+FLAGS = ["-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +83,70 @@ def test_the_gru_kernel_lacks_no_barrier(on_cpu, order, turn):
 def test_widths_that_the_gru_kernel_cannot_read_are_refused(on_cpu, local, half):
     with pytest.raises(CudaError, match="batched_gru: CUDA error 1"):
         on_cpu.batched_gru([0] * 17, [0] * 4, 1, local, None, half)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("persons", [1, 2, 3, 4, 5])
+def test_the_look_kernel_is_the_networks_feedback(on_cpu, persons, half):
+    case = look_case(persons, half, seed=persons)
+    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=LOOK_TOLERANCE[half], rtol=0)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+def test_the_look_kernel_bends_a_body_with_pose_blend_shapes(on_cpu, half):
+    case = look_case(2, half, body=cloud_body())
+    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=LOOK_TOLERANCE[half], rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "cells"),
+    [
+        ({"keypoint_feedback": False}, 64),
+        ({"window_radius": 2, "flow": 4, "local": 40}, 32),
+        ({"window_radius": 0, "flow": 8, "local": 8, "keypoint_feedback": False}, 64),
+        ({"crop_px": 192, "local": 260}, 48),
+    ],
+    ids=["no landmarks", "5x5 windows", "one cell", "a smaller crop"],
+)
+def test_the_look_kernel_takes_other_sizes(on_cpu, change, cells):
+    case = look_case(2, config=replace(LOOK, **change), cells=cells)
+    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=LOOK_TOLERANCE[False], rtol=0)
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3], ids=["backwards", "shuffled", "shuffled otherwise"])
+def test_the_look_kernel_lacks_no_barrier(on_cpu, order, turn):
+    case = look_case(1, body=cloud_body())
+    forwards = case.run(on_cpu)[0]
+    order(turn)
+    assert torch.equal(case.run(on_cpu)[0], forwards)
+
+
+@pytest.mark.parametrize("cam", [(0.0, 0.0, 0.0), (float("nan"), 0.0, 0.0), (-1.0, 5.0, 5.0), (0.9, 1e30, 0.0)])
+def test_a_body_that_projects_to_nonsense_sees_nothing(on_cpu, cam):
+    case = look_case(1, config=replace(LOOK, keypoint_feedback=False))
+    case.inputs[3].inner.copy_(torch.tensor([cam]))
+    seen = case.run(on_cpu)[0]
+    assert seen.isfinite().all()
+    dark = look_case(1, config=replace(LOOK, keypoint_feedback=False))
+    dark.inputs[0].inner.zero_()
+    torch.testing.assert_close(seen, dark.run(on_cpu)[0], atol=1e-6, rtol=0)
+
+
+GOOD = LookSizes(1, 67, 64, 64, 256, 5, 3, 1, 256, 256.0)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        replace(GOOD, persons=0),
+        replace(GOOD, markers=120),
+        replace(GOOD, radius=6),
+        replace(GOOD, pose_rows=0),
+        replace(GOOD, pose_rows=208),
+        replace(GOOD, hidden=250),
+        replace(GOOD, markers=100_000),
+    ],
+)
+def test_sizes_that_do_not_fit_the_look_kernel_are_refused(on_cpu, sizes):
+    with pytest.raises(CudaError, match="look: CUDA error 1"):
+        on_cpu.look([0] * 19, 0, sizes, half=False)

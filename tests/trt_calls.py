@@ -1,16 +1,29 @@
-"""The kernels of trt_plugins/ called on torch tensors, on the CPU through the shim or on a GPU, and their twin's answers.
+"""The kernels of trt_plugins/ called on torch tensors of the CPU (through the shim) or a GPU, and their twin's answers.
 
 Inputs lie between fences of NaN: what is read beside an array spoils the answer, what is written beside one is seen.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import patch
 
+import numpy as np
 import torch
+from reference import seeded_body
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from refit_rt.model.config import ReFitConfig
+from refit_rt.body import Body, load_body
+from refit_rt.bundle import Bundle
+from refit_rt.model.body import BodyTorch
+from refit_rt.model.camera import View
+from refit_rt.model.config import EDGE, ReFitConfig
+from refit_rt.model.refit import ReFit
 from refit_rt.model.update import Regressor, State, Update
-from refit_rt.runners.cuda_ops import Kernels
+from refit_rt.runners.cuda_ops import Kernels, LookSizes
+from refit_rt.runners.plugin_constants import look_constants
+from refit_rt.runners.torch_ import NoBackbone
 
 FENCE = 64  # numbers
 
@@ -43,33 +56,48 @@ def fenced(tensor: Tensor, poisoned: bool = False) -> Fenced:
 
 
 @dataclass(frozen=True)
-class GruCase:
-    """One call of batched_gru, its arrays on the way in and what the twin makes of them in double precision."""
+class Case:
+    """One call of a kernel, its arrays on the way in and what the twin makes of them."""
 
+    launch: Callable[[Kernels, list[int], list[int], int], None]  # inputs, outputs, stream
     inputs: list[Fenced]
     outputs: list[Fenced]
     truth: list[Tensor]
-    persons: int
-    local: int
-    scale_floor: float | None
-    half: bool
 
     def run(self, kernels: Kernels, stream: int = 0) -> list[Tensor]:
         """Poisons the outputs, calls, checks the fences."""
         self.poison()
-        kernels.batched_gru(*self.addresses(), self.persons, self.local, self.scale_floor, self.half, stream)
+        self.call(kernels, stream)
         return self.answers()
 
-    def addresses(self) -> tuple[list[int], list[int]]:
-        return [a.inner.data_ptr() for a in self.inputs], [a.inner.data_ptr() for a in self.outputs]
+    def call(self, kernels: Kernels, stream: int = 0) -> None:
+        inputs, outputs = ([array.inner.data_ptr() for array in arrays] for arrays in (self.inputs, self.outputs))
+        self.launch(kernels, inputs, outputs, stream)
 
     def poison(self) -> None:
         for output in self.outputs:
             output.whole.fill_(float("nan"))
 
     def answers(self) -> list[Tensor]:
+        if self.outputs[0].whole.is_cuda:
+            torch.cuda.synchronize()
         assert all(array.is_whole() for array in [*self.inputs, *self.outputs]), "written beside an array"
         return [output.inner.double().cpu() for output in self.outputs]
+
+
+def case_of(
+    launch: Callable[[Kernels, list[int], list[int], int], None],
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    truth: list[Tensor],
+    device: str,
+) -> Case:
+    return Case(
+        launch,
+        [fenced(array.to(device)) for array in inputs],
+        [fenced(array.to(device), poisoned=True) for array in outputs],
+        truth,
+    )
 
 
 def gru_case(
@@ -79,8 +107,8 @@ def gru_case(
     scale_floor: float | None = 0.15,
     seed: int = 0,
     device: str = "cpu",
-) -> GruCase:
-    """Random weights, features and state."""
+) -> Case:
+    """Random weights, features and state; the truth in double precision."""
     torch.manual_seed(seed)
     update, regressor = Update(ReFitConfig(local=local)), Regressor(32)
     with torch.no_grad():
@@ -97,16 +125,11 @@ def gru_case(
     ]
     kind = torch.float16 if half else torch.float32
     arrays = [hidden.to(kind), seen.to(kind), box, *state, *(weight.detach().to(kind) for weight in weights)]
-    outputs = [hidden.to(kind), *state]
-    return GruCase(
-        [fenced(array.to(device)) for array in arrays],
-        [fenced(array.to(device), poisoned=True) for array in outputs],
-        truth,
-        persons,
-        local,
-        scale_floor,
-        half,
-    )
+
+    def launch(kernels: Kernels, given: list[int], made: list[int], stream: int) -> None:
+        kernels.batched_gru(given, made, persons, local, scale_floor, half, stream)
+
+    return case_of(launch, arrays, [hidden.to(kind), *state], truth, device)
 
 
 def rounded(numbers: Tensor, half: bool) -> Tensor:
@@ -121,3 +144,97 @@ def twin(
     wide = State(*(part.double() for part in state))
     new = update(hidden.double(), local.double(), box.double(), wide)
     return [new, *wide.plus(regressor(new, box.double()), floor)]
+
+
+LOOK = replace(EDGE, backbone="hrnet_w48")  # a network with keypoint feedback; its backbone is not built
+
+
+def cloud_body() -> Body:
+    """Three hundred points with pose blend shapes, each hung on every joint."""
+    seeded, some = seeded_body(), slice(0, 300)
+    float32 = {
+        name: np.asarray(getattr(seeded, name)[some], np.float32)
+        for name in ("template", "shape_dirs", "pose_dirs", "skinning")
+    }
+    joints = {name: np.asarray(getattr(seeded, name), np.float32) for name in ("joint_template", "joint_shape_dirs")}
+    markers = 4 * np.arange(67, dtype=np.int32)
+    faces = np.zeros((1, 3), np.int32)
+    return Body("cloud", **float32, **joints, faces=faces, parents=seeded.parents, markers=markers, digest="")
+
+
+def look_case(
+    persons: int,
+    half: bool = False,
+    config: ReFitConfig = LOOK,
+    body: Body | None = None,
+    cells: int = 64,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Case:
+    """Random weights, maps, landmarks and bodies, some of them half out of the crop; the truth in double precision.
+
+    Maps are smooth as real ones are: a pixel's rounding, a 20 000th of a cell, must not show.
+    """
+    torch.manual_seed(seed)
+    body = body or load_body()
+    model = ReFit(config, BodyTorch(body), NoBackbone()).eval()
+    with torch.no_grad():
+        for weight in model.feedback.parameters():
+            weight.copy_(rounded(weight + 0.02 * torch.randn_like(weight), half))
+    coarse = torch.randn(persons, config.marker_count, cells // 8, cells // 8)
+    maps = rounded(interpolate(coarse, (cells, cells), mode="bicubic"), half)
+    keypoints = torch.cat([256 * torch.rand(persons, 33, 2), 60 * torch.randn(persons, 33, 1)], -1)
+    keypoints = torch.cat([keypoints, torch.rand(persons, 33, 1)], -1)
+    upright = torch.tensor([1.0, 0, 0, -1, 0, 0]).repeat(24)
+    upright[6:] = torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(23)
+    state = State(
+        upright + 0.3 * torch.randn(persons, 144),
+        torch.randn(persons, 10),
+        torch.tensor([0.9, 0, 0]) + torch.tensor([0.1, 0.3, 0.3]) * torch.randn(persons, 3),
+    )
+    box = torch.tensor([700.0, 400, 420]) + 100 * torch.rand(persons, 3)
+    view = View(box, 1100 + 200 * torch.rand(persons), torch.tensor([[640.0, 360]]).repeat(persons, 1))
+    kind = torch.float16 if half else torch.float32
+    arrays = look_constants(stand_in(body, model), np.float16 if half else np.float32)
+    constants = [torch.tensor(array) for array in arrays.values()]
+    truth = look_twin(model.double(), maps, keypoints if config.keypoint_feedback else None, state, view)
+    places = torch.cat([view.box, view.focal_px[:, None], view.centre_px], dim=1)
+    inputs = [maps.to(kind), *state, places, *constants[:9]]
+    inputs += [keypoints, *constants[9:]] if config.keypoint_feedback else []
+    sizes = LookSizes(
+        persons,
+        config.marker_count,
+        cells,
+        cells,
+        config.local,
+        config.flow,
+        config.window_radius,
+        len(arrays["pose_columns"]),
+        len(arrays["first_bias"]) if config.keypoint_feedback else 0,
+        config.crop_px,
+    )
+
+    def launch(kernels: Kernels, given: list[int], made: list[int], stream: int) -> None:
+        kernels.look(given, made[0], sizes, half, stream)
+
+    return case_of(launch, inputs, [truth.to(kind)], [truth], device)
+
+
+@torch.no_grad()
+def look_twin(model: ReFit, maps: Tensor, keypoints: Tensor | None, state: State, view: View) -> Tensor:
+    """What `refit_rt/model/` makes of the same numbers. Its look-up is in single precision even for half maps; here,
+    for once, in double."""
+    wide_view = View(*(part.double() for part in view))
+    seen = None if keypoints is None else keypoints.double()
+    with patch.object(Tensor, "float", Tensor.double):
+        placed = model.place(State(*(part.double() for part in state)), wide_view)
+        return model.feedback(maps.double(), seen, placed.markers_px, placed.joints_px, None)
+
+
+def stand_in(body: Body, model: ReFit) -> Bundle:
+    """What the packing of constants reads of a bundle."""
+    weights = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
+    bundle = Bundle.__new__(Bundle)
+    for name, value in {"body": body, "weights": weights, "path": Path("test")}.items():
+        object.__setattr__(bundle, name, value)
+    return bundle

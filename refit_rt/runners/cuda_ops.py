@@ -13,7 +13,7 @@ from refit_rt import config
 from refit_rt.errors import UserError
 
 SOURCES = Path(__file__).parents[2] / "trt_plugins"
-KERNELS = ("batched_gru.cu",)
+KERNELS = ("batched_gru.cu", "look.cu")
 
 
 @dataclass(frozen=True)
