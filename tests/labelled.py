@@ -4,6 +4,7 @@ import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,7 +112,7 @@ def write_spin(folder: Path, people: list[Person], **others: np.ndarray | None) 
                 joints = {"ankle": 7, "knee": 4, "wrist": 20, "elbow": 18, "shoulder": 16}
                 points_3d[row, point, :3] = (one.joints - one.joints[0])[joints[limb] + (side == "r")]
         write_picture(folder / "images" / f"{row}.png", picture(one))
-    columns = {
+    columns: dict[str, Any] = {
         "imgname": np.array([f"images/{row}.png" for row in range(len(people))]),
         "center": np.array([one.box[:2] for one in people]),
         "scale": np.array([one.box[2] / 200 for one in people]),

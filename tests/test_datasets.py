@@ -4,6 +4,7 @@ import pickle
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -72,7 +73,7 @@ def joints_in_crop(sample: Sample) -> np.ndarray:
     assert sample.betas is not None
     assert sample.pelvis_m is not None
 
-    def tensor(values) -> torch.Tensor:
+    def tensor(values):
         return torch.tensor(np.asarray(values, np.float32)[None])
 
     view = View(tensor(sample.box), tensor(sample.focal_px), tensor(sample.centre_px))
@@ -114,8 +115,7 @@ def test_the_truth_lies_where_the_crop_shows_it(mirror: bool, roll_deg: float, g
         if abs(truth[here] - 128).max() > 115:
             continue  # its disc is cut off
         at = seen_px(sample.image, colour)
-        # The body is its own mirror image to a millimetre, which is a third of a pixel here.
-        np.testing.assert_allclose(truth[here], at, atol=0.8 if mirror else 0.5)
+        np.testing.assert_allclose(truth[here], at, atol=0.5)
         np.testing.assert_allclose(sample.keypoints_2d[here, :2], at, atol=0.5)
 
 
@@ -129,7 +129,7 @@ def test_a_crop_of_a_small_part_of_a_large_picture_keeps_its_truth():
     sample = cut_out(record, large, Change(mirror=True, roll=0.3))
     truth = joints_in_crop(sample)
     for joint, colour in SHOWN.items():
-        np.testing.assert_allclose(truth[SWAPPED[joint]], seen_px(sample.image, colour), atol=0.8)
+        np.testing.assert_allclose(truth[SWAPPED[joint]], seen_px(sample.image, colour), atol=0.5)
 
 
 def test_points_in_space_turn_and_mirror_as_the_body_does():
@@ -140,7 +140,7 @@ def test_points_in_space_turn_and_mirror_as_the_body_does():
     assert sample.keypoints_3d is not None
     posed = BODY.joints(sample.rotations, sample.betas)
     labels = sample.keypoints_3d[SMPL_PART, :3]
-    np.testing.assert_allclose(labels - labels[0], posed - posed[0], atol=0.004)
+    np.testing.assert_allclose(labels - labels[0], posed - posed[0], atol=1e-4)
 
 
 def test_an_unknown_camera_is_the_one_that_the_runtime_assumes():
@@ -309,7 +309,7 @@ def test_a_picture_that_lies_is_stood_up_when_its_labels_mean_it_standing(tmp_pa
     one = person(0)
     labels = write_bedlam(tmp_path, [one], lying=True)
     with np.load(labels, allow_pickle=True) as archive:
-        columns = {name: archive[name] for name in archive.files}
+        columns: dict[str, Any] = {name: archive[name] for name in archive.files}
     columns["cam_int"][:, :2, 2] = [240, 320]
     np.savez(labels, **columns)
     standing = np.rot90(picture(one))  # 480 wide, 640 high
@@ -359,7 +359,7 @@ def test_emdb_is_read_where_its_frames_are_good_and_its_part_is_asked_for(tmp_pa
 
 def mixed(tmp_path: Path, seed: int = 0, **augment: float) -> Mix:
     """Half with keypoints alone, half with all."""
-    people = [person(seed) for seed in range(4)]
+    people = [replace(person(seed), betas=person(0).betas) for seed in range(4)]  # 3DPW: one shape a sequence
     write_spin(tmp_path / "coco", people, pose=None, shape=None, has_smpl=None, img_focal=None, img_center=None)
     write_3dpw(tmp_path / "3dpw", [people], split="train")
     sets = {
@@ -404,8 +404,8 @@ def test_a_batch_says_what_is_known_of_each_row_and_projects_it_right(tmp_path):
     points, _ = SURFACE(batch.labels[:, COLUMN["rotations"]].view(-1, 24, 3, 3), batch.labels[:, COLUMN["betas"]])
     cam = cam_from_translation(batch.labels[:, COLUMN["trans"]], view)
     points_px = project_to_crop(points, cam, view)
-    wrist = NAMES.index("op_l_wrist")  # within a centimetre: the body is not quite its own mirror image
-    torch.testing.assert_close(points_px[known, 20], batch.keypoints_2d[known, wrist, :2], atol=2.0, rtol=0)
+    wrist = NAMES.index("op_l_wrist")
+    torch.testing.assert_close(points_px[known, 20], batch.keypoints_2d[known, wrist, :2], atol=0.1, rtol=0)
     # A row without a body holds one that stands within its crop.
     assert ((points_px[~known] > -20) & (points_px[~known] < 276)).all()
     assert (batch.keypoints_2d[~known, NAMES.index("spin_l_wrist"), 2] == 1).all()
@@ -484,8 +484,9 @@ def test_folders_without_their_files_are_named(tmp_path):
 def test_smplx_labels_of_bedlam_are_told_from_smpls(tmp_path):
     labels = write_bedlam(tmp_path, [person(0)])
     with np.load(labels, allow_pickle=True) as archive:
-        columns = {name: archive[name] for name in archive.files}
-    np.savez(labels, **(columns | {"pose_cam": np.zeros((1, 165))}))
+        columns: dict[str, Any] = {name: archive[name] for name in archive.files}
+    columns["pose_cam"] = np.zeros((1, 165))
+    np.savez(labels, **columns)
     with pytest.raises(UserError, match=r"has SMPL-X poses\. Fetch BEDLAM's SMPL labels"):
         read_bedlam("bedlam", labels, tmp_path, BODIES)
 
