@@ -30,8 +30,8 @@ Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the tr
 MARGIN = 1.2  # of a bundle made of a checkpoint: as the shipped one's
 
 BENCHMARK_PROTOCOL = """\
-Benchmark {store}: {stills} stills; {clips} clips of {clip_rows} moments; {long} long clips of {long_rows}. Averaged
-weights of {checkpoint}. Crops and their boxes are the store's own.
+Benchmark {store}: {stills} stills; {clips} clips, {clip_rows} moments; {long} long clips, {long_rows} moments.
+Averaged weights of {checkpoint}. Crops and their boxes are the store's own.
 MPJPE: mean error of SMPL's 24 joints, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the
 pelvis as origin; px: joints of the 256-pixel crop that truly lie in it. Each cell: mean / median.
 cold i: i updates from the network's own first estimate. warm i: i updates from a start as live: {share:g} times the
@@ -39,7 +39,7 @@ answer to the person's moment before ({live} updates; the first moment {iteratio
 estimate; where the two face away from each other the answer alone, the landmarks' left and right exchanged; started
 anew, cold, when sizes disagree or confidence falls below {least:g}. "cold 0", "warm 0": the start itself.
 Jitter: second difference of the joints about the pelvis, mean mm a moment squared; acceleration error: that of the
-difference from the truth. Long clips are followed at their own rate, a half and a quarter of it; each is cold at all.
+difference from the truth. Long clips are followed at their own rate and at a half and a quarter of it.
 """
 
 REAL_PROTOCOL = """\

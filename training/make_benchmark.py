@@ -7,6 +7,7 @@ an interrupted run goes on where it was.
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ import cv2
 import numpy as np
 import tyro
 
+from refit_rt.errors import UserError
 from training.produce import label_row
 from training.store import Writer
 from training.synthetic.generator import Assets, Generator, Sample
 from training.synthetic.long_clip import film, long_movement, short_movement
 
 log = logging.getLogger(__name__)
+BAD_INPUT = 2
 SEED = 730_241
 CLIP_FPS, CLIP_S = 30.0, 2.0
 LONG_FPS, LONG_S = 60.0, 40.0
@@ -104,4 +107,8 @@ def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    main(tyro.cli(Settings))
+    try:
+        main(tyro.cli(Settings))
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(BAD_INPUT)
