@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ from training.told import Told
 log = logging.getLogger(__name__)
 WARM_UP = 200  # steps over which the learning rate rises
 RESCAN_S = 60.0  # between looks for new rows, and between lines in the log
-BAD_INPUT = 2
+BAD_INPUT, STOPPED = 2, 130
 
 
 class Task(Protocol):
@@ -95,7 +96,7 @@ class Trainer:
         saved = evaluated = scanned = time.monotonic()
         mean: dict[str, float] = {}
         batches = self.task.batches(self.steps)
-        with Told(self.out, self.place.first) as told:
+        with Told(self.out, self.place.first) as told, self._saved_at_the_end():
             while self.done < 1:
                 began = time.monotonic()
                 terms = self.step(next(batches))
@@ -114,6 +115,15 @@ class Trainer:
                     if self.place.first and (errors := self.evaluate()) is not None:
                         told.curve(self.steps, errors)
                     evaluated = time.monotonic()
+
+    @contextmanager
+    def _saved_at_the_end(self) -> Iterator[None]:
+        """Leaves a checkpoint when the run is over or stopped with Ctrl-C."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.save()
+            raise
         self.save()
 
     @property
@@ -212,6 +222,8 @@ def main() -> int:
     except UserError as error:
         log.error("%s", error)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        return STOPPED
     finally:
         leave()
     return 0
