@@ -35,8 +35,9 @@ def movement(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rotations, np.stack([0.3 * time[:, 0, 0], 1 + 0.02 * np.sin(time[:, 0, 0]), 0.8 * time[:, 0, 0]], 1)
 
 
-def write_bvh(path: Path, rotations: np.ndarray, trans: np.ndarray, names: Mapping[str, str], unit: float | np.ndarray = 100.0,
-              fps: float = 30.0, order: str = "ZXY", axes: np.ndarray | None = None) -> None:  # fmt: skip
+def write_bvh(path: Path, rotations: np.ndarray, trans: np.ndarray, names: Mapping[str, str],
+              unit: float | np.ndarray = 100.0, fps: float = 30.0, order: str = "ZXY",
+              axes: np.ndarray | None = None) -> None:  # fmt: skip
     """A .bvh of poses on the free body's own skeleton. unit: of the file's to a metre; axes (3, 3): file from body."""
     axes = np.eye(3) if axes is None else axes
     rest = load_body().joint_template.astype(float) @ axes.T * unit

@@ -25,8 +25,8 @@ PLAIN, STRIPES, CHECKS, BLOTCHES, GRADIENT, PRINT, LOGO, PATTERNS = range(8)
     SOLE_TOP, HAIR_COS, HAIR_FRONT, HAIR_SIDE, BEARD, SKULL_Y, SKULL_Z, EYE_X, EYE_Y, EYE_Z, IRIS_R, IRIS_G, IRIS_B,
     ARM_ROOT, CAP_LINE, LOGO_X, LOGO_Y, LOGO_SIZE, GLASSES, BROW, SHADE, STRAP, NECK_TOP, BELT, CUTS,
 ) = range(38)  # fmt: skip
-# Kinds of surface
-BODY, EYE, HAIR_SHELL, SKIRT_SHELL = 0.0, 1.0, 2.0, 3.0
+# Kinds of surface; GARMENT + a row of `fabric` is a mesh of that layer
+BODY, EYE, HAIR_SHELL, SKIRT_SHELL, GARMENT = 0.0, 1.0, 2.0, 3.0, 4.0
 NOISE_SIDE, NOISE_UNIT = 32, 1.5 / 127  # in bytes, so that the whole volume stays in the cache
 
 
@@ -77,6 +77,8 @@ def layer_at(kind, x, y, z, head, hand, cuts, edge):
         return HAIR
     if kind == SKIRT_SHELL:
         return SKIRT
+    if kind >= GARMENT:
+        return int(kind - GARMENT)
     if head > 0.5 and y > cuts[NECK_TOP]:
         return _layer_of_head(x, y, z, cuts, edge)
     across = abs(x)

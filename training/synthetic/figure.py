@@ -92,8 +92,9 @@ class Shell:
     rest: np.ndarray  # (n, 3) float32 in the rest pose
     faces: np.ndarray  # (f, 3) int32 into rest
     weights: np.ndarray  # (n, 24) float32 skinning
-    kind: float  # what `cloth` paints on it
+    kind: float | np.ndarray  # what `cloth` paints on it, or on each vertex (n,)
     coordinates: np.ndarray  # (n, 3) float32 pattern coordinates
+    shape_dirs: np.ndarray | None = None  # (n, 3, 10) float32; None: those of the nearest skin
 
 
 def grid_faces(rows: int, columns: int) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 
 from refit_rt.body import Body, load_body
 from refit_rt.raster import vertex_normals
-from training.synthetic import cameras, cloth, gestures, motion, scenes
+from training.synthetic import cameras, cloth, gestures, motion, scenes, wardrobe
 from training.synthetic.cameras import View
 from training.synthetic.draw import Person, Stock, draw
 from training.synthetic.figure import make_figure
+from training.synthetic.garments import load_wardrobe
 from training.synthetic.motion import Poses, about_y
 from training.synthetic.people import Outfit, posed, random_betas, random_outfit
 from training.synthetic.photo import CROP_PX, expose, make_noise, sensor, to_linear_table
@@ -23,7 +24,8 @@ EPOCH = 6000  # numbers after which outfits, pictures and passers-by are drawn a
 POSE_BATCH = 64
 RECORDED_SHARE = 0.5
 TRIES, LEAST_VISIBLE = 3, 0.22  # a person hidden behind furniture or out of the frame is drawn again
-HELD_EVERY = 6  # of recorded clips, panoramas and photos every sixth is kept for the benchmark
+GARMENT_SHARE = 0.6  # of the outfits are meshes at least in part, where there are garments; the others are painted
+HELD_EVERY = 6  # of recorded clips, panoramas, photos and garments every sixth is kept for the benchmark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +35,7 @@ class Assets:
     motion: Path | None = None
     hdri: Path | None = None
     photos: Path | None = None
+    garments: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +85,8 @@ class Generator:
         self.motion = motion.part(recording, HELD_EVERY, held_out) if recording else None
         self.panoramas = _part(scenes.load_panoramas(assets.hdri) if assets.hdri else [], held_out)
         self.photos = _part(scenes.load_photos(assets.photos) if assets.photos else [], held_out)
+        garments = load_wardrobe(assets.garments, self.figure) if assets.garments else None
+        self.wardrobe = wardrobe.part(garments, HELD_EVERY, held_out) if garments else None
         fixed = np.random.default_rng([*self.key, 1])
         self.noise_volume, self.noise, self.to_linear = cloth.noise_volume(fixed), make_noise(fixed), to_linear_table()
         self.outfit_count, self._epoch, self._next = outfits, -1, 0
@@ -117,7 +122,7 @@ class Generator:
         people = [self.dressed(outfit, pose, betas) for pose in poses]
         if kind == motion.RECORDED:  # the floor of the whole clip, not of each moment
             rise = places[:, 1] - np.array([shift[1] for _, shift in people])
-            places[:, 1] -= rise.max()
+            places[:, 1] -= rise.min()
         moved = []
         for (person, shift), place in zip(people, places, strict=True):
             extra = np.array([place[0], place[1] - shift[1] if kind == motion.RECORDED else 0.0, place[2]])
@@ -215,6 +220,11 @@ class Generator:
         poses = self._batch[1]
         return poses.rotations[place].astype(np.float64), int(poses.kind[place])
 
+    def _outfit(self, rng: np.random.Generator) -> Outfit:
+        if self.wardrobe is not None and rng.random() < GARMENT_SHARE:
+            return wardrobe.random_dressed(rng, self.figure, self.wardrobe)
+        return random_outfit(rng, self.figure)
+
     def _count(self, number: int | None) -> int:
         """The number meant; draws outfits, pictures and passers-by anew where an epoch begins."""
         number = self._next if number is None else number
@@ -222,7 +232,7 @@ class Generator:
         if epoch != self._epoch:
             rng = np.random.default_rng([*self.key, 4, epoch])
             self.stock = Stock(make_textures(rng, self.photos), self.panoramas, self.noise_volume, self.to_linear)
-            self.outfits = [random_outfit(rng, self.figure) for _ in range(self.outfit_count)]
+            self.outfits = [self._outfit(rng) for _ in range(self.outfit_count)]
             poses = motion.random_poses(rng, 24, self.body, self.motion, RECORDED_SHARE)
             self.strangers = [
                 self.dressed(self.outfits[rng.integers(len(self.outfits))], rotations.astype(float), random_betas(rng))[

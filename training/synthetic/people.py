@@ -6,9 +6,10 @@ import numpy as np
 
 from refit_rt.body import Body, joint_transforms, skin_points
 from training.synthetic import cloth
-from training.synthetic.figure import Figure, Shell, shell_shape_dirs, smoothed
+from training.synthetic.figure import Figure, Shell, shell_shape_dirs
 from training.synthetic.hair import Hair, hair_shell, random_hair
 from training.synthetic.skirt import skirt_shell
+from training.synthetic.thickness import dressed_surface, sunk
 
 BETA_SPREAD, BETA_LIMIT = 1.1, 3.0
 SOLE_M = 0.008  # about how thick a shoe is under the foot
@@ -114,12 +115,19 @@ def random_outfit(rng: np.random.Generator, figure: Figure) -> Outfit:
     return make_outfit(rng, figure, cuts, fabric, hair, skirt)
 
 
-def make_outfit(rng: np.random.Generator, figure: Figure, cuts, fabric, hair: Hair, skirt: bool = False) -> Outfit:
-    """Dresses the figure as cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS) say; folds are drawn."""
+def make_outfit(rng: np.random.Generator, figure: Figure, cuts, fabric, hair: Hair, skirt: bool = False,
+                worn: list[Shell] | None = None, hidden: np.ndarray | None = None) -> Outfit:  # fmt: skip
+    """Dresses the figure as cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS) say; folds are drawn.
+
+    worn: shells over all that; hidden (V,) bool: skin that nobody sees under them.
+    """
     shells: list[Shell] = [hair_shell(rng, figure, hair)] if hair.shell else []
+    shells += worn or []
     if skirt:
         shells.append(skirt_shell(rng, figure))
-    rest = _dressed(rng, figure, cuts, hair)
+    rest = dressed_surface(rng, figure, cuts, hair)
+    if hidden is not None:
+        rest = sunk(figure, rest, hidden)
     tile = (rng.random((16, 16)) < rng.uniform(0.1, 0.6)).astype(np.float32) * rng.uniform(0.5, 1, (16, 16))
     return _assembled(figure, rest, shells, cuts, fabric, tile.astype(np.float32))
 
@@ -205,69 +213,6 @@ def paint_skin_and_hair(rng, fabric, cuts, figure: Figure, hair) -> None:
     cuts[cloth.NECK_TOP] = figure.joints[15, 1] - 0.09
 
 
-def _dressed(rng: np.random.Generator, figure: Figure, cuts: np.ndarray, hair) -> np.ndarray:
-    """The template with the thickness of its clothes (V, 3) float32."""
-    template = figure.body.template
-    layers = cloth.layers_at(template, figure.head, figure.limb, cuts.astype(np.float32))
-    thickness = np.zeros(len(template))
-    loose = rng.random() < 0.5
-    x, y = np.abs(template[:, 0]), template[:, 1]
-    shirt, trousers = rng.uniform(0.003, 0.012), rng.uniform(0.004, 0.012)
-    flare, leg_flare, sleeve = rng.uniform(0, 0.05, 3) * (1.0 if loose else 0.3)
-    chest, hip = figure.joints[9, 1], figure.joints[1, 1]
-    drop = np.clip((chest + 0.05 - y) / 0.35, 0, 1) * (x < 0.24)
-    along_arm = np.clip((x - 0.2) / 0.4, 0, 1)
-    down_leg = np.clip((hip - y) / 0.8, 0, 1)
-    noise = _wobble(rng, template)
-    thickness = np.where(layers == cloth.SHIRT, shirt + flare * 0.6 * drop + sleeve * 0.5 * along_arm, thickness)
-    thickness = np.where(layers == cloth.TROUSERS, trousers + leg_flare * 0.7 * down_leg, thickness)
-    coat = rng.uniform(0.012, 0.03)
-    thickness = np.where(layers == cloth.JACKET, coat + flare * drop + sleeve * 0.6 * along_arm, thickness)
-    thickness = np.where(layers == cloth.SOCKS, 0.002, thickness)
-    cloth_part = np.isin(layers, [cloth.SHIRT, cloth.TROUSERS, cloth.JACKET, cloth.SHOES, cloth.SOLE])
-    thickness *= 1 + 0.45 * noise
-    shoes = np.isin(layers, [cloth.SHOES, cloth.SOLE])
-    thickness = np.where(shoes, rng.uniform(0.005, 0.014), thickness)
-    thickness = np.where(layers == cloth.HAIR, hair.thickness * (1 + 0.7 * _wobble(rng, template, 70)), thickness)
-    thickness = np.where(layers == cloth.CAP, rng.uniform(0.008, 0.02), thickness)
-    share = smoothed(figure.averaging, cloth_part.astype(float), 1)[:, None]
-    thickness = smoothed(figure.averaging, thickness, 1)[:, None]
-    tight = 0.75 if not loose else 1.0
-    blend = tight * share
-    blend[shoes] = 1.0
-    rest = template * (1 - blend) + figure.smooth * blend + figure.normals * thickness
-    if cuts[cloth.SHOE] > -5:
-        for side in (1, -1):
-            _shoe(rng, rest, figure, side)
-    return rest.astype(np.float32)
-
-
-def _shoe(rng: np.random.Generator, rest: np.ndarray, figure: Figure, side: int) -> None:
-    """Closes the front of a foot of `rest` (V, 3) to a shoe: toes are pushed out to one round box."""
-    template, joints = figure.body.template, figure.joints
-    ball, ground = joints[10, 2] - 0.025, template[:, 1].min()
-    part = (template[:, 0] * side > 0.02) & (template[:, 1] < ground + 0.075) & (template[:, 2] > ball - 0.05)
-    foot = template[part]
-    tip, thick = foot[:, 2].max(), rng.uniform(0.006, 0.012)
-    place = np.clip((foot[:, 2] - ball) / (tip - ball), 0, 1)  # 0 at the ball, 1 at the toes' tips
-    middle = (foot[:, 0].max() + foot[:, 0].min()) / 2 + side * 0.0
-    wide = (foot[:, 0].max() - foot[:, 0].min()) / 2 + thick
-    half = wide * np.sqrt(np.clip(1 - (0.86 * place) ** 3.2, 0.05, 1))
-    tall = (rng.uniform(0.05, 0.062) * (1 - place) + 0.043 * place) / 2
-    centre = ground + tall - 0.004
-    x, y = (foot[:, 0] - middle) / half, (foot[:, 1] - centre) / tall
-    radius = (np.abs(x) ** 3 + np.abs(y) ** 3) ** (1 / 3) + 1e-6
-    share = np.clip((foot[:, 2] - ball + 0.05) / 0.05, 0, 1)[:, None]
-    pushed = np.stack([middle + x / radius * half, centre + y / radius * tall, foot[:, 2] + 0.012 * place], 1)
-    rest[part] = rest[part] * (1 - share) + pushed * share
-
-
-def _wobble(rng: np.random.Generator, points: np.ndarray, scale: float = 16.0) -> np.ndarray:
-    """Smooth noise (V,) of about -1..1 over points (V, 3); scale in radians a metre."""
-    waves, phase = rng.normal(0, scale, (6, 3)), rng.uniform(0, 2 * np.pi, 6)
-    return np.sin(points @ waves.T + phase).mean(1) * 1.6
-
-
 def _assembled(figure: Figure, rest, shells: list[Shell], cuts, fabric, tile) -> Outfit:
     body = figure.body
     kind = np.where(figure.eye, cloth.EYE, cloth.BODY)
@@ -288,7 +233,12 @@ def _assembled(figure: Figure, rest, shells: list[Shell], cuts, fabric, tile) ->
         starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(weights)))])
         pieces = Pieces(
             np.concatenate([shell.rest for shell in shells]).astype(np.float32),
-            np.concatenate([shell_shape_dirs(figure, shell) for shell in shells]),
+            np.concatenate(
+                [
+                    shell.shape_dirs if shell.shape_dirs is not None else shell_shape_dirs(figure, shell)
+                    for shell in shells
+                ]
+            ),
             starts.astype(np.int32),
             bones.astype(np.int32),
             weights[rows, bones].astype(np.float32),

@@ -59,7 +59,7 @@ def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cut
             layer = cloth.paint(rest, cuts, fabric, tile, noise, folds, colour)
             inside = ONE
             if rest[5] >= cloth.HAIR_SHELL and normal[0] * eye[0] + normal[1] * eye[1] + normal[2] * eye[2] < 0:
-                normal[0], normal[1], normal[2] = -normal[0], -normal[1], -normal[2]  # the inside of a shell
+                normal[0], normal[1], normal[2] = -normal[0], -normal[1], -normal[2]  # the inside of a shell or garment
                 inside = np.float32(0.55)
             for k in range(3):
                 normal[k] += fabric[layer, cloth.BUMP] * folds[k + 1]

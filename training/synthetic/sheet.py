@@ -40,7 +40,7 @@ def sheet(samples: list[Sample], columns: int, joints: bool) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    for name in ("motion", "hdri", "photos"):
+    for name in ("motion", "hdri", "photos", "garments"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0)
@@ -50,7 +50,8 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=8.0)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    generator = Generator(arguments.seed, Assets(arguments.motion, arguments.hdri, arguments.photos))
+    assets = Assets(arguments.motion, arguments.hdri, arguments.photos, arguments.garments)
+    generator = Generator(arguments.seed, assets)
     numbers = range(arguments.start, arguments.start + arguments.columns * arguments.rows)
     if arguments.clips:
         samples = [s for row in range(arguments.rows) for s in generator.clip(arguments.columns, arguments.fps, row)]
