@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -65,18 +66,39 @@ def loop(settings: config.Config) -> str:
 
 
 def encoder(settings: config.Config) -> str:
-    """The bundle's encoder in every precision that it and this processor have."""
-    from refit_rt.runners.openvino_ import OpenVinoEncoder
+    """The bundle's encoder in every precision that it and this processor have, beside the official HRNet-W48."""
+    import openvino
+
+    from refit_rt.runners.openvino_ import OpenVinoEncoder, choose_precision
 
     bundle = load_bundle(find_bundle(settings.fit.bundle))
-    crop = np.random.default_rng(0).integers(0, 255, (bundle.crop.size_px,) * 2 + (3,), np.uint8)
-    encoders = {
-        name: _encoder_or_none(OpenVinoEncoder, bundle, name, settings.fit.threads) for name in ("f32", "bf16", "int8")
-    }
-    medians = medians_ms({name: lambda e=one: e(crop) for name, one in encoders.items() if one is not None}, 40)
+    threads = settings.fit.threads
+    floats = ["f32", "bf16"] if choose_precision(openvino.Core()) == "bf16" else ["f32"]
+    encoders = {name: _encoder_or_none(OpenVinoEncoder, bundle, name, threads) for name in (*floats, "int8")}
+    with tempfile.TemporaryDirectory() as folder:
+        official = official_bundle(Path(folder) / "w48")
+        for name in floats:
+            made = None if official is None else _encoder_or_none(OpenVinoEncoder, official, name, threads)
+            encoders[f"official HRNet-W48, {name}"] = made
+        crop = np.random.default_rng(0).integers(0, 255, (bundle.crop.size_px,) * 2 + (3,), np.uint8)
+        medians = medians_ms({name: lambda e=one: e(crop) for name, one in encoders.items() if one is not None}, 10)
     lines = [f"{'encoder of ' + bundle.card.name:<28}{'ms':>8}{'ratio':>8}"]
     lines += [f"{name:<28}{ms:>8.2f}{medians['f32'] / ms:>8.2f}" for name, ms in medians.items()]
     return "\n".join(lines)
+
+
+def official_bundle(folder: Path) -> Bundle | None:
+    """The official network with random weights, for its time depends on none; None without torch."""
+    try:
+        from refit_rt.body import load_body
+        from refit_rt.export import Facts, export_bundle
+        from refit_rt.model.config import ReFitConfig
+        from refit_rt.model.refit import build
+    except ImportError:
+        log.info("the official encoder is compared where torch is: pip install 'refit-rt[train]'")
+        return None
+    export_bundle(build(ReFitConfig(), load_body()), folder, Facts("official", "none"))
+    return load_bundle(folder)
 
 
 def _encoder_or_none(make: Callable, bundle: Bundle, precision: str, threads: int) -> Callable | None:
