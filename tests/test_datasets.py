@@ -468,8 +468,8 @@ def test_labels_of_the_wrong_shape_are_named(tmp_path, column: str, value, said:
 
 
 def test_folders_without_their_files_are_named(tmp_path):
-    for kind, said in (("3dpw", r"train: holds no \.pkl files\. Set `labels` to 3DPW's folder"),
-                       ("emdb", r"holds no P\*/\*/\*_data\.pkl\. Set `labels`"),
+    for kind, said in (("3dpw", r"train: holds no \.pkl files\. Name 3DPW's own folder"),
+                       ("emdb", r"holds no P\*/\*/\*_data\.pkl\. Name EMDB's own folder"),
                        ("bedlam", r"holds no \.npz file\. Set `labels` to BEDLAM's folder")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             open_set("made", SetRecipe(kind=kind, labels=str(tmp_path), ratio=1), BODIES)  # type: ignore[arg-type]

@@ -36,8 +36,9 @@ LSP_14 = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
 PROTOCOL = """\
 {name}: {frames} frames of {chains} people in {runs} unbroken runs of frames; weights {weights}, body {body}.
 Joints: {joints}. MPJPE: mean error, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the same
-origin; each mean / median over frames. Acceleration error: of second differences of consecutive frames, mm a frame
-squared (at 30 frames a second, times 0.9: m/s²). Truth: SMPL of {genders}. Boxes: the labels' own, 1.2 times the
+origin (-: the network's mesh is another one than the truth's); each mean / median over frames. Acceleration error: of
+second differences of consecutive frames, mm a frame squared (at 30 frames a second, times 0.9: m/s²). Truth: SMPL of
+{genders}. Boxes: the labels' own, 1.2 times the
 {boxes}, in every frame. No averaging with the mirrored picture.
 cold i: i updates from the network's own first estimate. warm i: i updates from {share:g} times the answer to the frame
 before ({live} updates; the first of a run {iterations}, cold) and {rest:g} times the first estimate. "cold 0",

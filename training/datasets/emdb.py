@@ -27,7 +27,7 @@ def read_emdb(source: str, folder: Path, split: str, bodies: Bodies) -> Table:
     """
     files = sorted(folder.glob("P*/*/*_data.pkl"))
     if not files:
-        raise UserError(f"{folder}: holds no P*/*/*_data.pkl. Set `labels` to EMDB's folder (P0 … P9)")
+        raise UserError(f"{folder}: holds no P*/*/*_data.pkl. Name EMDB's own folder (P0 … P9)")
     tables: list[Table] = []
     for file in files:
         found = read_labels(file, "EMDB")

@@ -8,7 +8,7 @@ import numpy as np
 from refit_rt.errors import UserError
 
 MOST_THINGS = 7
-LEAST, MOST = 0.08, 0.45  # sizes of things, as shares of the crop's side
+LEAST, MOST = 0.1, 0.55  # sizes of things, as shares of the crop's side
 
 
 def read_cut_outs(folder: Path) -> list[np.ndarray]:

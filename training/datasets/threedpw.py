@@ -29,7 +29,7 @@ def read_3dpw(source: str, folder: Path, split: str, bodies: Bodies, pictures: P
     place = folder / "sequenceFiles" / split
     files = sorted(place.glob("*.pkl"))
     if not files:
-        raise UserError(f"{place}: holds no .pkl files. Set `labels` to 3DPW's folder (imageFiles, sequenceFiles)")
+        raise UserError(f"{place}: holds no .pkl files. Name 3DPW's own folder (imageFiles, sequenceFiles)")
     tables: list[Table] = []
     for file in files:
         found = read_labels(file, "3DPW")
