@@ -16,6 +16,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from refit_rt import config
+from refit_rt.build_engines import build
 from refit_rt.errors import UserError
 
 ABOUT = """Video in, SMPL bodies out, live.
@@ -217,6 +218,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "import-weights": import_weights,
     "export": export,
     "quantise": quantise,
+    "build": build,
     "bench": bench,
 }
 

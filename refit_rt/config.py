@@ -90,7 +90,7 @@ class Fit(Settings, frozen=True):
     body: str = ""
     """A body file to use in place of the bundle's own (see import-smpl); empty: the bundle's."""
     backend: Literal["cpu", "tensorrt", "torch"] = "cpu"
-    """cpu: OpenVINO and numba; tensorrt: an NVIDIA GPU (see refit-rt build); torch: the readable network, to compare."""
+    """cpu: OpenVINO and numba; tensorrt: an NVIDIA GPU (see refit-rt build); torch: the readable network."""
     precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "auto"
     """The encoder's arithmetic; auto: bf16 where the processor has it, else f32; f16 with tensorrt, loop included."""
     plugins: str = ""

@@ -36,6 +36,7 @@ def examine(settings: config.Config, where: str = "defaults") -> list[Finding]:
         python,
         processor,
         graphics,
+        lambda: [engines(settings.fit)],
         cameras,
         lambda: network(settings.fit),
         lambda: [detector(settings.detect)],
@@ -87,6 +88,26 @@ def graphics() -> list[Finding]:
         except (OSError, subprocess.SubprocessError):  # it hangs when the driver does
             return [Finding("gpu", False, "nvidia-smi gives no answer", "Not needed: everything runs on the processor")]
     return [Finding("gpu", bool(card), card or "no NVIDIA card", "Not needed: everything runs on the processor")]
+
+
+def engines(settings: config.Fit) -> Finding:
+    """What --fit.backend tensorrt is made of. Needed only when the settings say so."""
+    needed = settings.backend == "tensorrt"
+    versions, missing = [], []
+    for module, package in (("tensorrt", "tensorrt"), ("cuda.bindings", "cuda-python"), ("onnx", "onnx")):
+        try:
+            found = importlib.util.find_spec(module) is not None
+        except ImportError:  # there is no `cuda` for it to be in
+            found = False
+        (versions if found else missing).append(package)
+    text = f"{', '.join(versions)} installed" if versions else "not installed"
+    text += f", {', '.join(missing)} missing" if versions and missing else ""
+    if settings.plugins:
+        there = Path(settings.plugins).expanduser().is_file()
+        missing += [] if there else [settings.plugins]
+        text += f"; plugins {settings.plugins}" + ("" if there else ": no such file")
+    cure = "For NVIDIA cards: pip install 'refit-rt[tensorrt]', then refit-rt build"
+    return Finding("tensorrt", not missing, text, cure, needed)
 
 
 def cameras() -> list[Finding]:

@@ -21,7 +21,7 @@ from refit_rt.runners.onnx_writer import DOMAIN
 
 FIRST_ADDRESS = 0x7F00_0000_0000
 KINDS = {"FLOAT": np.float32, "HALF": np.float16, "UINT8": np.uint8}
-OF_ONNX = {TensorProto.FLOAT: "FLOAT", TensorProto.FLOAT16: "HALF", TensorProto.UINT8: "UINT8"}
+OF_ONNX: dict[int, str] = {TensorProto.FLOAT: "FLOAT", TensorProto.FLOAT16: "HALF", TensorProto.UINT8: "UINT8"}
 
 
 @dataclass
@@ -306,7 +306,7 @@ class Context:
         assert engine.session is not None, "plugins run on a GPU only"
         given = {name: self.tensor(name, addresses[name]).copy() for name in engine.inputs}
         names = [name for name in engine.ports if name not in engine.inputs]
-        made = dict(zip(names, engine.session.run(names, given), strict=True))
+        made = {name: np.asarray(one) for name, one in zip(names, engine.session.run(names, given), strict=True)}
         if engine.library.spoil:
             engine.library.spoil(made)
         for name, array in made.items():

@@ -15,7 +15,7 @@ def findings(tmp_path, monkeypatch):
 
 
 def test_everything_is_looked_at(findings):
-    assert set(findings) == {"python", "cpu", "gpu", "camera", "bundle", "detector", "settings"}
+    assert set(findings) == {"python", "cpu", "gpu", "tensorrt", "camera", "bundle", "detector", "settings"}
 
 
 def test_what_is_missing_comes_with_its_cure_in_one_line(findings):

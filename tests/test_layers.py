@@ -20,7 +20,7 @@ LAYERS = [
     {"capture", "detect", "track", "fit", "smooth", "publish", "motion", "record", "render"},  # these are siblings
     {"follow", "listen"},
     {"pipeline", "audience"},
-    {"export", "bench_loop", "demo", "doctor"},
+    {"export", "bench_loop", "demo", "doctor", "build_engines"},
     {"bench", "checkpoint", "quantise"},
     {"__main__"},
 ]

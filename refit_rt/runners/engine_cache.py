@@ -24,13 +24,12 @@ def folder() -> Path:
     return cache_dir() / "tensorrt"
 
 
-def engine_path(name: str, file: bytes, plugins: bytes, options: dict[str, Any], version: str, device: Device) -> Path:
-    """The file of an engine. Its name holds a hash of the ONNX file, the plugins' library, what the builder is told,
+def engine_path(name: str, made_of: dict[str, Any], plugins: bytes, version: str, device: Device) -> Path:
+    """The file of an engine. Its name holds a hash of what its ONNX file is made of and by, the plugins' library,
     TensorRT's full version, the GPU and its driver: an engine is good for exactly these."""
     parts = {
-        "onnx": hashlib.sha256(file).hexdigest(),
+        "made_of": made_of,
         "plugins": hashlib.sha256(plugins).hexdigest(),
-        "options": options,
         "tensorrt": version,
         "device": asdict(device),
     }

@@ -1,21 +1,36 @@
-"""A bundle → its two engines: the ONNX files TensorRT is given, then the cache, else the builder."""
+"""A bundle → its two engines: from the cache, else from the ONNX files that TensorRT is given then."""
 
+import hashlib
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
+
 from refit_rt import config
-from refit_rt.bundle import Bundle
+from refit_rt.bundle import ENCODER, LOOP, Bundle
 from refit_rt.errors import UserError
 from refit_rt.runners import engine_cache
 from refit_rt.runners.cuda_rt import Cuda
 from refit_rt.runners.engine_build import BUILD_PLUGINS, TensorRt
 from refit_rt.runners.engine_io import Plan, check_ports, plan_of
-from refit_rt.runners.onnx_sizes import Nodes, sizes_of
+from refit_rt.runners.onnx_sizes import Nodes, maps_dtype, sizes_of
 
 log = logging.getLogger(__name__)
+
+WRITERS = (
+    "onnx_sizes",
+    "onnx_writer",
+    "onnx_body",
+    "onnx_step",
+    "onnx_encoder",
+    "plugin_constants",
+)  # another line, another engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +66,37 @@ def load_engines(bundle: Bundle, options: Options, cuda: Cuda) -> Engines:
     rt = TensorRt(options.plugins)
     nodes = nodes_of(rt, options)
     plan = plan_of(sizes_of(bundle, 1), options.half, nodes)
-    files = onnx_files(bundle, options.half, nodes)
     library = options.plugins.read_bytes() if options.plugins else b""
+    facts = {
+        "bundle": bundle.card.name, "precision": "f16" if options.half else "f32", "plugins": nodes,
+        "tensorrt": rt.version, "gpu": cuda.device.name, "driver": cuda.device.driver,
+    }  # fmt: skip
     made = []
     for name, ports, plugins in (("encoder", plan.encoder(), b""), ("step", plan.step(), library)):
-        path = engine_cache.engine_path(name, files[name], plugins, {"tf32": options.half}, rt.version, cuda.device)
-        facts = {
-            "bundle": bundle.card.name, "precision": "f16" if options.half else "f32", "plugins": nodes,
-            "tensorrt": rt.version, "gpu": cuda.device.name, "driver": cuda.device.driver,
-        }  # fmt: skip
-        engine = engine_of(rt, cuda, path, files[name], exact=not options.half, facts=facts)
+        path = engine_cache.engine_path(
+            name, made_of(name, bundle, options.half, nodes), plugins, rt.version, cuda.device
+        )
+        make = partial(ONNX[name], bundle, options.half, nodes)
+        engine = engine_of(rt, cuda, path, make, exact=not options.half, facts=facts)
         check_ports(str(path), ports, rt.ports(engine))
         made.append((engine, path))
     (encoder, encoder_path), (step, step_path) = made
     return Engines(rt, plan, encoder, step, (encoder_path, step_path), nodes != "none")
+
+
+def made_of(name: str, bundle: Bundle, half: bool, nodes: Nodes) -> dict[str, Any]:
+    """All that an ONNX file depends on. It is not made to be hashed: W48's encoder would take seconds at each start."""
+    card = bundle.card
+    if name == "encoder":
+        source: list[Any] = [card.files[ENCODER], half_maps(half, nodes)]
+    else:
+        source = [card.files[LOOP], bundle.body.digest, card.scale_floor, card.crop.size_px, nodes]
+    writers = [Path(__file__).with_name(f"{module}.py").read_bytes() for module in WRITERS]
+    return {"source": source, "half": half, "writers": hashlib.sha256(b"".join(writers)).hexdigest()}
+
+
+def half_maps(half: bool, nodes: Nodes) -> bool:
+    return maps_dtype(half, nodes) is np.float16
 
 
 def nodes_of(rt: TensorRt, options: Options) -> Nodes:
@@ -76,23 +108,36 @@ def nodes_of(rt: TensorRt, options: Options) -> Nodes:
     return "both" if rt.has("Look") else "gru"
 
 
-def onnx_files(bundle: Bundle, half: bool, nodes: Nodes) -> dict[str, bytes]:
-    """`encoder` and `step` as TensorRT takes them. Raises UserError, also where onnx is not installed."""
-    try:
+def encoder_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:
+    """encoder.onnx as TensorRT takes it. Raises UserError, also where onnx is not installed."""
+    with onnx_needed():
         from refit_rt.runners.onnx_encoder import encoder_model
-        from refit_rt.runners.onnx_sizes import maps_dtype
+        from refit_rt.runners.onnx_writer import file_bytes
+    return file_bytes(encoder_model(bundle.encoder, half, half_maps(half, nodes)))
+
+
+def step_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:
+    """step.onnx. Raises UserError, also where onnx is not installed."""
+    with onnx_needed():
         from refit_rt.runners.onnx_step import step_model
         from refit_rt.runners.onnx_writer import file_bytes
+    return file_bytes(step_model(bundle, half, nodes))
+
+
+@contextmanager
+def onnx_needed() -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise UserError(f"this needs {error.name}. Install it: pip install 'refit-rt[tensorrt]'") from error
-    half_maps = maps_dtype(half, nodes).__name__ == "float16"
-    return {
-        "encoder": file_bytes(encoder_model(bundle.encoder, half, half_maps)),
-        "step": file_bytes(step_model(bundle, half, nodes)),
-    }
 
 
-def engine_of(rt: TensorRt, cuda: Cuda, path: Path, file: bytes, exact: bool, facts: dict[str, Any]) -> Any:
+ONNX: dict[str, Callable[[Bundle, bool, Nodes], bytes]] = {"encoder": encoder_file, "step": step_file}
+
+
+def engine_of(
+    rt: TensorRt, cuda: Cuda, path: Path, make: Callable[[], bytes], exact: bool, facts: dict[str, Any]
+) -> Any:
     """The engine kept at `path`, or a new one that is kept there from now on. Raises UserError."""
     kept = engine_cache.read_engine(path)
     if kept is not None:
@@ -102,7 +147,7 @@ def engine_of(rt: TensorRt, cuda: Cuda, path: Path, file: bytes, exact: bool, fa
         engine_cache.forget(path, f"cannot be read by TensorRT {rt.version} ({rt.why})")
     timing_path = engine_cache.timing_path(rt.version, cuda.device)
     began_s = monotonic()
-    plan, timings = rt.build(path.stem, file, exact, engine_cache.read(timing_path) or b"")
+    plan, timings = rt.build(path.stem, make(), exact, engine_cache.read(timing_path) or b"")
     engine = rt.engine(plan)
     if engine is None:
         raise UserError(f"{path.stem}: TensorRT {rt.version} cannot read what it has just built ({rt.why})")

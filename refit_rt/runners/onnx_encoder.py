@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from refit_rt.errors import UserError
 
 ONLY_FIRST_IS_DATA = {"Resize"}  # its other inputs are scales, always 32 bits
+LARGEST_SHAPE = 64  # numbers; more is no shape, axis or the like
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
@@ -29,40 +30,46 @@ def encoder_model(path: Path, half: bool = False, half_maps: bool = False) -> on
         model = onnx.load(str(path))
     except Exception as error:  # protobuf's own, OSError, whatever a damaged file leads to
         raise UserError(f"{path}: is no ONNX file ({error}). Export the bundle again: refit-rt export") from error
-    for one in [*model.graph.input, *model.graph.output]:
-        one.type.tensor_type.shape.dim[0].dim_value = 1
-    del model.graph.value_info[:]
-    nodes, known = len(model.graph.node) + 1, {}
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for one in model.graph.output:
+        one.type.tensor_type.ClearField("shape")  # the exporter left it open in parts
+    weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    del model.graph.initializer[:], model.graph.value_info[:]
+    nodes = len(model.graph.node) + 1
     while len(model.graph.node) < nodes:  # what was computed tells more shapes
         nodes = len(model.graph.node)
-        known = fold(model)
+        fold(model, weights)
     floats_first(model, path)
-    shapes = shapes_of(model)
+    shapes = shapes_of(model, weights)
+    for one in model.graph.output:
+        one.CopyFrom(helper.make_tensor_value_info(one.name, FLOAT, shapes[one.name]))
     if half:
-        in_halves(model, shapes, known)
+        in_halves(model, shapes, weights)
     last_casts(model, HALF if half_maps else FLOAT)
+    used = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(numpy_helper.from_array(weights[name], name) for name in weights if name in used)
     onnx.checker.check_model(model)
     return model
 
 
-def fold(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Computes every node that does not depend on the crop, and every shape; returns all constants by name."""
-    graph = model.graph
-    known = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    shapes = shapes_of(model)
+def fold(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
+    """Computes every node that does not depend on the crop, and every shape, into weights by name."""
+    shapes = shapes_of(model, weights)
     kept = []
-    for node in graph.node:
+    for node in model.graph.node:
         if node.op_type == "Shape" and all(shapes.get(node.input[0], [0])):
-            known[node.output[0]] = np.array(shapes[node.input[0]], np.int64)
-        elif all(name in known or not name for name in node.input):
-            known |= computed(node, known, model)
+            weights[node.output[0]] = np.array(shapes[node.input[0]], np.int64)
+        elif all(name in weights or not name for name in node.input):
+            weights |= computed(node, weights, model)
         else:
             kept.append(node)
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    graph.initializer.extend(numpy_helper.from_array(known[name], name) for name in known if name in used)
-    return {name: known[name] for name in known if name in used}
+    replace_nodes(model, kept)
+
+
+def replace_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]  # the old ones die with the list
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
 def computed(node: onnx.NodeProto, known: dict[str, np.ndarray], model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -83,12 +90,29 @@ def computed(node: onnx.NodeProto, known: dict[str, np.ndarray], model: onnx.Mod
     return {name: np.asarray(array) for name, array in zip(node.output, made, strict=True)}
 
 
-def shapes_of(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """Of every tensor whose shape can be told; 0 stands for a size that cannot."""
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+def shapes_of(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[str, list[int]]:
+    """Of every tensor whose shape can be told; 0 stands for a size that cannot.
+
+    Only the shapes of large weights are shown to onnx, which would copy 300 MB of them each time.
+    """
+    small = {name: array for name, array in weights.items() if array.size <= LARGEST_SHAPE}
+    ports = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in weights.items()
+        if name not in small
+    ]
+    graph = helper.make_graph(
+        model.graph.node,
+        "shapes",
+        [*model.graph.input, *ports],
+        model.graph.output,
+        [numpy_helper.from_array(array, name) for name, array in small.items()],
+    )
+    light = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     return {
         one.name: [dim.dim_value for dim in one.type.tensor_type.shape.dim]
-        for one in [*graph.input, *graph.output, *graph.value_info]
+        for one in [*inferred.input, *inferred.output, *inferred.value_info]
     }
 
 
@@ -109,34 +133,31 @@ def floats_first(model: onnx.ModelProto, path: Path) -> None:
     cast.input[0], cast.output[0] = "crop", between
     turn.input[0], turn.output[0] = between, end
     order = [cast, turn, *(node for node in nodes if node not in (cast, turn))]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in order]
-    del nodes[:]
-    nodes.extend(copies)
+    replace_nodes(model, order)
 
 
-def in_halves(model: onnx.ModelProto, shapes: dict[str, list[int]], known: dict[str, np.ndarray]) -> None:
+def in_halves(model: onnx.ModelProto, shapes: dict[str, list[int]], weights: dict[str, np.ndarray]) -> None:
     """Every node from the first convolution on whose answer has a place in the picture reads and gives halves."""
-    graph = model.graph
     halves: set[str] = set()  # what is made in halves
-    copies: dict[tuple[str, int], str] = {}  # the same numbers in the other type
+    made: set[str] = set()  # by a Cast
     nodes: list[onnx.NodeProto] = []
 
     def as_type(name: str, kind: int) -> str:
-        if name in known:
-            if known[name].dtype != np.float32 or kind == FLOAT:
+        """The same numbers in that type: as they are, or from a Cast or a weight that is made once."""
+        if name in weights:
+            if kind == FLOAT or weights[name].dtype != np.float32:  # weights are 32 bits or whole numbers
                 return name
-            if (name, kind) not in copies:
-                copies[name, kind] = f"{name}.half"
-                graph.initializer.append(numpy_helper.from_array(known[name].astype(np.float16), f"{name}.half"))
-            return copies[name, kind]
-        if name == "crop" or not name or (name in halves) == (kind == HALF):
+            weights[f"{name}.half"] = weights[name].astype(np.float16)
+            return f"{name}.half"
+        if name in ("", "crop") or (name in halves) == (kind == HALF):
             return name
-        if (name, kind) not in copies:
-            copies[name, kind] = f"{name}.{'half' if kind == HALF else 'float'}"
-            nodes.append(helper.make_node("Cast", [name], [copies[name, kind]], to=kind))
-        return copies[name, kind]
+        other = f"{name}.{'half' if kind == HALF else 'float'}"
+        if other not in made:
+            nodes.append(helper.make_node("Cast", [name], [other], to=kind))
+            made.add(other)
+        return other
 
-    for node in graph.node:
+    for node in model.graph.node:
         begun = node.op_type == "Conv" or any(name in halves for name in node.input)
         kind = HALF if begun and has_place(shapes.get(node.output[0], [])) else FLOAT
         if node.op_type != "Cast":
@@ -146,15 +167,8 @@ def in_halves(model: onnx.ModelProto, shapes: dict[str, list[int]], known: dict[
         if kind == HALF:
             halves.update(node.output)
         nodes.append(node)
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    weights = [one for one in graph.initializer if one.name in used]
-    copies_of_weights = [TensorProto.FromString(one.SerializeToString()) for one in weights]
-    del graph.initializer[:]
-    graph.initializer.extend(copies_of_weights)
-    for one in graph.output:
+    replace_nodes(model, nodes)
+    for one in model.graph.output:
         one.type.tensor_type.elem_type = HALF if one.name in halves else FLOAT
 
 
