@@ -51,5 +51,6 @@ cudaError_t batched_gru(GruArrays<__half> const&, int persons, int local, float 
 } // namespace refit
 
 // The same for callers who hold lists of pointers in the node's order. half: T is __half. Returns a cudaError_t.
-extern "C" int refit_batched_gru(int half, void const* const* inputs, void* const* outputs, int persons, int local,
-    float scale_floor, void* stream);
+extern "C" __attribute__((visibility("default"))) int refit_batched_gru(
+    int half, void const* const* inputs, void* const* outputs, int persons, int local, float scale_floor, void*
+    stream);

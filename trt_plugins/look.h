@@ -60,5 +60,5 @@ cudaError_t look(LookArrays<__half> const&, LookSizes const&, cudaStream_t);
 
 // The same for callers who hold a list of pointers in the node's order. half: T is __half. numbers: the nine whole numbers
 // of LookSizes in its order. Returns a cudaError_t.
-extern "C" int refit_look(int half, void const* const* inputs, void* features, int const* numbers, float crop_px,
-    void* stream);
+extern "C" __attribute__((visibility("default"))) int refit_look(
+    int half, void const* const* inputs, void* features, int const* numbers, float crop_px, void* stream);

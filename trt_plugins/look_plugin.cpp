@@ -49,7 +49,7 @@ struct Look
         refit::LookSizes const s = sizes(settings, in, count);
         int64_t const persons = s.persons, markers = s.markers, cells = 2 * s.radius + 1;
         std::vector<Shape> wanted{
-            {"maps", {persons, markers, s.height, s.width}},
+            {"maps", {persons, markers, s.height, s.height}},
             {"pose6d", {persons, 144}},
             {"betas", {persons, 10}},
             {"cam", {persons, 3}},
