@@ -24,6 +24,8 @@ MIXAMO = {
 MIXAMO |= {"pelvis": "Hips", "spine1": "Spine", "spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head"}
 SMPL = {name: {"l": "L_", "r": "R_"}[name[0]] + name[2:].title() if name[1] == "_" else name for name in JOINT_NAMES}
 
+LEG_OF = [{"l": 1, "r": -1}[n[0]] if n[2:] in ("hip", "knee", "ankle", "foot") else 0 for n in JOINT_NAMES]
+
 
 def movement(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A person who walks on and turns every joint smoothly, hands straight: rotations (n, 24, 3, 3), pelvis (n, 3)."""
@@ -37,10 +39,12 @@ def movement(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def write_bvh(path: Path, rotations: np.ndarray, trans: np.ndarray, names: Mapping[str, str],
               unit: float | np.ndarray = 100.0, fps: float = 30.0, order: str = "ZXY",
-              axes: np.ndarray | None = None) -> None:  # fmt: skip
-    """A .bvh of poses on the free body's own skeleton. unit: of the file's to a metre; axes (3, 3): file from body."""
+              axes: np.ndarray | None = None, splay_deg: float = 0.0) -> None:  # fmt: skip
+    """A .bvh of poses on the free body's own skeleton. unit: of the file's to a metre; axes (3, 3): file from body;
+    splay_deg: how far the legs rest apart."""
     axes = np.eye(3) if axes is None else axes
-    rest = load_body().joint_template.astype(float) @ axes.T * unit
+    rest, rotations = splayed(rotations, splay_deg)
+    rest = rest @ axes.T * unit
     lines: list[str] = ["HIERARCHY"]
     walked: list[int] = []
 
@@ -62,6 +66,20 @@ def write_bvh(path: Path, rotations: np.ndarray, trans: np.ndarray, names: Mappi
     lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / fps:.8f}"]
     lines += [" ".join(f"{value:.6f}" for value in row) for row in rows]
     path.write_text("\n".join(lines))
+
+
+def splayed(rotations: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """The free body's joints (24, 3) with the legs apart, and the same poses (n, 24, 3, 3) relative to that rest."""
+    own = load_body().joint_template.astype(float)
+    apart = Rotation.from_euler("z", [[degrees * leg] for leg in LEG_OF], degrees=True).as_matrix()
+    rest, world, out = own.copy(), rotations.copy(), rotations.copy()
+    for j in range(1, 24):
+        world[:, j] = world[:, PARENTS[j]] @ rotations[:, j]
+        rest[j] = rest[PARENTS[j]] + apart[PARENTS[j]] @ (own[j] - own[PARENTS[j]])
+    world = world @ apart.swapaxes(-1, -2)
+    for j in range(1, 24):
+        out[:, j] = world[:, PARENTS[j]].swapaxes(-1, -2) @ world[:, j]
+    return rest, out
 
 
 def write_amass(path: Path, rotations: np.ndarray, trans: np.ndarray, fps: float = 30.0, width: int = 156) -> None:
@@ -89,6 +107,12 @@ def test_a_bvh_of_known_poses_is_read_back_within_half_a_degree(tmp_path, names,
     way = found.trans - found.trans[:1]
     np.testing.assert_allclose(way, trans - trans[:1], atol=1e-3)
     assert list(found.name) == ["walk"]
+
+
+def test_legs_that_rest_apart_as_cmus_do_stand_on_flat_feet_within_two_degrees(tmp_path):
+    rotations, trans = movement(20)
+    write_bvh(tmp_path / "cmu.bvh", rotations, trans, MIXAMO, splay_deg=20)
+    assert degrees_apart(load_motion(tmp_path).rotations, rotations) < 2
 
 
 def test_unit_and_axes_of_a_bvh_are_told_from_its_rig(tmp_path):

@@ -20,7 +20,7 @@ RATES = ("mocap_framerate", "mocap_frame_rate", "mocap_frame_rate_fps", "fps")
 NO_MOTION = ("shape", "stagei")  # what AMASS keeps beside its motion: {gender}_stagei.npz, shape.npz
 UP_FROM_Z = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # z up -> y up
 LEAST_S = 0.5  # pieces that are left of a cut clip and shorter are dropped
-JUMP_M, JUMP_RAD = 0.4, 1.5  # from one frame to the next: 12 m/s and 45 rad/s, beyond what people do
+JUMP_M, JUMP_RAD = 0.4, 1.0  # from one frame to the next: 12 m/s and 30 rad/s, beyond what people do but rarely
 CLEARANCE_M = 0.05  # between a joint and what the body touches the floor with there, but for feet
 FLOOR_PERCENTILE = 5  # of the lowest points of a clip's frames: the rest is noise, or soles in the floor
 

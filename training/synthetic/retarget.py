@@ -25,6 +25,9 @@ NAMES = {
 SIDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 TOES = ("toebase", "toe", "toes", "toe21", "foot", "ball")  # wanted, but rigs without are taken
 LIMBS = (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+# Resting feet are flat and need no correction, but for rigs whose legs rest wide apart (CMU: 20 degrees): there feet
+# are turned with the legs.
+SPLAYED = np.radians(12)
 COLLAR_SHARE = 0.17  # of the way from T-pose to A-pose the collar bone goes: 8 degrees of 48, tools/build_body/tpose.py
 
 
@@ -93,8 +96,11 @@ def _limbs(world: dict[str, np.ndarray], side: str, turn, place, rest, own, foun
         world[side + joint] = _shortest_turn(follows @ bone, seen) @ follows  # some rigs bend within a limb
         if joint == "elbow":
             world[side + "wrist"] = world[side + "hand"] = turn[:, found[side + "wrist"]] @ correction
-    ankle = found[side + "ankle"]  # feet are flat in both rest poses: nothing to correct
-    world[side + "ankle"], world[side + "foot"] = turn[:, ankle], turn[:, found.get(side + "foot", ankle)]
+    splay = _rest_turn(own, rest, found, side, "hip", "ankle")
+    feet = splay if Rotation.from_matrix(splay).magnitude() > SPLAYED else np.eye(3)
+    ankle = found[side + "ankle"]
+    world[side + "ankle"] = turn[:, ankle] @ feet
+    world[side + "foot"] = turn[:, found.get(side + "foot", ankle)] @ feet
 
 
 def _trunk(turn: np.ndarray, rig: Skeleton, found: dict[str, int], path: str) -> dict[str, np.ndarray]:
