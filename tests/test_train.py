@@ -95,7 +95,8 @@ def test_a_step_draws_the_same_rows_whatever_was_drawn_before(store):
         again = next(later)
         np.testing.assert_array_equal(again.rows.images, first[step].rows.images)
         np.testing.assert_array_equal(again.before.labels, first[step].before.labels)
-    whole.close(), later.close()
+    whole.close()
+    later.close()
     assert any(len(drawn.own) for drawn in first)
 
 
@@ -114,7 +115,8 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(store, tmp_path):
     whole.run()
     half = Trainer(recipe(store, tmp_path / "half"))
     batches = half.task.batches(0)
-    half.step(next(batches)), half.step(next(batches))
+    for _ in range(2):
+        half.step(next(batches))
     half.save()
     batches.close()
     again = Trainer(recipe(store, tmp_path / "half"))

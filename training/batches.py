@@ -1,7 +1,7 @@
 """Rows of a store → tensors, mirrored or not, and read ahead while the network works."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -93,7 +93,7 @@ def draw(store: Store, rng: np.random.Generator, count: int, own_previous: float
     return read
 
 
-def ahead(choose: Callable[[int], Callable[[], Drawn]], first_step: int, threads: int) -> Iterator[Drawn]:
+def ahead(choose: Callable[[int], Callable[[], Drawn]], first_step: int, threads: int) -> Generator[Drawn, None, None]:
     """Endless batches from a step on, in order; some are unpacked beforehand on threads of their own."""
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         waiting = deque(pool.submit(choose(first_step + i)) for i in range(threads))

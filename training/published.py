@@ -4,7 +4,7 @@ Wang & Daniilidis, ICCV 2023, section 3.6, and the official configs/config.yaml:
 picture and in space, of rotation matrices and of the shape, every iteration 0.85 times as heavy as the one after it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,11 +58,11 @@ class Published:
     def groups(self) -> list[dict]:
         return [{"params": list(self.net.parameters()), "share": 1.0}]
 
-    def batches(self, first_step: int) -> Iterator[Batch]:
+    def batches(self, first_step: int) -> Generator[Batch, None, None]:
         """Endless, the same from any step on."""
-        return batches(self.mix, first_step, self.recipe.workers)
+        yield from batches(self.mix, first_step, self.recipe.workers)
 
-    def terms(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, rng: np.random.Generator | None) -> dict[str, Tensor]:
         """The terms of one batch; rng is not needed."""
         batch = Batch(*(part.to(self.place.device) for part in batch))
         label = dict(zip(LABELS, batch.labels.split(list(LABELS.values()), dim=1), strict=True))
@@ -74,7 +74,7 @@ class Published:
         images = batch.images.permute(0, 3, 1, 2).float() / 255
         with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             encoded = self.net.encode(images)
-        encoded = type(encoded)(*(None if part is None else part.float() for part in encoded))
+        encoded = encoded._replace(maps=encoded.maps.float(), hidden=encoded.hidden.float())
         estimates = self.net(encoded, view, self.recipe.iterations)[1:]
         last = len(estimates) - 1
         sums: dict[str, Tensor] = {}

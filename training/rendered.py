@@ -1,6 +1,6 @@
 """The edge network on rendered people: its first weights, its batches, its loss and its curve."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ class Rendered:
         self.net.feedback.dropout = recipe.marker_dropout
         if not resumes:
             self._begin()
-        self.net.to(place.device, memory_format=torch.channels_last)
+        self.net.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a stub's fault
         backbone = blazepose_of(self.net)
         backbone.requires_grad_(recipe.frozen >= 0)
         for layer in [backbone.stem, *backbone.trunk][: max(recipe.frozen, 0)]:
@@ -79,7 +79,7 @@ class Rendered:
         heads = {"params": [p for p in self.net.parameters() if p.requires_grad and id(p) not in own], "share": 1.0}
         return [heads] if self.recipe.frozen < 0 else [heads, group_of(self.net.backbone, self.recipe.backbone_rate)]
 
-    def batches(self, first_step: int) -> Iterator[Drawn]:
+    def batches(self, first_step: int) -> Generator[Drawn, None, None]:
         """Endless; what a step sees depends on seed, process and step alone (and on how far the store has grown)."""
         recipe = self.recipe
 

@@ -39,7 +39,10 @@ class Shard:
     def picture(self, row: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
         begin = int(self.ends[row - 1]) if row else 0
-        return cv2.imdecode(np.asarray(self.pictures[begin : self.ends[row]]), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.asarray(self.pictures[begin : self.ends[row]]), cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise UserError(f"a shard's picture {row} is damaged. Delete the store's last folder, or render it again")
+        return image
 
 
 class Writer:

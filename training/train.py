@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Task(Protocol):
         """The optimiser's groups, each with `share` of the recipe's learning rate."""
         ...
 
-    def batches(self, first_step: int) -> Iterator[Any]:
+    def batches(self, first_step: int) -> Generator[Any, None, None]:
         """Endless, the same from any step on."""
         ...
 
