@@ -1,8 +1,10 @@
 """The CUDA kernels give the torch network's numbers: compiled for the CPU everywhere, and on a GPU where one is."""
 
 import ctypes
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +12,21 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the twin of the kernels is in torch: pip install refit-rt[train]")
 
-from trt_calls import LOOK, cloud_body, gru_case, look_case  # noqa: E402
+from trt_calls import LOOK, Case, cloud_body, gru_case, look_case, seen_by, some_bodies  # noqa: E402
 
-from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels, LookSizes  # noqa: E402
+from refit_rt.bundle import SHIPPED, Bundle, load_bundle  # noqa: E402
+from refit_rt.errors import UserError  # noqa: E402
+from refit_rt.model.refit import Encoded  # noqa: E402
+from refit_rt.runners import cuda_ops  # noqa: E402
+from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels, LookSizes, compiled_kernels  # noqa: E402
+from refit_rt.runners.torch_ import loop_of, moved  # noqa: E402
+from refit_rt.runners.torch_kernels import KernelLoop, kernels_for  # noqa: E402
 
 SHIM = Path(__file__).parent / "trt_shim"
 TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1, by whether T is float16
 # In single precision a marker's pixel is known to a 20 000th of a cell, and a map's slope makes 2e-6 of that.
 LOOK_TOLERANCE = {False: 4e-6, True: 1e-3}
-FLAGS = ["-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+FLAGS = ["-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
 
 
 @pytest.fixture(scope="session")
@@ -150,3 +158,140 @@ GOOD = LookSizes(1, 67, 64, 64, 256, 5, 3, 1, 256, 256.0)
 def test_sizes_that_do_not_fit_the_look_kernel_are_refused(on_cpu, sizes):
     with pytest.raises(CudaError, match="look: CUDA error 1"):
         on_cpu.look([0] * 19, 0, sizes, half=False)
+
+
+@pytest.fixture(scope="session")
+def edge() -> Bundle:
+    return load_bundle(SHIPPED / "edge")
+
+
+@torch.no_grad()
+def check_loop(bundle: Bundle, kernels: Kernels, half: bool, device: str, tolerance: float) -> None:
+    """Some iterations of both kernels, in one go and in two, against the network's own steps."""
+    torch.manual_seed(0)
+    model = loop_of(bundle)
+    maps, keypoints = seen_by(model.config, 2)
+    state, view = some_bodies(2)
+    crop = Encoded(maps, torch.zeros(2, 26, 32), keypoints)
+    truth = [estimate.state for estimate in model.steps(crop, view, model.place(state, view), 3)]
+    loop = KernelLoop(bundle, kernels, 2, half, device)
+    for parts in ((3,), (1, 2)):
+        loop.begin(maps, keypoints, moved(view, device), moved(state, device))
+        for part in parts:
+            loop.advance(part)
+        for now, true in ((loop.state, truth[2]), (loop.before, truth[1])):
+            for ours, theirs in zip(now, true, strict=True):
+                torch.testing.assert_close(ours.cpu(), theirs, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+def test_two_launches_an_iteration_are_the_shipped_networks_loop(edge, on_cpu, half):
+    check_loop(edge, on_cpu, half, "cpu", 1e-2 if half else 1e-4)
+
+
+def test_without_nvcc_it_is_told_and_the_loop_stays_in_torch(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(cuda_ops.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(UserError, match=r"nvcc: not found\. Install the CUDA toolkit, or set CUDA_HOME"):
+        compiled_kernels((9, 0), tmp_path)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    assert kernels_for("cuda") is None
+    assert "the loop runs in plain torch: nvcc: not found" in caplog.text
+    assert kernels_for("cpu") is None
+
+
+def test_sources_that_are_not_there_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(cuda_ops, "SOURCES", tmp_path)
+    with pytest.raises(UserError, match="Run from a checkout"):
+        compiled_kernels((9, 0), tmp_path)
+
+
+def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(monkeypatch, tmp_path):
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\ntest $1 = --version || { echo 'nvcc fatal : Unsupported gpu' >&2; exit 1; }\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setattr(cuda_ops, "find_nvcc", lambda: str(nvcc))
+    with pytest.raises(UserError, match=r"for sm_35 \(nvcc fatal : Unsupported gpu"):
+        compiled_kernels((3, 5), tmp_path)
+    assert not list((tmp_path / "kernels").iterdir())
+
+
+@pytest.fixture(scope="session")
+def on_gpu(tmp_path_factory) -> Kernels:
+    """The kernels as they are meant."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    try:
+        return Kernels(compiled_kernels(torch.cuda.get_device_capability(), tmp_path_factory.mktemp("cache")))
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+KINDS = pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+
+
+@pytest.mark.gpu
+@KINDS
+@pytest.mark.parametrize("persons", range(1, 17))
+def test_both_kernels_on_a_gpu_are_the_network(on_gpu, persons, half):
+    for case, tolerance in both_cases(persons, half):
+        assert_true(case.run(on_gpu, torch.cuda.current_stream().cuda_stream), case, tolerance)
+
+
+@pytest.mark.gpu
+@KINDS
+def test_a_body_with_pose_blend_shapes_on_a_gpu(on_gpu, half):
+    case = look_case(3, half, body=cloud_body(), device="cuda")
+    assert_true(case.run(on_gpu, torch.cuda.current_stream().cuda_stream), case, LOOK_TOLERANCE[half])
+
+
+@pytest.mark.gpu
+@KINDS
+@pytest.mark.parametrize("persons", [1, 4, 16])
+def test_both_kernels_recorded_in_a_graph_answer_at_each_replay(on_gpu, persons, half):
+    for case, tolerance in both_cases(persons, half):
+        case.run(on_gpu)  # a first launch loads the kernel, which cannot be recorded
+        graph = torch.cuda.CUDAGraph()
+        case.poison()
+        with torch.cuda.graph(graph):
+            case.call(on_gpu, torch.cuda.current_stream().cuda_stream)
+        assert all(answer.isnan().all() for answer in case.answers())
+        for _ in range(3):
+            case.poison()
+            graph.replay()
+            assert_true(case.answers(), case, tolerance)
+
+
+@pytest.mark.gpu
+@KINDS
+def test_the_replayed_loop_on_a_gpu_is_the_shipped_networks_loop(edge, on_gpu, half):
+    check_loop(edge, on_gpu, half, "cuda", 1e-2 if half else 1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
+def test_compute_sanitizer_finds_nothing(on_gpu, tool):
+    if (sanitizer := shutil.which("compute-sanitizer")) is None:
+        pytest.skip("needs compute-sanitizer")
+    code = (
+        "from trt_calls import *\n"
+        f"kernels = Kernels({str(on_gpu.path)!r})\n"
+        "for half in (False, True):\n"
+        "    for persons in (1, 2, 5):\n"
+        "        gru_case(persons, half, device='cuda').run(kernels)\n"
+        "        look_case(persons, half, body=cloud_body(), device='cuda').run(kernels)\n"
+    )
+    tests = Path(__file__).parent
+    command = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable]
+    environment = os.environ | {"PYTHONPATH": f"{tests}:{tests.parent}"}
+    done = subprocess.run([*command, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def both_cases(persons: int, half: bool) -> list[tuple[Case, float]]:
+    gru, look = (make(persons, half, seed=persons, device="cuda") for make in (gru_case, look_case))
+    return [(gru, TOLERANCE[half]), (look, LOOK_TOLERANCE[half])]
+
+
+def assert_true(answers: list[torch.Tensor], case: Case, tolerance: float) -> None:
+    for ours, theirs in zip(answers, case.truth, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)

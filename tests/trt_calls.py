@@ -44,6 +44,26 @@ class Fenced:
 POISON = 2**30 + 7
 
 
+def seen_by(config: ReFitConfig, persons: int, cells: int = 64) -> tuple[Tensor, Tensor]:
+    """Maps (persons, M, cells, cells), smooth as real ones are, and landmarks (persons, 33, 4)."""
+    coarse = torch.randn(persons, config.marker_count, cells // 8, cells // 8)
+    keypoints = [256 * torch.rand(persons, 33, 2), 60 * torch.randn(persons, 33, 1), torch.rand(persons, 33, 1)]
+    return interpolate(coarse, (cells, cells), mode="bicubic"), torch.cat(keypoints, -1)
+
+
+def some_bodies(persons: int) -> tuple[State, View]:
+    """Bodies upright in their crops, some half out of them."""
+    upright = torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(24)
+    upright[3] = -1  # the root: y down in the picture
+    state = State(
+        upright + 0.3 * torch.randn(persons, 144),
+        torch.randn(persons, 10),
+        torch.tensor([0.9, 0, 0]) + torch.tensor([0.1, 0.3, 0.3]) * torch.randn(persons, 3),
+    )
+    box = torch.tensor([700.0, 400, 420]) + 100 * torch.rand(persons, 3)
+    return state, View(box, 1100 + 200 * torch.rand(persons), torch.tensor([[640.0, 360]]).repeat(persons, 1))
+
+
 def fenced(tensor: Tensor, poisoned: bool = False) -> Fenced:
     """A copy between fences; poisoned: of the size alone, full of NaN."""
     poison = float("nan") if tensor.is_floating_point() else POISON
@@ -171,29 +191,16 @@ def look_case(
     seed: int = 0,
     device: str = "cpu",
 ) -> Case:
-    """Random weights, maps, landmarks and bodies, some of them half out of the crop; the truth in double precision.
-
-    Maps are smooth as real ones are: a pixel's rounding, a 20 000th of a cell, must not show.
-    """
+    """Random weights, maps, landmarks and bodies; the truth in double precision."""
     torch.manual_seed(seed)
     body = body or load_body()
     model = ReFit(config, BodyTorch(body), NoBackbone()).eval()
     with torch.no_grad():
         for weight in model.feedback.parameters():
             weight.copy_(rounded(weight + 0.02 * torch.randn_like(weight), half))
-    coarse = torch.randn(persons, config.marker_count, cells // 8, cells // 8)
-    maps = rounded(interpolate(coarse, (cells, cells), mode="bicubic"), half)
-    keypoints = torch.cat([256 * torch.rand(persons, 33, 2), 60 * torch.randn(persons, 33, 1)], -1)
-    keypoints = torch.cat([keypoints, torch.rand(persons, 33, 1)], -1)
-    upright = torch.tensor([1.0, 0, 0, -1, 0, 0]).repeat(24)
-    upright[6:] = torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(23)
-    state = State(
-        upright + 0.3 * torch.randn(persons, 144),
-        torch.randn(persons, 10),
-        torch.tensor([0.9, 0, 0]) + torch.tensor([0.1, 0.3, 0.3]) * torch.randn(persons, 3),
-    )
-    box = torch.tensor([700.0, 400, 420]) + 100 * torch.rand(persons, 3)
-    view = View(box, 1100 + 200 * torch.rand(persons), torch.tensor([[640.0, 360]]).repeat(persons, 1))
+    maps, keypoints = seen_by(config, persons, cells)
+    maps = rounded(maps, half)
+    state, view = some_bodies(persons)
     kind = torch.float16 if half else torch.float32
     arrays = look_constants(stand_in(body, model), np.float16 if half else np.float32)
     constants = [torch.tensor(array) for array in arrays.values()]
