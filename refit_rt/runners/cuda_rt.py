@@ -88,11 +88,11 @@ class CudaPython:
             raise UserError(f"fit.backend: cuda-python is not installed ({error}). {cure}") from error
         self._rt = runtime
         try:
-            count = self._ok(runtime.cudaGetDeviceCount())
-        except (UserError, RuntimeError) as error:  # RuntimeError: the driver's library is not there at all
+            status, count = runtime.cudaGetDeviceCount()
+        except RuntimeError as error:  # the driver's library is not there at all
             raise no_gpu(str(error)) from error
-        if not count:
-            raise no_gpu("none is visible")
+        if int(status) or not count:
+            raise no_gpu(self._text(status) if int(status) else "none is visible")
         self._ok(runtime.cudaSetDevice(0))
         self.device = self._device()
         self.stream = int(self._ok(runtime.cudaStreamCreateWithFlags(runtime.cudaStreamNonBlocking)))
@@ -157,9 +157,11 @@ class CudaPython:
         """The value of a call. Raises UserError for CUDA's own errors."""
         status, *values = answer
         if int(status):
-            text = self._rt.cudaGetErrorString(status)[1]
-            raise UserError(f"CUDA: {text.decode()} ({status.name}). See refit-rt doctor, {CPU_INSTEAD}")
+            raise UserError(f"CUDA: {self._text(status)}. See refit-rt doctor, {CPU_INSTEAD}")
         return values[0] if values else None
+
+    def _text(self, status: Any) -> str:
+        return f"{self._rt.cudaGetErrorString(status)[1].decode()}, {status.name}"
 
 
 class Allocated:

@@ -47,7 +47,10 @@ class TensorRt:
         self._logger = make_logger(self._trt, self._complaints)
         if plugins is not None:
             self._load(plugins)
-        self._runtime = self._trt.Runtime(self._logger)
+        try:
+            self._runtime = self._trt.Runtime(self._logger)
+        except TypeError as error:  # what the binding says when the library gives it nothing
+            raise UserError(f"fit.backend: TensorRT {self.version} does not start: {self.why or error}") from error
 
     def has(self, plugin: str) -> bool:
         """Whether a plugin of trt_plugins is there."""
