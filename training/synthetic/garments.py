@@ -17,7 +17,7 @@ NEIGHBOURS = 40  # vertices of the skin that carry a garment's vertex
 REACH_M = 0.012  # and how far around the nearest they lie, on tight garments; half of the distance on loose ones
 CLEARANCE_M = {TOP: 0.007, BOTTOM: 0.004, SUIT: 0.005, SHOES: 0.004, HAIR: 0.003, HAT: 0.005}  # off the skin
 SOCK_M, HAIR_OVER_CLOTH_M = 0.001, 0.04  # socks lie closer than shoes, hair on the back over what is worn there
-COVER_M, HEM_M = 0.03, 0.025  # skin this near below a garment and this far from its edges is seen by nobody
+COVER_M, SKIRT_COVER_M, HEM_M = 0.03, 0.08, 0.025  # skin this near below and this far from edges is seen by nobody
 COLLISION_M = 0.07  # deeper under the skin nothing is looked for
 SPINE3, ARMS = 9, list(range(13, 15)) + list(range(16, 24))
 
@@ -117,7 +117,7 @@ def _covered(piece: Piece, rest: np.ndarray, figure: Figure) -> np.ndarray:
     distance, nearest = KDTree(rest).query(figure.body.template)
     above = ((rest[nearest] - figure.body.template) * figure.normals).sum(1) > 0
     inside = KDTree(rest[rim]).query(figure.body.template)[0] > HEM_M if len(rim) else np.True_
-    return (distance < COVER_M) & above & inside
+    return (distance < (SKIRT_COVER_M if piece.skirt else COVER_M)) & above & inside
 
 
 def mesh_averaging(faces: np.ndarray, count: int) -> sp.csr_matrix:
@@ -135,6 +135,9 @@ def _neighbours(piece: Piece, skin: np.ndarray, figure: Figure) -> tuple[np.ndar
     distance, found = KDTree(skin[fit]).query(piece.vertices, NEIGHBOURS)
     reach = np.maximum(REACH_M, 0.5 * distance[:, :1])
     share = np.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * reach**2)) + 1e-9
+    if piece.kind in (BOTTOM, SUIT):  # or one leg's cloth goes with the other leg
+        across = skin[fit][found][..., 0] * np.sign(piece.vertices[:, :1]) < -0.002
+        share[across & ~across.all(1, keepdims=True)] *= 1e-3
     return fit[found], share / share.sum(1, keepdims=True)
 
 
@@ -189,6 +192,6 @@ def _weights(piece: Piece, rest: np.ndarray, carried: np.ndarray, averaging: sp.
         weights = weights / weights.sum(1, keepdims=True) * hangs
         weights[:, HEAD] += 1 - hangs[:, 0]
         return weights.astype(np.float32)
-    weights = smoothed(averaging, carried, 12 if piece.skirt else 3)
+    weights = smoothed(averaging, carried, 2)
     weights = np.where(weights > 0.02, weights, 0)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
