@@ -51,7 +51,7 @@ if stage kernels 120; then
 fi
 
 if stage timed 100; then
-    timeout 120 python3 tools/bench_cuda.py 2>&1 | tee "$OUT/bench_cuda.txt" | tail -30 || true
+    timeout 120 python3 -m tools.bench_cuda 2>&1 | tee "$OUT/bench_cuda.txt" | tail -30 || true
     touch "$RUN/timed.done"
 fi
 

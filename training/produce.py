@@ -43,6 +43,8 @@ class Settings:
     """Folder of equirectangular panoramas; none: procedural places only."""
     photos: Path | None = None
     """Folder of photographs to stand people before."""
+    garments: Path | None = None
+    """Folder of MakeHuman's clothes and hair (.obj with .mhclo); none: painted clothes only."""
     rows: int = 0
     """Stop after so many; 0: never."""
     sequences: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.5
@@ -53,7 +55,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Fills the store."""
-    assets = Assets(motion=settings.motion, hdri=settings.hdri, photos=settings.photos)
+    assets = Assets(motion=settings.motion, hdri=settings.hdri, photos=settings.photos, garments=settings.garments)
     generator = Generator(settings.seed, assets, held_out=settings.held_out)
     rng = np.random.default_rng(settings.seed + 1)
     writer = Writer(settings.folder, f"{'held' if settings.held_out else 'seed'}{settings.seed}")
