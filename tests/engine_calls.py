@@ -29,7 +29,7 @@ def runner_of(library: Library, bundle: Bundle, settings: config.Fit = F32) -> T
 
 
 def engines_of(library: Library, bundle: Bundle, settings: config.Fit = F32, plugins: Path | None = None) -> Engines:
-    """The engines alone, for what needs no answers, and for plugins, which run on a GPU only."""
+    """The engines alone, for what needs no answers."""
     if plugins is not None:
         settings = msgspec.structs.replace(settings, plugins=str(plugins))
     return load_engines(bundle, options_of(settings), library.cuda)

@@ -5,7 +5,6 @@ GPU memory has addresses of its own and begins full of NaN, nothing queued happe
 replay copies and runs with the addresses they were made with.
 """
 
-import hashlib
 import types
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
+from refit_rt.runners.cuda_ops import Kernels, LookSizes
 from refit_rt.runners.cuda_rt import Device
 from refit_rt.runners.onnx_writer import DOMAIN
 
@@ -103,6 +103,7 @@ class Library:
         self.parse_errors: list[str] = []
         self.build_fails = False
         self.runs = True
+        self.kernels: Kernels | None = None  # of trt_plugins, compiled for the CPU: what plugin nodes are run by
         self.spoil: Callable[[dict[str, np.ndarray]], None] | None = None  # changes an engine's answers
         self.module = module_of(self)
 
@@ -259,7 +260,7 @@ class Engine:
         self.inputs = [one.name for one in graph.input]
         plain = all(node.domain != DOMAIN for node in graph.node)
         self.session = ort.InferenceSession(file) if plain else None
-        self.digest = hashlib.sha256(file).hexdigest()
+        self.graph = graph
 
     @property
     def num_io_tensors(self) -> int:
@@ -303,10 +304,13 @@ class Context:
 
     def run(self, addresses: dict[str, int]) -> None:
         engine = self.engine
-        assert engine.session is not None, "plugins run on a GPU only"
         given = {name: self.tensor(name, addresses[name]).copy() for name in engine.inputs}
         names = [name for name in engine.ports if name not in engine.inputs]
-        made = {name: np.asarray(one) for name, one in zip(names, engine.session.run(names, given), strict=True)}
+        if engine.session is not None:
+            answers = engine.session.run(names, given)
+        else:
+            answers = [run_plugins(engine, given)[name] for name in names]
+        made = {name: np.asarray(one) for name, one in zip(names, answers, strict=True)}
         if engine.library.spoil:
             engine.library.spoil(made)
         for name, array in made.items():
@@ -316,3 +320,44 @@ class Context:
         shape, kind = self.engine.get_tensor_shape(name), KINDS[self.engine.get_tensor_dtype(name)]
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         return self.engine.library.cuda.at(address, size).view(kind).reshape(shape)
+
+
+def run_plugins(engine: Engine, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A step of plugin nodes alone, by their kernels, with what stands in the file."""
+    kernels = engine.library.kernels
+    assert kernels is not None, "plugins run on a GPU, or by kernels compiled for the CPU"
+    arrays = {one.name: onnx.numpy_helper.to_array(one).copy() for one in engine.graph.initializer} | given
+    for node in engine.graph.node:
+        inputs = [arrays[name] for name in node.input]
+        told = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        half = inputs[0].dtype == np.float16
+        addresses = [array.ctypes.data for array in inputs]
+        if node.op_type == "Look":
+            sizes, persons = look_sizes(inputs, told), len(inputs[0])
+            made = [np.full((persons, sizes.local), np.nan, inputs[0].dtype)]
+            kernels.look(addresses, made[0].ctypes.data, sizes, half)
+        else:
+            made = [np.full_like(inputs[place], np.nan) for place in (0, 3, 4, 5)]  # hidden and the state
+            floor = told["scale_floor"] if told["scale_floor"] >= 0 else None
+            kernels.batched_gru(
+                addresses, [array.ctypes.data for array in made], len(inputs[0]), inputs[1].shape[1], floor, half
+            )
+        arrays |= dict(zip(node.output, made, strict=True))
+    return arrays
+
+
+def look_sizes(inputs: list[np.ndarray], told: dict) -> LookSizes:
+    """From the shapes of the node's inputs, as the plugin takes them."""
+    persons, markers, height, width = inputs[0].shape
+    return LookSizes(
+        persons=persons,
+        markers=markers,
+        height=height,
+        width=width,
+        local=len(inputs[13]),
+        flow=inputs[11].shape[1],
+        radius=told["radius"],
+        pose_rows=len(inputs[8]),
+        hidden=len(inputs[16]) if len(inputs) > 14 else 0,
+        crop_px=told["crop_px"],
+    )

@@ -11,8 +11,9 @@ onnx = pytest.importorskip("onnx", reason="engines are built from files made wit
 pytest.importorskip("onnxruntime", reason="stands in for TensorRT")
 
 from engine_calls import CONFIGS, F16, F32, VIEW, a_crop, runner_of  # noqa: E402
+from test_trt_kernels import on_cpu  # noqa: E402, F401
 
-from refit_rt.runners import Seen, State  # noqa: E402
+from refit_rt.runners import Seen, State, engine_check  # noqa: E402
 from refit_rt.runners.cpu import CpuRunner  # noqa: E402
 
 pytest_plugins = ["engine_fixtures"]
@@ -118,3 +119,27 @@ def test_a_body_behind_the_lens_gives_numbers_and_no_crash(library, random_bundl
     start = runner.initial(seen, VIEW)
     for cam in ([0.0, 0, 0], [np.nan, 0, 0], [-1.0, 5, 5]):
         runner.iterate(seen, VIEW, State(start.pose6d, start.betas, np.array(cam, np.float32)), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "settings"), [("edge", F16), ("official", F32)])
+def test_with_both_plugins_the_kernels_themselves_give_the_cpus_bodies(
+    library,
+    random_bundles,
+    tmp_path,
+    monkeypatch,
+    on_cpu,  # noqa: F811
+    name,
+    settings,
+):
+    library.kernels = on_cpu
+    (tmp_path / "plugins.so").write_text("BatchedGRU Look")
+    settings = msgspec.structs.replace(
+        settings, plugins=str(tmp_path / "plugins.so"), cold_iterations=1, iterations=1
+    )  # each costs seconds
+    monkeypatch.setattr(engine_check, "STEPS", (1,))
+    runner, cpu = runner_of(library, random_bundles[name], settings), CpuRunner(random_bundles[name], "f32", 1)
+    mine, truth = (one.iterate(seen := one.encode(a_crop()), VIEW, one.initial(seen, VIEW), 1) for one in (runner, cpu))
+    exact = settings.precision == "f32"
+    np.testing.assert_allclose(mine.joints, truth.joints, atol=1e-4 if exact else 2e-3)
+    np.testing.assert_allclose(mine.markers_px, truth.markers_px, atol=0.05 if exact else 0.5)

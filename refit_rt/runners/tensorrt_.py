@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from refit_rt import config, geometry
+from refit_rt import config
 from refit_rt.body import JOINTS
 from refit_rt.bundle import Bundle
 from refit_rt.runners import Result, Seen, State, View, engine_check, kernels
@@ -140,6 +140,7 @@ def ways(settings: config.Fit) -> list[tuple[int, int, bool]]:
 
 def most_turned(before: np.ndarray, after: np.ndarray) -> float:
     """The largest angle in radians between two poses (144,) in 6-D."""
-    with np.errstate(all="ignore"):
-        turns = [geometry.matrix_from_6d(one.reshape(JOINTS, 6)).astype(np.float32) for one in (before, after)]
+    turns = np.empty((2, JOINTS, 3, 3), np.float32)
+    for pose6d, rotations in zip((before, after), turns, strict=True):
+        kernels.rotations_of(pose6d, rotations)
     return float(kernels.most_turned(*turns))
