@@ -12,15 +12,18 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the twin of the kernels is in torch: pip install refit-rt[train]")
 
+from torch import Tensor  # noqa: E402
 from trt_calls import LOOK, Case, cloud_body, gru_case, look_case, seen_by, some_bodies  # noqa: E402
 
 from refit_rt.bundle import SHIPPED, Bundle, load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
+from refit_rt.model import feedback  # noqa: E402
 from refit_rt.model.refit import Encoded  # noqa: E402
 from refit_rt.runners import cuda_ops  # noqa: E402
 from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels, LookSizes, compiled_kernels  # noqa: E402
 from refit_rt.runners.torch_ import loop_of, moved  # noqa: E402
 from refit_rt.runners.torch_kernels import KernelLoop, kernels_for  # noqa: E402
+from tools import bench_cuda  # noqa: E402
 
 SHIM = Path(__file__).parent / "trt_shim"
 TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1, by whether T is float16
@@ -173,13 +176,13 @@ def check_loop(bundle: Bundle, kernels: Kernels, half: bool, device: str, tolera
     maps, keypoints = seen_by(model.config, 2)
     state, view = some_bodies(2)
     crop = Encoded(maps, torch.zeros(2, 26, 32), keypoints)
-    truth = [estimate.state for estimate in model.steps(crop, view, model.place(state, view), 3)]
+    truth = [estimate.state for estimate in model.steps(crop, view, model.place(state, view), 2)]
     loop = KernelLoop(bundle, kernels, 2, half, device)
-    for parts in ((3,), (1, 2)):
+    for parts in ((2,), (1, 1)):
         loop.begin(maps, keypoints, moved(view, device), moved(state, device))
         for part in parts:
             loop.advance(part)
-        for now, true in ((loop.state, truth[2]), (loop.before, truth[1])):
+        for now, true in ((loop.state, truth[1]), (loop.before, truth[0])):
             for ours, theirs in zip(now, true, strict=True):
                 torch.testing.assert_close(ours.cpu(), theirs, atol=tolerance, rtol=tolerance)
 
@@ -213,6 +216,13 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(monkeypatch, tmp_pat
     with pytest.raises(UserError, match=r"for sm_35 \(nvcc fatal : Unsupported gpu"):
         compiled_kernels((3, 5), tmp_path)
     assert not list((tmp_path / "kernels").iterdir())
+
+
+def test_the_look_up_that_can_be_recorded_is_the_networks():
+    torch.manual_seed(0)
+    maps, markers_px = torch.randn(2, 5, 64, 64), 300 * torch.rand(2, 5, 2) - 20
+    offsets = feedback.window_offsets(3)
+    assert torch.equal(bench_cuda.look_up(maps, markers_px, offsets), feedback.look_up(maps, markers_px, offsets))
 
 
 @pytest.fixture(scope="session")
@@ -292,6 +302,6 @@ def both_cases(persons: int, half: bool) -> list[tuple[Case, float]]:
     return [(gru, TOLERANCE[half]), (look, LOOK_TOLERANCE[half])]
 
 
-def assert_true(answers: list[torch.Tensor], case: Case, tolerance: float) -> None:
+def assert_true(answers: list[Tensor], case: Case, tolerance: float) -> None:
     for ours, theirs in zip(answers, case.truth, strict=True):
         torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)

@@ -150,7 +150,7 @@ def encoded(seen: Seen) -> Encoded:
 
 def moved(parts: Parts, device: str) -> Parts:
     """The same on another device."""
-    return type(parts)(*(None if part is None else part.to(device) for part in parts))
+    return type(parts)._make(None if part is None else part.to(device) for part in parts)
 
 
 def torch_view(view: View) -> camera.View:

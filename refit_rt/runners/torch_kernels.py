@@ -96,20 +96,33 @@ class KernelLoop:
         self._side = (self._side + iterations) % 2
 
     def launch(self, iterations: int) -> None:
-        """The launches of so many iterations, one by one, on torch's current stream; sides stay as they are named."""
-        stream = torch.cuda.current_stream().cuda_stream if self._maps.is_cuda else 0
+        """The launches of so many iterations, one by one, on torch's current stream; which side is now stays."""
         for done in range(iterations):
-            self._iterate((self._side + done) % 2, stream)
+            self.launch_look((self._side + done) % 2)
+            self.launch_update((self._side + done) % 2)
 
-    def _iterate(self, side: int, stream: int) -> None:
-        state = self._states[side]
+    def launch_look(self, side: int = 0) -> None:
+        """State → local features."""
         seen = [] if self._keypoints is None else [self._keypoints, *self._look[9:]]
-        look = [self._maps, *state, self._view, *self._look[:9], *seen]
-        self._kernels.look(addresses(look), self._local.data_ptr(), self._sizes, self._half, stream)
-        update = [self._hidden[side], self._local, self._box, *state, *self._gru]
-        new = [self._hidden[1 - side], *self._states[1 - side]]
-        persons, local = self._sizes.persons, self._sizes.local
-        self._kernels.batched_gru(addresses(update), addresses(new), persons, local, self._floor, self._half, stream)
+        inputs = [self._maps, *self._states[side], self._view, *self._look[:9], *seen]
+        self._kernels.look(addresses(inputs), self._local.data_ptr(), self._sizes, self._half, self._stream())
+
+    def launch_update(self, side: int = 0) -> None:
+        """Local features and state → hidden states and state of the other side."""
+        inputs = [self._hidden[side], self._local, self._box, *self._states[side], *self._gru]
+        outputs = [self._hidden[1 - side], *self._states[1 - side]]
+        sizes = (self._sizes.persons, self._sizes.local)
+        self._kernels.batched_gru(
+            addresses(inputs), addresses(outputs), *sizes, self._floor, self._half, self._stream()
+        )
+
+    def _stream(self) -> int:
+        return torch.cuda.current_stream().cuda_stream if self._maps.is_cuda else 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """What an iteration must read besides its inputs."""
+        return sum(array.nbytes for array in (*self._look, *self._gru))
 
     def _recording(self, iterations: int) -> torch.cuda.CUDAGraph:
         key = (self._side, iterations)
