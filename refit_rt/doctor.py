@@ -94,7 +94,8 @@ def engines(settings: config.Fit) -> Finding:
     """What --fit.backend tensorrt is made of. Needed only when the settings say so."""
     needed = settings.backend == "tensorrt"
     versions, missing = [], []
-    for module, package in (("tensorrt", "tensorrt"), ("cuda.bindings", "cuda-python"), ("onnx", "onnx")):
+    binding = ("cuda.bindings", "cuda-python") if settings.cuda == "cuda-python" else ("pycuda", "pycuda")
+    for module, package in (("tensorrt", "tensorrt"), binding, ("onnx", "onnx")):
         try:
             found = importlib.util.find_spec(module) is not None
         except ImportError:  # there is no `cuda` for it to be in
