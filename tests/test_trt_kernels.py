@@ -1,34 +1,40 @@
-"""The CUDA kernels give the torch network's numbers: compiled for the CPU everywhere, and on a GPU where one is."""
+"""The CUDA kernels, compiled for the CPU, give the torch network's numbers; test_trt_gpu.py asks the same of a GPU."""
 
 import ctypes
-import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the twin of the kernels is in torch: pip install refit-rt[train]")
+onnx = pytest.importorskip("onnx", reason="exporting needs onnx: pip install refit-rt[train]")
 
-from torch import Tensor  # noqa: E402
-from trt_calls import LOOK, Case, cloud_body, gru_case, look_case, seen_by, some_bodies  # noqa: E402
+from trt_calls import (  # noqa: E402
+    LOOK,
+    LOOK_TOLERANCE,
+    TOLERANCE,
+    check_loop,
+    cloud_body,
+    gru_case,
+    look_case,
+    seen_by,
+    some_bodies,
+)
 
 from refit_rt.bundle import SHIPPED, Bundle, load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model import feedback  # noqa: E402
-from refit_rt.model.refit import Encoded  # noqa: E402
+from refit_rt.model.camera import box_features  # noqa: E402
 from refit_rt.runners import cuda_ops  # noqa: E402
 from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels, LookSizes, compiled_kernels  # noqa: E402
-from refit_rt.runners.torch_ import loop_of, moved  # noqa: E402
-from refit_rt.runners.torch_kernels import KernelLoop, kernels_for  # noqa: E402
+from refit_rt.runners.onnx_step import step_model  # noqa: E402
+from refit_rt.runners.torch_kernels import kernels_for  # noqa: E402
 from tools import bench_cuda  # noqa: E402
 
 SHIM = Path(__file__).parent / "trt_shim"
-TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1, by whether T is float16
-# In single precision a marker's pixel is known to a 20 000th of a cell, and a map's slope makes 2e-6 of that.
-LOOK_TOLERANCE = {False: 4e-6, True: 1e-3}
 FLAGS = ["-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
 
 
@@ -168,25 +174,6 @@ def edge() -> Bundle:
     return load_bundle(SHIPPED / "edge")
 
 
-@torch.no_grad()
-def check_loop(bundle: Bundle, kernels: Kernels, half: bool, device: str, tolerance: float) -> None:
-    """Some iterations of both kernels, in one go and in two, against the network's own steps."""
-    torch.manual_seed(0)
-    model = loop_of(bundle)
-    maps, keypoints = seen_by(model.config, 2)
-    state, view = some_bodies(2)
-    crop = Encoded(maps, torch.zeros(2, 26, 32), keypoints)
-    truth = [estimate.state for estimate in model.steps(crop, view, model.place(state, view), 2)]
-    loop = KernelLoop(bundle, kernels, 2, half, device)
-    for parts in ((2,), (1, 1)):
-        loop.begin(maps, keypoints, moved(view, device), moved(state, device))
-        for part in parts:
-            loop.advance(part)
-        for now, true in ((loop.state, truth[1]), (loop.before, truth[0])):
-            for ours, theirs in zip(now, true, strict=True):
-                torch.testing.assert_close(ours.cpu(), theirs, atol=tolerance, rtol=tolerance)
-
-
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
 def test_two_launches_an_iteration_are_the_shipped_networks_loop(edge, on_cpu, half):
     check_loop(edge, on_cpu, half, "cpu", 1e-2 if half else 1e-4)
@@ -225,83 +212,46 @@ def test_the_look_up_that_can_be_recorded_is_the_networks():
     assert torch.equal(bench_cuda.look_up(maps, markers_px, offsets), feedback.look_up(maps, markers_px, offsets))
 
 
-@pytest.fixture(scope="session")
-def on_gpu(tmp_path_factory) -> Kernels:
-    """The kernels as they are meant."""
-    if not torch.cuda.is_available():
-        pytest.skip("needs an NVIDIA GPU")
-    try:
-        return Kernels(compiled_kernels(torch.cuda.get_device_capability(), tmp_path_factory.mktemp("cache")))
-    except UserError as error:
-        pytest.skip(str(error))
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+def test_the_exported_step_of_both_nodes_is_the_exported_step_without(edge, on_cpu, half):
+    runtime = pytest.importorskip("onnxruntime", reason="runs the step without our nodes: pip install refit-rt[train]")
+    torch.manual_seed(0)
+    maps, keypoints = seen_by(LOOK, 1)
+    state, view = some_bodies(1)
+    places = torch.cat([view.box, view.focal_px[:, None], view.centre_px], dim=1)
+    given = {"maps": maps, "keypoints": keypoints, "hidden": torch.randn(1, 26, 32).tanh(), **state._asdict()}
+    feed = {name: part.numpy() for name, part in given.items()} | {"view": places.numpy()}
+    feed["box"] = box_features(view).numpy()
+    plain = runtime.InferenceSession(step_model(edge, False, "none").SerializeToString())
+    truth = dict(zip((port.name for port in plain.get_outputs()), plain.run(None, feed), strict=True))
+    answers = played(step_model(edge, half, "both"), on_cpu, feed, half)
+    for name, array in truth.items():
+        np.testing.assert_allclose(answers[name], array, atol=1e-2 if half else 1e-4, err_msg=name)
 
 
-KINDS = pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
-
-
-@pytest.mark.gpu
-@KINDS
-@pytest.mark.parametrize("persons", range(1, 17))
-def test_both_kernels_on_a_gpu_are_the_network(on_gpu, persons, half):
-    for case, tolerance in both_cases(persons, half):
-        assert_true(case.run(on_gpu, torch.cuda.current_stream().cuda_stream), case, tolerance)
-
-
-@pytest.mark.gpu
-@KINDS
-def test_a_body_with_pose_blend_shapes_on_a_gpu(on_gpu, half):
-    case = look_case(3, half, body=cloud_body(), device="cuda")
-    assert_true(case.run(on_gpu, torch.cuda.current_stream().cuda_stream), case, LOOK_TOLERANCE[half])
-
-
-@pytest.mark.gpu
-@KINDS
-@pytest.mark.parametrize("persons", [1, 4, 16])
-def test_both_kernels_recorded_in_a_graph_answer_at_each_replay(on_gpu, persons, half):
-    for case, tolerance in both_cases(persons, half):
-        case.run(on_gpu)  # a first launch loads the kernel, which cannot be recorded
-        graph = torch.cuda.CUDAGraph()
-        case.poison()
-        with torch.cuda.graph(graph):
-            case.call(on_gpu, torch.cuda.current_stream().cuda_stream)
-        assert all(answer.isnan().all() for answer in case.answers())
-        for _ in range(3):
-            case.poison()
-            graph.replay()
-            assert_true(case.answers(), case, tolerance)
-
-
-@pytest.mark.gpu
-@KINDS
-def test_the_replayed_loop_on_a_gpu_is_the_shipped_networks_loop(edge, on_gpu, half):
-    check_loop(edge, on_gpu, half, "cuda", 1e-2 if half else 1e-4)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
-def test_compute_sanitizer_finds_nothing(on_gpu, tool):
-    if (sanitizer := shutil.which("compute-sanitizer")) is None:
-        pytest.skip("needs compute-sanitizer")
-    code = (
-        "from trt_calls import *\n"
-        f"kernels = Kernels({str(on_gpu.path)!r})\n"
-        "for half in (False, True):\n"
-        "    for persons in (1, 2, 5):\n"
-        "        gru_case(persons, half, device='cuda').run(kernels)\n"
-        "        look_case(persons, half, body=cloud_body(), device='cuda').run(kernels)\n"
-    )
-    tests = Path(__file__).parent
-    command = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable]
-    environment = os.environ | {"PYTHONPATH": f"{tests}:{tests.parent}"}
-    done = subprocess.run([*command, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-
-
-def both_cases(persons: int, half: bool) -> list[tuple[Case, float]]:
-    gru, look = (make(persons, half, seed=persons, device="cuda") for make in (gru_case, look_case))
-    return [(gru, TOLERANCE[half]), (look, LOOK_TOLERANCE[half])]
-
-
-def assert_true(answers: list[Tensor], case: Case, tolerance: float) -> None:
-    for ours, theirs in zip(answers, case.truth, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+def played(model, kernels: Kernels, feed: dict[str, np.ndarray], half: bool) -> dict[str, np.ndarray]:
+    """What a graph of the two nodes alone makes of `feed`; arrays lie where torch puts them, at multiples of 64."""
+    arrays = feed | {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for port in model.graph.input:
+        arrays[port.name] = arrays[port.name].astype(
+            onnx.helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type)
+        )
+    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+    kind = torch.float16 if half else torch.float32
+    for node in model.graph.node:
+        fields = {field.name: onnx.helper.get_attribute_value(field) for field in node.attribute}
+        inputs = [tensors[name].data_ptr() for name in node.input]
+        assert (node.domain, fields["plugin_version"], fields["plugin_namespace"]) == ("refit", b"1", b"refit")
+        if node.op_type == "Look":
+            maps, blend, local = (tensors[node.input[i]].shape for i in (0, 7, 12))
+            flow, units = tensors[node.input[10]].shape[1], len(tensors[node.input[16]])
+            sizes = LookSizes(*maps, local[0], flow, fields["radius"], blend[0] - 11, units, fields["crop_px"])
+            tensors[node.output[0]] = torch.full((1, local[0]), torch.nan, dtype=kind)
+            kernels.look(inputs, tensors[node.output[0]].data_ptr(), sizes, half)
+        else:
+            shapes = ((1, 26, 32), (1, 144), (1, 10), (1, 3))
+            made = [torch.full(shape, torch.nan, dtype=kind if not i else None) for i, shape in enumerate(shapes)]
+            tensors |= dict(zip(node.output, made, strict=True))
+            outputs, local = [part.data_ptr() for part in made], tensors[node.input[1]].shape[1]
+            kernels.batched_gru(inputs, outputs, 1, local, fields["scale_floor"], half)
+    return {port.name: tensors[port.name].float().numpy() for port in model.graph.output}

@@ -19,13 +19,17 @@ from refit_rt.bundle import Bundle
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View
 from refit_rt.model.config import EDGE, ReFitConfig
-from refit_rt.model.refit import ReFit
+from refit_rt.model.refit import Encoded, ReFit
 from refit_rt.model.update import Regressor, State, Update
 from refit_rt.runners.cuda_ops import Kernels, LookSizes
 from refit_rt.runners.plugin_constants import look_constants
-from refit_rt.runners.torch_ import NoBackbone
+from refit_rt.runners.torch_ import NoBackbone, loop_of, moved
+from refit_rt.runners.torch_kernels import KernelLoop
 
 FENCE = 64  # numbers
+TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1, by whether T is float16
+# In single precision a marker's pixel is known to a 20 000th of a cell, and a map's slope makes 2e-6 of that.
+LOOK_TOLERANCE = {False: 4e-6, True: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -245,3 +249,22 @@ def stand_in(body: Body, model: ReFit) -> Bundle:
     for name, value in {"body": body, "weights": weights, "path": Path("test")}.items():
         object.__setattr__(bundle, name, value)
     return bundle
+
+
+@torch.no_grad()
+def check_loop(bundle: Bundle, kernels: Kernels, half: bool, device: str, tolerance: float) -> None:
+    """Some iterations of both kernels, in one go and in two, against the network's own steps."""
+    torch.manual_seed(0)
+    model = loop_of(bundle)
+    maps, keypoints = seen_by(model.config, 2)
+    state, view = some_bodies(2)
+    crop = Encoded(maps, torch.zeros(2, 26, 32), keypoints)
+    truth = [estimate.state for estimate in model.steps(crop, view, model.place(state, view), 2)]
+    loop = KernelLoop(bundle, kernels, 2, half, device)
+    for parts in ((2,), (1, 1)):
+        loop.begin(maps, keypoints, moved(view, device), moved(state, device))
+        for part in parts:
+            loop.advance(part)
+        for now, true in ((loop.state, truth[1]), (loop.before, truth[0])):
+            for ours, theirs in zip(now, true, strict=True):
+                torch.testing.assert_close(ours.cpu(), theirs, atol=tolerance, rtol=tolerance)
