@@ -243,9 +243,10 @@ def played(model, kernels: Kernels, feed: dict[str, np.ndarray], half: bool) -> 
         inputs = [tensors[name].data_ptr() for name in node.input]
         assert (node.domain, fields["plugin_version"], fields["plugin_namespace"]) == ("refit", b"1", b"refit")
         if node.op_type == "Look":
-            maps, blend, local = (tensors[node.input[i]].shape for i in (0, 7, 12))
+            (persons, markers, side, _), blend, local = (tensors[node.input[i]].shape for i in (0, 7, 12))
             flow, units = tensors[node.input[10]].shape[1], len(tensors[node.input[16]])
-            sizes = LookSizes(*maps, local[0], flow, fields["radius"], blend[0] - 11, units, fields["crop_px"])
+            window = (local[0], flow, fields["radius"], blend[0] - 11, units, fields["crop_px"])
+            sizes = LookSizes(persons, markers, side, side, *window)
             tensors[node.output[0]] = torch.full((1, local[0]), torch.nan, dtype=kind)
             kernels.look(inputs, tensors[node.output[0]].data_ptr(), sizes, half)
         else:
