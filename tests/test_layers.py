@@ -20,7 +20,8 @@ LAYERS = [
     {"capture", "detect", "track", "fit", "smooth", "publish", "motion", "record", "render"},  # these are siblings
     {"follow", "listen"},
     {"pipeline", "audience"},
-    {"export", "bench_loop", "demo", "doctor", "build_engines"},
+    {"equalise"},
+    {"export", "bench_loop", "demo", "doctor", "build_engines", "int8"},
     {"bench", "checkpoint", "quantise"},
     {"__main__"},
 ]

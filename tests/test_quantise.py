@@ -1,5 +1,8 @@
 """Photos of people → the crops that int8 ranges are measured on, and the verb that does it."""
 
+import shutil
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -74,18 +77,57 @@ def test_files_that_only_look_like_images_are_passed_over(tmp_path):
     assert [picture.shape for picture in quantise.photos(tmp_path)] == [(240, 400, 3)]
 
 
-def test_the_verb_makes_an_encoder_that_the_bundle_then_lists(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("onnxruntime", reason="int8 ranges are measured by onnxruntime")
-    export.export_bundle(lively(EDGE, load_body()), tmp_path / "mine", export.Facts("mine", "none"))
+def patchwork(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+    return [np.kron(one, np.ones((16, 16, 1), np.uint8)) for one in coarse]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "mine"
+    export.export_bundle(lively(EDGE, load_body()), folder, export.Facts("mine", "none"))
+    return folder
+
+
+@pytest.fixture
+def mine(bundle, tmp_path) -> Path:
+    shutil.copytree(bundle, tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def test_the_verb_makes_an_encoder_that_the_bundle_then_lists(mine, tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
-    for index in range(4):
-        coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), np.kron(coarse, np.ones((16, 16, 1), np.uint8)))
+    for index, picture in enumerate(patchwork(4)):
+        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), picture)
     monkeypatch.setattr(quantise, "make_detector", lambda *_: Finds())
     assert command(["quantise", str(tmp_path / "mine"), str(tmp_path / "photos")]) == 0
     assert "use it with --fit.precision int8" in capsys.readouterr().out
-    assert "encoder_int8.onnx" in load_bundle(tmp_path / "mine").card.files
+    assert "encoder_int8.onnx" in load_bundle(mine).card.files
+
+
+def test_how_far_it_strays_stands_on_the_card_and_is_measured_on_crops_kept_apart(mine, monkeypatch):
+    held, shown = [], []
+    apart, observe = quantise.apart, quantise.observe
+    monkeypatch.setattr(quantise, "apart", lambda exact, near, crops: held.extend(crops) or apart(exact, near, crops))
+    monkeypatch.setattr(quantise, "observe", lambda model, crops: shown.extend(crops) or observe(model, crops))
+    stray = quantise.quantise(mine, patchwork(10))
+    assert len(held) == 2
+    assert len(shown) == 8
+    assert not any(np.array_equal(one, other) for one in held for other in shown)
+    accuracy = load_bundle(mine).card.accuracy
+    assert 0 < stray == pytest.approx(accuracy["int8_maps_stray"], abs=1e-4)
+    assert stray < 0.05
+    assert 0 < accuracy["int8_landmarks_stray_px"] < 1
+
+
+@pytest.mark.parametrize("strays", [(0.3, 0.1), (0.01, 9.0)])
+def test_what_strays_too_far_is_refused_and_the_bundle_stays_as_it_was(mine, monkeypatch, strays):
+    before = {path.name: path.read_bytes() for path in mine.iterdir()}
+    monkeypatch.setattr(quantise, "apart", lambda *_: strays)
+    with pytest.raises(UserError, match=f"{strays[0]:.0%}.*{strays[1]} px.*Keep fit.precision at auto"):
+        quantise.quantise(mine, patchwork(2))
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
 
 
 def test_the_verb_says_in_one_line_what_it_was_not_given(tmp_path, monkeypatch, capsys):
