@@ -93,6 +93,8 @@ class Fit(Settings, frozen=True):
     """cpu: OpenVINO and numba; tensorrt: an NVIDIA GPU (see refit-rt build); torch: the readable network."""
     precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "auto"
     """The encoder's arithmetic; auto: bf16 where the processor has it, else f32; f16 with tensorrt, loop included."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where torch's loop runs; auto: the GPU that torch sees, there by the kernels of trt_plugins, else the processor."""
     plugins: str = ""
     """The library built from trt_plugins, for tensorrt; empty: plain engines, which need none."""
     cuda: Literal["cuda-python", "pycuda"] = "cuda-python"

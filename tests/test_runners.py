@@ -214,3 +214,12 @@ def test_weights_of_another_size_are_refused_by_name(bundles):
     lost = {name: array for name, array in bundle.weights.items() if name != "mean_cam"}
     with pytest.raises(UserError, match="lacks 'mean_cam'"):
         CpuRunner(replace(bundle, weights=lost), "f32")
+
+
+def test_a_gpu_that_is_not_there_is_named(bundles):
+    bundle = load_bundle(bundles["edge"])
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"fit\.device: torch sees no NVIDIA GPU"):
+            make_runner(config.Fit(backend="torch", device="cuda"), bundle)
+    with pytest.raises(UserError, match=r"fit\.precision: int8 is not for fit\.backend torch"):
+        make_runner(config.Fit(backend="torch", precision="int8"), bundle)

@@ -98,9 +98,23 @@ def make_runner(settings: config.Fit, bundle: "Bundle") -> Runner:
 
             return TensorRtRunner(bundle, settings)
         case "torch":
-            try:
-                from refit_rt.runners.torch_ import TorchRunner
-            except ImportError as error:
-                cure = "Install it: pip install 'refit-rt[train]', or set fit.backend to cpu"
-                raise UserError(f"fit.backend: torch needs {error.name}. {cure}") from error
-            return TorchRunner(bundle, settings.threads)
+            return _torch_runner(settings, bundle)
+
+
+def _torch_runner(settings: config.Fit, bundle: "Bundle") -> Runner:
+    """The loop in plain torch on a CPU; on a GPU by the CUDA kernels, in half precision if f16 is asked for."""
+    try:
+        import torch
+
+        from refit_rt.runners.torch_ import TorchRunner
+        from refit_rt.runners.torch_kernels import kernels_for
+    except ImportError as error:
+        cure = "Install it: pip install 'refit-rt[train]', or set fit.backend to cpu"
+        raise UserError(f"fit.backend: torch needs {error.name}. {cure}") from error
+    device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("fit.device: torch sees no NVIDIA GPU here. Set it to auto, or install torch for CUDA")
+    if settings.precision not in ("auto", "f32", "f16") or (device == "cpu" and settings.precision == "f16"):
+        raise UserError(f"fit.precision: {settings.precision} is not for fit.backend torch on {device}. Set auto")
+    half = settings.precision == "f16"
+    return TorchRunner(bundle, settings.threads, device, kernels_for(device), half)

@@ -17,7 +17,6 @@ from refit_rt.model.update import State as TorchState
 from refit_rt.model.weights import load_into
 from refit_rt.runners import Result, Seen, State, View
 from refit_rt.runners.cuda_ops import Kernels
-from refit_rt.runners.openvino_ import OpenVinoEncoder
 from refit_rt.runners.torch_kernels import KernelLoop
 
 Parts = TypeVar("Parts", Encoded, camera.View, TorchState)
@@ -42,6 +41,8 @@ class TorchRunner:
     ) -> None:
         """device: torch's name of where the loop runs. kernels: what `kernels_for(device)` gives; none: plain torch.
         half: the kernels' features and weights are float16. Raises UserError for weights that do not fit."""
+        from refit_rt.runners.openvino_ import OpenVinoEncoder  # the loop alone is measured where there is no OpenVINO
+
         self.crop_px = bundle.card.crop.size_px
         self._encoder = OpenVinoEncoder(bundle, "f32", threads)
         self._device = device
