@@ -177,7 +177,7 @@ def quantise(
     images: Positional[Annotated[str, arg(metavar="IMAGES")]],
     /,
 ) -> int:
-    """Add an int8 encoder to a bundle, for --fit.precision int8. Needs torch and onnxruntime.
+    """Add an int8 encoder to a bundle, for --fit.precision int8. Needs torch and onnx.
 
     Args:
         bundle: The bundle's folder.

@@ -166,7 +166,6 @@ def test_lower_precision_stays_near(bundles, edge, precision):
 
 
 def test_int8_is_refused_until_it_is_made_and_then_stays_near(bundles, edge, tmp_path):
-    pytest.importorskip("onnxruntime", reason="int8 ranges are measured by onnxruntime")
     shutil.copytree(bundles["edge"], tmp_path / "edge")
     with pytest.raises(UserError, match="no int8 encoder"):
         OpenVinoEncoder(load_bundle(tmp_path / "edge"), "int8")
