@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from refit_rt.errors import UserError
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop
 from training.losses import Truth
 from training.store import LABELS, Rows, Store
 from training.synthetic.motion import mirrored
+
+FLIP = np.diag(np.array([-1, 1, 1, 1], np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,11 +38,19 @@ class Drawn:
     rows: Rows
     before: Rows  # of `own` only
     own: np.ndarray  # rows that start from the network's own answer to the moment before
+    cameras: int = 0  # the last rows are groups of so many views of one person at one moment; 0: none are
+    groups: int = 0
+
+    @property
+    def alone(self) -> int:
+        """Number of rows before the groups."""
+        return len(self.rows.labels) - self.cameras * self.groups
 
 
 def mirror(rows: Rows, where: np.ndarray) -> Rows:
     """The rows `where` (n,) says so seen in a mirror. The picture is turned about the crop's middle, the camera about
-    its principal point, and left and right limbs change places: the body is its own mirror image to a millimetre."""
+    its principal point, and left and right limbs change places: the body is its own mirror image to a millimetre.
+    The world of a group of views is mirrored with them: all of a group must be, or none."""
     images, labels = rows.images.copy(), rows.labels.copy()
     images[where] = images[where][:, :, ::-1]
     start = dict(zip(LABELS, np.cumsum([0, *LABELS.values()]), strict=False))
@@ -50,7 +61,8 @@ def mirror(rows: Rows, where: np.ndarray) -> Rows:
     side = labels[where, start["box"] + 2]
     labels[where, start["box"]] = 2 * labels[where, start["centre_px"]] - labels[where, start["box"]] + side / 256
     labels[where, start["roll"]] *= -1
-    return Rows(images, labels, rows.previous)
+    cameras = np.where(where[:, None, None], FLIP @ rows.camera_from_world @ FLIP, rows.camera_from_world)
+    return Rows(images, labels, rows.previous, cameras)
 
 
 def make_batch(rows: Rows, body: BodyTorch, device: torch.device | str = "cpu") -> Batch:
@@ -73,11 +85,18 @@ def truth_of(body: BodyTorch, rotations: Tensor, betas: Tensor, trans: Tensor, v
     return Truth(rotations, betas, cam, joints, markers, joints_px, markers_px)
 
 
-def draw(store: Store, rng: np.random.Generator, count: int, own_previous: float, flip: float) -> Callable[[], Drawn]:
-    """Chooses rows now; the answer reads and unpacks them, on any thread."""
+def draw(store: Store, rng: np.random.Generator, count: int, own_previous: float, flip: float, groups: int = 0,
+         cameras: int = 0) -> Callable[[], Drawn]:  # fmt: skip
+    """Chooses rows now; the answer reads and unpacks them, on any thread. count: of all rows; the last of them are
+    `groups` people whom `cameras` see at the same moment. Raises UserError: the store has no such groups."""
+    count -= groups * cameras
     index = store.index[rng.integers(0, len(store), count)]
     chance, mirrored_rows = rng.random(count), rng.random(count) < flip
     shards = store.shards
+    if groups:
+        index = np.concatenate([index, draw_groups(store, rng, groups, cameras)])
+        chance = np.concatenate([chance, np.ones(groups * cameras)])
+        mirrored_rows = np.concatenate([mirrored_rows, np.repeat(rng.random(groups) < flip, cameras)])
 
     def read() -> Drawn:
         previous = np.array([shards[shard].previous[row] for shard, row in index])
@@ -86,11 +105,27 @@ def draw(store: Store, rng: np.random.Generator, count: int, own_previous: float
         before = (
             store.take(np.stack([index[own, 0], previous[own]], 1))
             if len(own)
-            else Rows(rows.images[:0], rows.labels[:0], rows.previous[:0])
+            else Rows(rows.images[:0], rows.labels[:0], rows.previous[:0], rows.camera_from_world[:0])
         )
-        return Drawn(rows, mirror(before, mirrored_rows[own]), own)
+        return Drawn(rows, mirror(before, mirrored_rows[own]), own, cameras, groups)
 
     return read
+
+
+def draw_groups(store: Store, rng: np.random.Generator, groups: int, cameras: int) -> np.ndarray:
+    """Any `cameras` views of each of some groups: (groups * cameras, 2) shard and row. Raises UserError: none has as
+    many views."""
+    large = store.around[store.around[:, 2] >= cameras]
+    if not len(large):
+        raise UserError(
+            f"{store.folder}: nobody in it is seen by {cameras} cameras at once. Make some: "
+            f"python -m training.produce {store.folder} --around 0.3, or give `around: 0`"
+        )
+    chosen = large[rng.integers(0, len(large), groups)]
+    return np.concatenate(
+        [np.stack([np.full(cameras, shard), first + rng.permutation(views)[:cameras]], 1)
+         for shard, first, views in chosen]
+    )  # fmt: skip
 
 
 def ahead(choose: Callable[[int], Callable[[], Drawn]], first_step: int, threads: int) -> Generator[Drawn, None, None]:

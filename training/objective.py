@@ -8,13 +8,14 @@ from torch.nn.functional import smooth_l1_loss
 from refit_rt.model.blazepose import blazepose_of
 from refit_rt.model.camera import View, cam_from_translation, translation
 from refit_rt.model.hrnet import Seen
-from refit_rt.model.refit import Encoded, Estimate, ReFit
+from refit_rt.model.refit import Agree, Encoded, Estimate, ReFit
 from refit_rt.model.rotation import sixd_from_matrix
 from refit_rt.model.update import State
 from training.batches import Batch, Drawn, make_batch
 from training.landmark_map import answer_of, inside, load_map, observed
 from training.lifting import Lifted, Lifter
 from training.losses import Weights, estimate_loss, total_loss
+from training.multiview import agree_in_groups
 from training.recipe import EdgeRecipe
 from training.warm import apart, disturb, exchanged, opposed, turn_camera
 
@@ -44,8 +45,18 @@ class Objective:
         features, summary, landmarks, world = (answer.float() for answer in raw)
         return backbone.see(features, summary, landmarks, world), (landmarks, world)
 
-    def start_of(self, drawn: Drawn, now: Batch, iterations: int) -> tuple[Estimate, Tensor]:
-        """Where each row's loop starts: a body in its crop's camera, and that body's weight (B,), 0: cold.
+    def agree_of(self, drawn: Drawn, now: Batch) -> Agree | None:
+        """What makes the views of each group agree; None: nobody is seen by several cameras."""
+        if drawn.groups == 0:
+            return None
+        cameras = torch.from_numpy(drawn.rows.camera_from_world[drawn.alone :]).to(self.device)
+        return agree_in_groups(self.net.body, now.view, cameras.unflatten(0, (drawn.groups, drawn.cameras)))
+
+    def start_of(
+        self, drawn: Drawn, now: Batch, iterations: int, agree: Agree | None = None
+    ) -> tuple[Estimate, Tensor]:
+        """Where each row's loop starts: a body in its crop's camera, and that body's weight (B,), 0: cold. Views that
+        agree start from the same body, at the same weight.
 
         iterations: of the network's own answers to moments before.
         """
@@ -65,20 +76,25 @@ class Objective:
             pose[chosen], betas[chosen] = sixd_from_matrix(rotations), answer.betas
             cam[chosen] = cam_from_translation(place, here)
             weight[chosen] = 0.4 + 0.55 * torch.rand(len(chosen), device=self.device)
-        return self.net.place(State(pose, betas, cam), now.view), weight
+        state = State(pose, betas, cam)
+        if agree is not None:
+            state = agree(state)
+            weight[drawn.alone :] = weight[drawn.alone :: drawn.cameras].repeat_interleave(drawn.cameras)
+        return self.net.place(state, now.view), weight
 
     def terms(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Tensor]:
         """The terms of one batch, already weighted."""
         now = make_batch(drawn.rows, self.net.body, self.device)
         self.net.train()
+        agree = self.agree_of(drawn, now)
         with torch.no_grad():
-            start, weight = self.start_of(drawn, now, int(rng.integers(1, 5)))
+            start, weight = self.start_of(drawn, now, int(rng.integers(1, 5)), agree)
         seen, (landmarks, world) = self.see(now.images, learn=True)
         hidden = torch.rand(len(now.roll), 1, device=self.device) < self.recipe.summary_dropout
         summary = torch.cat([seen.summary[:, :OWN], torch.where(hidden, 0.0, seen.summary[:, OWN:])], 1)
         encoded = self.net.encode_features(seen._replace(summary=summary))
-        encoded, weight = self._settle(encoded, now, start, weight)
-        estimates = self.net(encoded, now.view, int(rng.integers(2, 5)), start, weight)
+        encoded, weight = self._settle(encoded, now, start, weight, agree)
+        estimates = self.net(encoded, now.view, int(rng.integers(2, 5)), start, weight, agree)
         terms = {
             "loop": total_loss(estimates[1:], now.truth, self.weights),
             "first": estimate_loss(estimates[0], now.truth, self.weights),
@@ -104,10 +120,12 @@ class Objective:
         return ((pixels + 0.3 * depth + metres) * here).mean()
 
     @torch.no_grad()
-    def _settle(self, encoded: Encoded, now: Batch, start: Estimate, weight: Tensor) -> tuple[Encoded, Tensor]:
+    def _settle(
+        self, encoded: Encoded, now: Batch, start: Estimate, weight: Tensor, agree: Agree | None
+    ) -> tuple[Encoded, Tensor]:
         """What refit_rt.fit does with a start that faces away from the fresh estimate: it is believed wholly, and the
         landmarks' left and right are exchanged. Here only where the start is the right one; else it is cold."""
-        fresh = self.net.first(encoded, now.view)
+        fresh = self.net.first(encoded, now.view, agree)
         away = opposed(fresh.rotations, start.rotations) & (weight > 0)
         right = apart(start.rotations, now.truth.rotations) < apart(fresh.rotations, now.truth.rotations)
         weight = torch.where(away, right.float(), weight)

@@ -1,7 +1,8 @@
 """Renders people: `python -m training.produce FOLDER` fills a store with crops and their truth.
 
 Runs until stopped; start one a core with different seeds. Half of the rows belong to short sequences (three moments at
-60 to 8 frames a second), so that the trainer can start from its own answer of the moment before.
+60 to 8 frames a second), so that the trainer can start from its own answer of the moment before. `--around` adds people
+whom several cameras see at the same moment.
 """
 
 import logging
@@ -21,6 +22,7 @@ from training.synthetic.generator import Assets, Generator, Sample
 
 log = logging.getLogger(__name__)
 MOMENTS = 3
+CAMERAS = 4  # round one person; a step of training takes as many of them as its recipe says
 RATES = (60.0, 30.0, 15.0, 8.0)  # frames per second of a sequence
 
 
@@ -49,6 +51,8 @@ class Settings:
     """Stop after so many; 0: never."""
     sequences: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.5
     """Share of rows that belong to sequences."""
+    around: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
+    """Share of rows in which four cameras see one person at the same moment; `sequences` counts among the others."""
     held_out: bool = False
     """Draw from the benchmark's people, motions and places, which training never sees."""
 
@@ -59,12 +63,18 @@ def main(settings: Settings) -> None:
     generator = Generator(settings.seed, assets, held_out=settings.held_out)
     rng = np.random.default_rng(settings.seed + 1)
     writer = Writer(settings.folder, f"{'held' if settings.held_out else 'seed'}{settings.seed}")
+    alone = MOMENTS / (MOMENTS - (MOMENTS - 1) * settings.sequences)  # rows of a still or a sequence, on average
+    around = settings.around * alone / (settings.around * alone + (1 - settings.around) * CAMERAS)
     made, began, told = 0, time.monotonic(), time.monotonic()
     while not settings.rows or made < settings.rows:
-        in_sequence = rng.random() < settings.sequences / (MOMENTS - (MOMENTS - 1) * settings.sequences)
-        fps = float(rng.choice(RATES)) if in_sequence else 0.0
-        samples = generator.clip(MOMENTS, fps) if in_sequence else [generator.sample()]
-        writer.add([(sample.image, label_row(sample, fps)) for sample in samples])
+        if around and rng.random() < around:
+            samples = generator.around(CAMERAS)
+            writer.add_around([(sample.image, label_row(sample), sample.camera_from_world) for sample in samples])
+        else:
+            in_sequence = rng.random() < settings.sequences / (MOMENTS - (MOMENTS - 1) * settings.sequences)
+            fps = float(rng.choice(RATES)) if in_sequence else 0.0
+            samples = generator.clip(MOMENTS, fps) if in_sequence else [generator.sample()]
+            writer.add([(sample.image, label_row(sample, fps)) for sample in samples])
         made += len(samples)
         if time.monotonic() - told > 60:
             told = time.monotonic()

@@ -1,7 +1,7 @@
 """One model's training as its config file says it."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -65,6 +65,11 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of rows shown in the mirror."""
     own_previous: float = 0.8
     """Share of rows with a moment before that start from the network's own answer there."""
+    around: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Share of a step's rows, in whole groups, in which several cameras see one person and agree after every iteration;
+    the store needs some of training.produce --around."""
+    cameras: Annotated[int, msgspec.Meta(ge=1)] = 3
+    """Of such a group."""
     perturbed: float = 0.15
     """Share of the other rows that start from a disturbed truth."""
     summary_dropout: float = 0.3

@@ -82,10 +82,11 @@ class Rendered:
     def batches(self, first_step: int) -> Generator[Drawn, None, None]:
         """Endless; what a step sees depends on seed, process and step alone (and on how far the store has grown)."""
         recipe = self.recipe
+        groups = min(round(recipe.around * recipe.batch / recipe.cameras), recipe.batch // recipe.cameras)
 
         def choose(step: int) -> Callable[[], Drawn]:
             rng = np.random.default_rng([recipe.seed, self.place.rank, step])
-            return draw(self.store, rng, recipe.batch, recipe.own_previous, recipe.flip)
+            return draw(self.store, rng, recipe.batch, recipe.own_previous, recipe.flip, groups, recipe.cameras)
 
         return ahead(choose, first_step, recipe.workers)
 

@@ -16,6 +16,10 @@ LABELS = {"rotations": 216, "betas": 10, "trans": 3, "box": 3, "focal_px": 1, "c
           "fps": 1, "kind": 1}  # fmt: skip
 LABEL_COUNT = sum(LABELS.values())
 FILES = ("pictures.npy", "ends.npy", "labels.npy", "previous.npy")
+AROUND = "around.npy"  # only in shards in which several cameras see somebody at the same moment
+# A row's place among such views: the row of its group's first view (the others follow it; -1: it has none), and the
+# camera of its labels, the upright one, in a world of the group's own, metres.
+PLACE = np.dtype([("first", np.int32), ("camera_from_world", np.float32, (4, 4))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +29,7 @@ class Rows:
     images: np.ndarray  # (n, 256, 256, 3) uint8 RGB
     labels: np.ndarray  # (n, LABEL_COUNT) float32
     previous: np.ndarray  # (n,) int32 row of the same person a moment before, in the same shard; -1: none
+    camera_from_world: np.ndarray  # (n, 4, 4) float32 metres, the world of the row's group; zeros: it has none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +40,7 @@ class Shard:
     ends: np.ndarray  # (n,) int64 where each picture ends
     labels: np.ndarray  # (n, LABEL_COUNT) float32
     previous: np.ndarray  # (n,) int32
+    around: np.ndarray  # (n,) PLACE
 
     def picture(self, row: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
@@ -51,6 +57,7 @@ class Writer:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
         self._rows: list[tuple[np.ndarray, np.ndarray, int]] = []
+        self._around: list[np.ndarray | np.void] = []  # PLACE of each row
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -59,11 +66,25 @@ class Writer:
 
     def add(self, moments: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """One person's moments in order: each (image (256, 256, 3) uint8 RGB, labels (LABEL_COUNT,))."""
-        if len(self._rows) + len(moments) > ROWS:
-            self.flush()
+        self._make_room(len(moments))
         for index, (image, labels) in enumerate(moments):
-            written = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-            self._rows.append((written, labels, len(self._rows) - 1 if index else -1))
+            self._append(image, labels, len(self._rows) - 1 if index else -1, no_group(1)[0])
+
+    def add_around(self, views: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """One person at one moment, a view each camera: image and labels as in `add`, camera_from_world (4, 4)."""
+        self._make_room(len(views))
+        first = len(self._rows)
+        for image, labels, camera_from_world in views:
+            self._append(image, labels, -1, np.array((first, camera_from_world), PLACE))
+
+    def _make_room(self, rows: int) -> None:
+        if len(self._rows) + rows > ROWS:
+            self.flush()
+
+    def _append(self, image: np.ndarray, labels: np.ndarray, previous: int, place: np.ndarray | np.void) -> None:
+        written = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+        self._rows.append((written, labels, previous))
+        self._around.append(place)
 
     def flush(self) -> None:
         """Writes what was collected as one shard; it appears whole or not at all. Raises UserError on a full disk."""
@@ -72,11 +93,14 @@ class Writer:
         pictures, labels, previous = zip(*self._rows, strict=True)
         ends = np.cumsum([len(picture) for picture in pictures], dtype=np.int64)
         columns = (np.concatenate(pictures), ends, np.asarray(labels, np.float32), np.asarray(previous, np.int32))
+        around = np.stack(self._around)
         part = self._folder / f".{self._name}-{self._shard:04d}.part"
         try:
             part.mkdir(exist_ok=True)
             for name, column in zip(FILES, columns, strict=True):
                 np.save(part / name, column)
+            if (around["first"] >= 0).any():
+                np.save(part / AROUND, around)
             part.rename(self._folder / f"{self._name}-{self._shard:04d}")
         except OSError as error:
             raise UserError(
@@ -84,7 +108,7 @@ class Writer:
                 f"make room and start again"
             ) from error
         self._shard += 1
-        self._rows = []
+        self._rows, self._around = [], []
 
 
 class Store:
@@ -106,6 +130,9 @@ class Store:
             [np.stack([np.full(len(s.labels), i), np.arange(len(s.labels))], 1) for i, s in enumerate(self.shards)]
             or [np.zeros((0, 2), np.int64)]
         )
+        self.around = np.concatenate(  # (groups, 3) shard number, row of the first view, number of views
+            [_groups(i, shard) for i, shard in enumerate(self.shards)] or [np.zeros((0, 3), np.int64)]
+        )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -115,20 +142,37 @@ class Store:
         shards = [(self.shards[shard], int(row)) for shard, row in index]
         images = np.stack([s.picture(row) for s, row in shards]) if pictures else np.zeros((0, 256, 256, 3), np.uint8)
         labels = np.stack([s.labels[row] for s, row in shards])
-        return Rows(images, labels, np.array([s.previous[row] for s, row in shards], np.int32))
+        cameras = np.stack([s.around["camera_from_world"][row] for s, row in shards])
+        return Rows(images, labels, np.array([s.previous[row] for s, row in shards], np.int32), cameras)
 
     def labels(self) -> np.ndarray:
         """(rows, LABEL_COUNT) of all."""
         return np.concatenate([shard.labels for shard in self.shards])
 
 
+def no_group(rows: int) -> np.ndarray:
+    """(rows,) PLACE of rows that one camera alone has seen."""
+    places = np.zeros(rows, PLACE)
+    places["first"] = -1
+    return places
+
+
+def _groups(number: int, shard: Shard) -> np.ndarray:
+    """(groups, 3) as `Store.around`, of the shard of this number."""
+    first, views = np.unique(shard.around["first"][shard.around["first"] >= 0], return_counts=True)
+    return np.stack([np.full(len(first), number), first, views], 1)
+
+
 def read_shard(path: Path) -> Shard:
     """Raises UserError for a folder that is not one of `Writer`'s."""
     try:
         pictures = np.load(path / FILES[0], mmap_mode="r")
-        shard = Shard(pictures, *(np.load(path / name) for name in FILES[1:]))
+        ends, labels, previous = (np.load(path / name) for name in FILES[1:])
+        around = np.load(path / AROUND) if (path / AROUND).exists() else no_group(len(ends))
+        shard = Shard(pictures, ends, labels, previous, around)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: is no shard of rendered people ({error}). Delete it") from error
-    if shard.labels.shape != (len(shard.ends), LABEL_COUNT) or shard.ends[-1] != len(pictures):
+    right = shard.labels.shape == (len(ends), LABEL_COUNT) and ends[-1] == len(pictures)
+    if not right or around.dtype != PLACE or len(around) != len(ends):
         raise UserError(f"{path}: its pictures and labels do not fit each other. Delete it")
     return shard

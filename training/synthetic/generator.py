@@ -1,6 +1,6 @@
 """A number → a training picture of a person with its truth; or a short sequence of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -54,6 +54,7 @@ class Sample:
     roll: float  # radians, as in `geometry.roll_matrix`
     visible: float  # share of the surface towards the camera that is in the crop, in the frame and not hidden
     kind: int  # of `gestures`, -1 recorded
+    camera_from_world: np.ndarray = field(default_factory=lambda: np.eye(4, dtype=np.float32))  # (4, 4); floor y = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +138,27 @@ class Generator:
             for (person, shift), pose in zip(moved, poses, strict=True)
         ]
 
+    def around(self, count: int, number: int | None = None) -> list[Sample]:
+        """One person at one moment, seen by `count` cameras that stand round about: a picture each."""
+        number = self._count(number)
+        rng = np.random.default_rng([*self.key, 7, number])
+        rotations, kind = self._pose(number)
+        rotations = turned(rotations, heading := rng.uniform(-np.pi, np.pi))
+        betas, outfit = random_betas(rng), self.outfits[rng.integers(len(self.outfits))]
+        person, shift = self.dressed(outfit, rotations, betas)
+        joints = self.body.joints(rotations, betas) + shift
+        for _ in range(TRIES):
+            views = _views_around(rng, count, joints)
+            inside, place = np.concatenate([joints, [view.place for view in views]]), views[0].place
+            stock = (self.stock.textures, self.panoramas, [])  # no photos: they have no other side
+            scene = scenes.random_scene(rng, *stock, inside, heading, kind, place)
+            others = self._others(rng, joints, views[0])
+            stages = [Stage(number, v, scene, others, outfit, betas, cameras.random_roll_error(rng)) for v in views]
+            samples = [self._shoot(rng, stage, person, rotations, shift, kind) for stage in stages]
+            if min(sample.visible for sample in samples) > LEAST_VISIBLE:
+                break
+        return samples
+
     def _stage(self, rng, number: int, outfit, betas, joints, heading: float, kind: int, close: bool) -> Stage:
         view = cameras.random_view(rng, joints, close)
         scene = scenes.random_scene(
@@ -168,11 +190,13 @@ class Generator:
         own[0] = view.camera_from_world @ rotations[0]
         pelvis = self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
         trans = view.camera_from_world @ (pelvis + shift - view.place) - pelvis
+        camera = np.eye(4, dtype=np.float32)
+        camera[:3] = np.column_stack([view.camera_from_world, -view.camera_from_world @ view.place])
         return Sample(
             image=image, rotations=own, betas=betas, trans=trans.astype(np.float32), box=box.astype(np.float32),
             focal_px=float(view.focal_px), centre_px=view.centre_px.astype(np.float32), size=view.size,
             joints=self.body.joints(own, betas) + trans.astype(np.float32), roll=float(view.turned), visible=visible,
-            kind=int(kind),
+            kind=int(kind), camera_from_world=camera,
         )  # fmt: skip
 
     def dressed(self, outfit: Outfit, rotations, betas) -> tuple[Person, np.ndarray]:
@@ -249,6 +273,14 @@ def turned(rotations: np.ndarray, heading: float) -> np.ndarray:
     out = rotations.astype(np.float64)
     out[..., 0, :, :] = about_y(np.array(heading)) @ out[..., 0, :, :]
     return out
+
+
+def _views_around(rng, count: int, joints: np.ndarray) -> list[View]:
+    """Cameras on an arc or all round a person with joints (24, 3) in the world, about 45 degrees apart or more."""
+    apart = rng.uniform(np.pi / 4, 2 * np.pi / max(count, 2))
+    turns = about_y(rng.uniform(0, 2 * np.pi) + apart * np.arange(count) + rng.normal(0, 0.15, count))
+    drawn = zip(turns, [cameras.random_view(rng, joints @ turn.T, False) for turn in turns], strict=True)
+    return [replace(v, camera_from_world=v.camera_from_world @ turn, place=turn.T @ v.place) for turn, v in drawn]
 
 
 def _part(items: list, held_out: bool) -> list:
