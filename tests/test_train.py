@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -223,3 +224,18 @@ def test_a_frozen_backbone_stays(store, tmp_path):
     trainer.run()
     for name, value in blazepose_of(trainer.net).state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_a_step_keeps_to_the_device_it_is_given(store, tmp_path, monkeypatch):
+    """torch's meta device stands in for a GPU: whatever is left on the processor meets it and fails."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
+    monkeypatch.setattr(lifting, "ENOUGH", 2)
+    asked = recipe(store, tmp_path / "run", start_from="", lifted=2, frozen=0, perturbed=0.5)
+    task = Rendered(asked, Place(0, 1, torch.device("meta")), resumes=True)
+    for step in range(2):
+        batch = draw(store, np.random.default_rng(step), 4, 1.0, 0.5)()
+        terms = task.terms(batch, np.random.default_rng(step))
+    assert set(terms) == {"loop", "first", "landmarks", "lifted"}
+    loss = sum(terms.values())
+    loss.backward()
+    assert loss.device.type == "meta"

@@ -26,13 +26,13 @@ def exchanged(keypoints: Tensor, where: Tensor) -> Tensor:
 
 def disturb(pose6d: Tensor, betas: Tensor, cam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A truth as a tracker might have left it: up to 0.35 rad a joint, 10 % in scale, a shape of its own."""
-    count = len(pose6d)
-    size = 0.03 + 0.32 * torch.rand(count, 1, 1)
-    turns = torch.randn(count, 24, 3) * size * (0.3 + 0.7 * torch.rand(count, 24, 1))
+    count, device = len(pose6d), pose6d.device
+    size = 0.03 + 0.32 * torch.rand(count, 1, 1, device=device)
+    turns = torch.randn(count, 24, 3, device=device) * size * (0.3 + 0.7 * torch.rand(count, 24, 1, device=device))
     rotations = matrix_from_6d(pose6d) @ matrix_from_axis_angle(turns)
     share = size[:, :, 0] / 0.35
-    scale = cam[:, :1] * (1 + 0.1 * share * torch.randn(count, 1))
-    place = cam[:, 1:] + 0.07 * share * torch.randn(count, 2)
+    scale = cam[:, :1] * (1 + 0.1 * share * torch.randn(count, 1, device=device))
+    place = cam[:, 1:] + 0.07 * share * torch.randn(count, 2, device=device)
     return sixd_from_matrix(rotations), betas + 0.6 * share * torch.randn_like(betas), torch.cat([scale, place], 1)
 
 
