@@ -17,11 +17,14 @@ from refit_rt.errors import UserError
 from refit_rt.model.blazepose import blazepose_of
 from refit_rt.model.body import BodyTorch
 from training import checkpoint as files
+from training import lifting
 from training.batches import ahead, draw, make_batch, mirror
 from training.landmark_map import load_map, observed
 from training.optimise import ScaledAdamW, scale_of
+from training.parallel import Place
 from training.produce import label_row
 from training.recipe import EdgeRecipe, PublishedRecipe, read_recipe
+from training.rendered import Rendered
 from training.store import Store, Writer
 from training.synthetic.generator import Sample
 from training.synthetic.motion import SWAP
