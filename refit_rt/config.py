@@ -94,7 +94,7 @@ class Fit(Settings, frozen=True):
     precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "auto"
     """The encoder's arithmetic; auto: bf16 where the processor has it, else f32; f16 with tensorrt, loop included."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where torch's loop runs; auto: the GPU that torch sees, there by the kernels of trt_plugins, else the processor."""
+    """Where torch's loop runs; auto: a GPU that torch sees, there by trt_plugins' kernels, else the processor."""
     plugins: str = ""
     """The library built from trt_plugins, for tensorrt; empty: plain engines, which need none."""
     cuda: Literal["cuda-python", "pycuda"] = "cuda-python"

@@ -11,15 +11,14 @@ from numpy.typing import ArrayLike
 from refit_rt import config, geometry
 from refit_rt.body import Body
 from refit_rt.cameras import Camera
+from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam
 from refit_rt.runners import Result, Runner, Seen, State, View
 from refit_rt.types import Frame, People, Tracks
 
 log = logging.getLogger(__name__)
 
 PELVIS, NECK = 0, 12
-OPPOSED_RAD = np.deg2rad(
-    80
-)  # fresh and last body turned apart by more than this see front and back the other way round
+OPPOSED_RAD = np.deg2rad(80)  # fresh and last body turned apart by more see front and back the other way round
 OPPOSED_S = 0.7  # so long the last body is believed then; nobody turns that far between two frames
 SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
 BEYOND = 0.1  # of the picture's size: so far outside of it a crop still reaches
@@ -230,18 +229,6 @@ class Fitter:
         self._memory = {k: m for k, m in self._memory.items() if k in keep and 0 <= time_s - m.time_s < MEMORY_S}
 
 
-def square(xyxy: np.ndarray, margin: float) -> tuple[np.ndarray, float]:
-    """The square round a box (4,): centre (2,) and side, grown by `margin`."""
-    centre = (xyxy[:2] + xyxy[2:]) / 2
-    return centre.astype(float), float((xyxy[2:] - xyxy[:2]).max() * margin)
-
-
-def lean(pelvis_px: np.ndarray, neck_px: np.ndarray, shortest_px: float, otherwise: float) -> float:
-    """Roll in radians of the line from pelvis to neck; `otherwise` when it is too short to tell."""
-    dx, dy = neck_px - pelvis_px
-    return float(np.arctan2(dx, -dy)) if np.hypot(dx, dy) > shortest_px else otherwise
-
-
 def exchanged(seen: Seen) -> Seen:
     """The same crop with the landmarks' left and right exchanged."""
     return seen if seen.keypoints is None else replace(seen, keypoints=np.ascontiguousarray(seen.keypoints[EXCHANGED]))
@@ -256,28 +243,6 @@ def confidence_of(result: Result, seen: Seen) -> float:
         visible = seen.keypoints[:, 3]
         confidence *= float(max(visible[list(SHOULDERS)].mean(), visible[list(HIPS)].mean()))
     return confidence
-
-
-def translation_from_cam(cam: np.ndarray, view: View) -> np.ndarray:
-    """ReFit's full-frame camera (after CLIFF): cam (3,) of a crop -> metres (3,) before the whole picture's camera."""
-    x, y, side = view.box
-    px_per_metre = side * cam[0] / 2
-    return np.array([
-        cam[1] + (x - view.centre_px[0]) / px_per_metre,
-        cam[2] + (y - view.centre_px[1]) / px_per_metre,
-        view.focal_px / px_per_metre,
-    ])  # fmt: skip
-
-
-def cam_from_translation(trans: np.ndarray, view: View) -> np.ndarray:
-    """The exact inverse of `translation_from_cam`."""
-    x, y, side = view.box
-    px_per_metre = view.focal_px / trans[2]
-    return np.array([
-        2 * px_per_metre / side,
-        trans[0] - (x - view.centre_px[0]) / px_per_metre,
-        trans[1] - (y - view.centre_px[1]) / px_per_metre,
-    ])  # fmt: skip
 
 
 def people_of(frame: Frame, camera: Camera, ids: np.ndarray, fits: list[Fitted]) -> People:

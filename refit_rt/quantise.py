@@ -13,11 +13,11 @@ import onnx
 from refit_rt import bundle as files
 from refit_rt import config, geometry
 from refit_rt.capture.folder import SUFFIXES, natural
+from refit_rt.crops import square
 from refit_rt.detect import Detector, make_detector
 from refit_rt.equalise import plain
 from refit_rt.errors import UserError
 from refit_rt.export import store_halves, write_card
-from refit_rt.fit import square
 from refit_rt.int8 import compiled, in_int8, observe
 from refit_rt.types import Frame
 

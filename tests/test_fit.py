@@ -12,7 +12,8 @@ import pytest
 from refit_rt import config, geometry
 from refit_rt.body import load_body
 from refit_rt.cameras import Camera
-from refit_rt.fit import EXCHANGED, Fitter, cam_from_translation, lean, square, translation_from_cam
+from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam
+from refit_rt.fit import EXCHANGED, Fitter
 from refit_rt.runners import Result, Seen, State, View
 from refit_rt.types import Frame, Tracks
 

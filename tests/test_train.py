@@ -9,26 +9,26 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-import torch
 
-pytest.importorskip("torch")
-from refit_rt.body import load_body
-from refit_rt.errors import UserError
-from refit_rt.model.blazepose import blazepose_of
-from refit_rt.model.body import BodyTorch
-from training import checkpoint as files
-from training import lifting
-from training.batches import ahead, draw, make_batch, mirror
-from training.landmark_map import load_map, observed
-from training.optimise import ScaledAdamW, scale_of
-from training.parallel import Place
-from training.produce import label_row
-from training.recipe import EdgeRecipe, PublishedRecipe, read_recipe
-from training.rendered import Rendered
-from training.store import Store, Writer
-from training.synthetic.generator import Sample
-from training.synthetic.motion import SWAP
-from training.train import Trainer
+torch = pytest.importorskip("torch", reason="training is done in torch: pip install refit-rt[train]")
+
+from refit_rt.body import load_body  # noqa: E402
+from refit_rt.errors import UserError  # noqa: E402
+from refit_rt.model.blazepose import blazepose_of  # noqa: E402
+from refit_rt.model.body import BodyTorch  # noqa: E402
+from training import checkpoint as files  # noqa: E402
+from training import lifting  # noqa: E402
+from training.batches import ahead, draw, make_batch, mirror  # noqa: E402
+from training.landmark_map import load_map, observed  # noqa: E402
+from training.optimise import ScaledAdamW, scale_of  # noqa: E402
+from training.parallel import Place  # noqa: E402
+from training.produce import label_row  # noqa: E402
+from training.recipe import EdgeRecipe, PublishedRecipe, read_recipe  # noqa: E402
+from training.rendered import Rendered  # noqa: E402
+from training.store import Store, Writer  # noqa: E402
+from training.synthetic.generator import Sample  # noqa: E402
+from training.synthetic.motion import SWAP  # noqa: E402
+from training.train import Trainer  # noqa: E402
 
 BODY = load_body()
 SHIPPED = Path(__file__).parents[1] / "training/checkpoints/edge.pt"

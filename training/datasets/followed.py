@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from refit_rt.body import Body
+from refit_rt.crops import lean
 from refit_rt.errors import UserError
-from refit_rt.fit import SHORT_TORSO, lean
+from refit_rt.fit import SHORT_TORSO
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View
 from refit_rt.model.refit import Estimate, ReFit
