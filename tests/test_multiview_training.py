@@ -13,10 +13,10 @@ from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd
 from refit_rt.model.update import State
 from training import produce
 from training.batches import Batch, Drawn, draw, make_batch, mirror
+from training.benchmark import load_network
 from training.multiview import agree_in_groups, nearest_rotation
 from training.objective import Objective
 from training.recipe import EdgeRecipe
-from training.rendered import load_network
 from training.store import AROUND, Store, Writer
 from training.synthetic import Generator
 from training.synthetic.motion import SWAP

@@ -23,8 +23,8 @@ def recipe(tmp_path, monkeypatch) -> PublishedRecipe:
     labels = write_spin(tmp_path, [person(seed) for seed in range(3)])
     sets = {"h36m": SetRecipe(kind="spin", labels=str(labels), images=str(tmp_path), ratio=1.0)}
     return PublishedRecipe(
-        model="hrnet_w48", backbone="none", body="", sets=sets, augment=NOTHING, out=str(tmp_path / "run"), steps=60,
-        batch=3, rate=3e-3, clip_norm=4.0, weight_decay=0.0, marker_dropout=0.0, iterations=3, workers=1,
+        model="hrnet_w48", backbone="none", body="", sets=sets, augment=NOTHING, out=str(tmp_path / "run"), steps=24,
+        batch=3, rate=6e-3, clip_norm=4.0, weight_decay=0.0, marker_dropout=0.0, iterations=3, workers=1,
     )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """Training: rows as they are, in the mirror and from the moment before; steps that can be repeated; nothing lost."""
 
 import logging
+import os
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.blazepose import blazepose_of  # noqa: E402
 from refit_rt.model.body import BodyTorch  # noqa: E402
 from training import checkpoint as files  # noqa: E402
-from training import lifting  # noqa: E402
+from training import lifting, train  # noqa: E402
 from training.batches import ahead, draw, make_batch, mirror  # noqa: E402
 from training.landmark_map import load_map, observed  # noqa: E402
 from training.optimise import ScaledAdamW, scale_of  # noqa: E402
@@ -114,16 +115,17 @@ def test_landmarks_are_asked_for_where_blazepose_puts_them(store):
     assert wanted.pixels[0, 0, 1] < joints[12, 1]  # the nose is above the neck
 
 
-def test_a_run_that_was_interrupted_ends_with_the_same_weights(store, tmp_path):
-    whole = Trainer(recipe(store, tmp_path / "whole"))
-    whole.run()
-    half = Trainer(recipe(store, tmp_path / "half"))
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(lifting, "ENOUGH", 2)  # people without pictures from the second step on
+    whole = Trainer(recipe(store, tmp_path / "whole", lifted=3))
+    assert whole.run()
+    half = Trainer(recipe(store, tmp_path / "half", lifted=3))
     batches = half.task.batches(0)
     for _ in range(2):
         half.step(next(batches))
     half.save()
     batches.close()
-    again = Trainer(recipe(store, tmp_path / "half"))
+    again = Trainer(recipe(store, tmp_path / "half", lifted=3))
     assert again.steps == 2
     again.run()
     for name, value in whole.net.state_dict().items():
@@ -242,3 +244,51 @@ def test_a_step_keeps_to_the_device_it_is_given(store, tmp_path, monkeypatch):
     loss = sum(terms.values())
     loss.backward()
     assert loss.device.type == "meta"
+
+
+def test_processes_begin_alike_and_average_their_gradients(tmp_path):
+    code = f"""
+import torch
+from training.parallel import average_gradients, join, leave, same_everywhere
+place = join("cpu")
+net = torch.nn.Linear(2, 1)
+torch.nn.init.constant_(net.weight, place.rank + 5.0)
+same_everywhere(net, place)
+net.weight.grad = torch.full((1, 2), 1.0 + 2 * place.rank)
+average_gradients(net.parameters(), place)
+torch.save([net.weight.detach(), net.weight.grad, net.bias.grad], r"{tmp_path}/" + str(place.rank))
+leave()
+"""
+    (tmp_path / "both.py").write_text(code)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*run, str(tmp_path / "both.py")], capture_output=True, text=True, timeout=240, check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    for rank in "01":
+        weight, gradient, bias = torch.load(tmp_path / rank)
+        assert torch.equal(weight, torch.full((1, 2), 5.0))
+        assert torch.equal(gradient, torch.full((1, 2), 2.0))  # the mean of 1 and 3
+        assert torch.equal(bias, torch.zeros(1))
+
+
+def test_scales_go_where_the_parameters_are():
+    group = {"params": [torch.nn.Parameter(torch.ones(3, 2))], "scales": [torch.ones(3, 2)]}
+    kept = ScaledAdamW([group]).state_dict()
+    elsewhere = ScaledAdamW([{"params": [torch.nn.Parameter(torch.ones(3, 2, device="meta"))], "scales": []}])
+    elsewhere.load_state_dict(kept)
+    assert elsewhere.param_groups[0]["scales"][0].device.type == "meta"
+
+
+def test_a_stopped_run_says_so_and_leaves_a_checkpoint(store, tmp_path, monkeypatch):
+    trainer = Trainer(recipe(store, tmp_path / "run"))
+
+    @contextmanager
+    def pressed(stop):
+        stop.set()
+        yield
+
+    monkeypatch.setattr(train, "ended_by_signals", pressed)
+    assert not trainer.run()
+    assert files.read_checkpoint(trainer.last)["steps"] == 0

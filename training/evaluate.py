@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 BAD_INPUT = 2
 SHOWN, APART = 8, 10  # frames on a sheet, and how far apart two of the same camera lie
 Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the track, caption
-MARGIN = 1.2  # of a bundle made of a checkpoint: as the shipped one's
 
 BENCHMARK_PROTOCOL = """\
 Benchmark {store}: {stills} stills; {clips} clips, {clip_rows} moments; {long} long clips, {long_rows} moments.
@@ -233,11 +232,10 @@ def bundle_folder(name: str) -> Iterator[Path]:
 
         yield find_bundle(name)
         return
-    from refit_rt.export import Facts, export_bundle
-    from training.benchmark import load_network
+    from refit_rt.checkpoint import export_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        export_bundle(load_network(Path(name)), Path(folder) / "bundle", Facts(Path(name).stem, "none", MARGIN, True))
+        export_checkpoint(Path(name), Path(folder) / "bundle", "none")
         yield Path(folder) / "bundle"
 
 

@@ -39,18 +39,17 @@ class Lifted:
 class Lifter:
     """Draws batches, once it has seen `ENOUGH` rows."""
 
-    def __init__(self, net: ReFit, recorded: "motion.Motion | None", seed: int) -> None:
+    def __init__(self, net: ReFit, recorded: "motion.Motion | None") -> None:
         from refit_rt.body import load_body
 
         self._net, self._motion, self._body = net, recorded, load_body()
-        self._rng = np.random.default_rng(seed)
         self._device = net.mean_betas.device
         self._map = load_map(self._device)
-        self._donors: list[tuple[Tensor, ...]] = []
+        self.donors: list[tuple[Tensor, ...]] = []  # what `note` keeps of a batch; a checkpoint holds it too
 
     @property
     def ready(self) -> bool:
-        return sum(len(donor[0]) for donor in self._donors) >= ENOUGH
+        return sum(len(donor[0]) for donor in self.donors) >= ENOUGH
 
     @torch.no_grad()
     def note(self, truth: Truth, trans: Tensor, view: View, landmarks: Tensor, world: Tensor) -> None:
@@ -60,17 +59,17 @@ class Lifter:
         place = torch.cat([ideal.pixels, ideal.depth[..., None]], -1)
         points = landmarks.view(-1, POINTS, 5)
         off = torch.cat([points[..., :3] - place, points[..., 3:]], -1)
-        self._donors.append((off, answer.metres - ideal.metres, facing(truth.rotations), inside(seen.pixels)))
-        while sum(len(donor[0]) for donor in self._donors[1:]) >= DONORS:
-            self._donors.pop(0)
+        self.donors.append((off, answer.metres - ideal.metres, facing(truth.rotations), inside(seen.pixels)))
+        while sum(len(donor[0]) for donor in self.donors[1:]) >= DONORS:
+            self.donors.pop(0)
 
-    def batch(self, count: int) -> Lifted:
+    def batch(self, count: int, rng: np.random.Generator) -> Lifted:
         """So many people that nobody rendered."""
-        rotations, betas, trans, view = self._people(count)
+        rotations, betas, trans, view = self._people(count, rng)
         with torch.no_grad():
             net = self._net
             truth = truth_of(net.body, rotations, betas, trans, view)
-            landmarks, world = self._answers(truth, observed(truth, trans, view))
+            landmarks, world = self._answers(truth, observed(truth, trans, view), rng)
             flat = blazepose_of(net).flat(landmarks.new_zeros(count, 288, 2, 2), landmarks, world)
             # The picture's own summary is hidden, as it is in part of training.
             flat[:, landmarks.shape[1] + world.shape[1] :] = 0
@@ -80,8 +79,8 @@ class Lifter:
         blind = torch.zeros(count, net.config.marker_count, 64, 64, device=self._device)
         return Lifted(Encoded(blind, hidden, keypoints), view, truth)
 
-    def _people(self, count: int) -> tuple[Tensor, Tensor, Tensor, View]:
-        rng, body = self._rng, self._body
+    def _people(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, View]:
+        body = self._body
         poses = motion.random_poses(rng, count, body, self._motion, 0.6).rotations.astype(float)
         rows = []
         for rotations in poses:
@@ -106,10 +105,10 @@ class Lifter:
         rotations, betas, trans, box, focal_px, centre_px = columns
         return rotations, betas, trans, View(box, focal_px, centre_px)
 
-    def _answers(self, truth: Truth, seen: Observed) -> tuple[Tensor, Tensor]:
+    def _answers(self, truth: Truth, seen: Observed, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Landmarks (B, 195) and world landmarks (B, 117) with the errors of donors seen alike."""
-        offs, offs_m, yaws, insides = (torch.cat(parts) for parts in zip(*self._donors, strict=True))
-        candidates = torch.from_numpy(self._rng.integers(0, len(offs), (len(seen.pixels), CANDIDATES))).to(self._device)
+        offs, offs_m, yaws, insides = (torch.cat(parts) for parts in zip(*self.donors, strict=True))
+        candidates = torch.from_numpy(rng.integers(0, len(offs), (len(seen.pixels), CANDIDATES))).to(self._device)
         yaw = facing(truth.rotations)[:, None] - yaws[candidates]
         whole = (inside(seen.pixels)[:, None] - insides[candidates]) / INSIDE_SCALE
         apart = (1 - yaw.cos()) / YAW_SCALE_RAD**2 + whole**2

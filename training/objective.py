@@ -104,7 +104,7 @@ class Objective:
         if self.lifter is not None:
             self.lifter.note(now.truth, now.trans, now.view, landmarks.detach(), world.detach())
             if self.lifter.ready:
-                terms["lifted"] = LIFTED_WEIGHT * self._lifted_loss(self.lifter.batch(self.recipe.lifted))
+                terms["lifted"] = LIFTED_WEIGHT * self._lifted_loss(self.lifter.batch(self.recipe.lifted, rng))
         return terms
 
     def _landmark_loss(self, now: Batch, landmarks: Tensor, world: Tensor) -> Tensor:

@@ -21,6 +21,14 @@ class ScaledAdamW(torch.optim.AdamW):
                 p.copy_(old + scale * (p - old))
         return answer
 
+    def load_state_dict(self, state_dict) -> None:
+        """As torch's, and the scales go where the parameters are: torch moves only what it knows."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            if "scales" in group:
+                pairs = zip(group["scales"], group["params"], strict=True)
+                group["scales"] = [scale.to(p.device) for scale, p in pairs]
+
 
 def scale_of(parameter: Tensor) -> Tensor:
     """How large each number of a weight is about: of a matrix the product of its row's and its column's root mean

@@ -102,6 +102,13 @@ class Published:
     def grow(self) -> int:
         return sum(len(table) for table in self.mix.tables)
 
+    def memory(self) -> list:
+        """Nothing is kept between steps."""
+        return []
+
+    def remember(self, memory: list) -> None:
+        """See `memory`."""
+
     def evaluate(self) -> np.ndarray | None:
         """Nothing during training: python -m training.evaluate_sets says how good it is on 3DPW and EMDB."""
         return None

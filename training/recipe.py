@@ -37,7 +37,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Of the backbone while it learns; the loop and the geometry stay in f32."""
     threads: int = 1
     """Of the processor, for torch."""
-    workers: int = 2
+    workers: Annotated[int, msgspec.Meta(ge=1)] = 2
     """Threads or processes that read and unpack pictures beforehand."""
     save_every_s: float = 120.0
     evaluate_every_s: float = 600.0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from refit_rt.body import load_body
 from refit_rt.model.blazepose import LEAST_DEVIATION, BlazePose, blazepose_of
 from refit_rt.model.config import EDGE
-from refit_rt.model.refit import ReFit, build
+from refit_rt.model.refit import build
 from training.batches import Drawn, ahead, draw, make_batch
 from training.checkpoint import load_into, read_checkpoint
 from training.lifting import Lifter
@@ -33,6 +33,7 @@ class Rendered:
     def __init__(self, recipe: EdgeRecipe, place: Place, resumes: bool) -> None:
         self.recipe, self.place = recipe, place
         self.store = Store(Path(recipe.store))
+        self.held = Store(Path(recipe.held_out)) if recipe.held_out else None
         self.net = build(EDGE, load_body())
         self.net.feedback.dropout = recipe.marker_dropout
         if not resumes:
@@ -70,8 +71,7 @@ class Rendered:
 
     def _lifter(self) -> Lifter:
         recorded = load_motion(Path(self.recipe.motion)) if self.recipe.motion else None
-        seed = self.recipe.seed + 1 + self.place.rank
-        return Lifter(self.net, part(recorded, HELD_EVERY, False) if recorded else None, seed)
+        return Lifter(self.net, part(recorded, HELD_EVERY, False) if recorded else None)
 
     def groups(self) -> list[dict]:
         """The backbone's weights learn in proportion to their size, the heads' as they are."""
@@ -98,12 +98,20 @@ class Rendered:
         self.store.rescan()
         return len(self.store)
 
+    def memory(self) -> list:
+        """Whose errors the next people without pictures borrow."""
+        return [] if self.objective.lifter is None else self.objective.lifter.donors
+
+    def remember(self, memory: list) -> None:
+        if self.objective.lifter is not None:
+            self.objective.lifter.donors = [tuple(part.to(self.place.device) for part in one) for one in memory]
+
     @torch.no_grad()
     def evaluate(self) -> np.ndarray | None:
         """Cold, on held-out people: (iterations + 1, rows, 3) MPJPE mm, PA-MPJPE mm, px of the crop."""
-        if not self.recipe.held_out:
+        held = self.held
+        if held is None:
             return None
-        held = Store(Path(self.recipe.held_out))
         index = held.index[: self.recipe.evaluate_rows]
         table: list[Tensor] = []
         for part_of in np.array_split(index, max(len(index) // CHUNK, 1)):
@@ -122,10 +130,3 @@ def random_backbone() -> BlazePose:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return backbone
-
-
-def load_network(checkpoint: Path) -> ReFit:
-    """The averaged weights of a checkpoint, ready to evaluate. Raises UserError."""
-    net = build(EDGE, load_body())
-    load_into(net, read_checkpoint(checkpoint), "average", checkpoint)
-    return net.eval()

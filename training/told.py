@@ -42,7 +42,8 @@ class Told:
         """After a step: the share of the run that is done, the terms of the loss."""
         if self._bar is not None:
             self._bar.n = min(round(100 * done), 100)
-            self._bar.set_postfix(steps=steps, loss=f"{sum(v for k, v in terms.items() if k != 'norm'):.2f}")
+            loss = sum(value for name, value in terms.items() if not name.startswith("norm"))
+            self._bar.set_postfix(steps=steps, loss=f"{loss:.2f}")
         if self._board is not None and steps % CURVE_STEPS == 0:
             for name, value in terms.items():
                 self._board.add_scalar(f"train/{name}", value, steps)

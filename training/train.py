@@ -6,6 +6,7 @@ Resumes from its last checkpoint to the same curve. Several GPUs: `torchrun --np
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import tyro
 from torch import Tensor
 
 from refit_rt.errors import UserError
+from refit_rt.interrupt import ended_by_signals
 from refit_rt.model.refit import ReFit
 from training.checkpoint import load_into, read_checkpoint, write_checkpoint
 from training.optimise import ScaledAdamW
@@ -51,6 +53,14 @@ class Task(Protocol):
 
     def grow(self) -> int:
         """How many rows there are by now."""
+        ...
+
+    def memory(self) -> list:
+        """Tensors, in tuples, that the next steps need beside the weights."""
+        ...
+
+    def remember(self, memory: list) -> None:
+        """Takes over what `memory` gave."""
         ...
 
     def evaluate(self) -> np.ndarray | None:
@@ -91,16 +101,18 @@ class Trainer:
             self._resume()
         same_everywhere(self.net, self.place)
 
-    def run(self) -> None:
-        """Until the recipe's steps or minutes are over."""
+    def run(self) -> bool:
+        """Until the recipe's steps or minutes are over: true. Ctrl-C and SIGTERM end it after a step: false."""
         saved = evaluated = scanned = time.monotonic()
         mean: dict[str, float] = {}
         batches = self.task.batches(self.steps)
-        with Told(self.out, self.place.first) as told, self._saved_at_the_end():
-            while self.done < 1:
+        stop = threading.Event()
+        with Told(self.out, self.place.first) as told, self._saved_at_the_end(), ended_by_signals(stop):
+            while self.done < 1 and not agreed(float(stop.is_set()), self.place):
                 began = time.monotonic()
                 terms = self.step(next(batches))
-                mean = {name: 0.98 * mean.get(name, value) + 0.02 * value for name, value in terms.items()}
+                whole = {name: value for name, value in terms.items() if math.isfinite(value)}
+                mean |= {name: 0.98 * mean.get(name, value) + 0.02 * value for name, value in whole.items()}
                 now = time.monotonic()
                 self.seconds = agreed(self.seconds + now - began, self.place)
                 told.step(self.done, self.steps, mean)
@@ -115,13 +127,14 @@ class Trainer:
                     if self.place.first and (errors := self.evaluate()) is not None:
                         told.curve(self.steps, errors)
                     evaluated = time.monotonic()
+        return not stop.is_set()
 
     @contextmanager
     def _saved_at_the_end(self) -> Iterator[None]:
-        """Leaves a checkpoint when the run is over or stopped with Ctrl-C."""
+        """Leaves a checkpoint when the run is over, stopped, or met a picture or a folder that it cannot read."""
         try:
             yield
-        except KeyboardInterrupt:
+        except UserError:
             self.save()
             raise
         self.save()
@@ -179,16 +192,17 @@ class Trainer:
         kept = {name: value.clone() for name, value in self.net.state_dict().items()}
         self.net.load_state_dict(self.average)
         self.net.eval()
-        errors = self.task.evaluate()
-        self.net.load_state_dict(kept)
-        return errors
+        try:
+            return self.task.evaluate()
+        finally:
+            self.net.load_state_dict(kept)
 
     def save(self) -> None:
         """Leaves a checkpoint; the one before stays until this one is whole, and when the disk is full."""
         if self.place.first:
             write_checkpoint({
                 "net": self.net.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(),
-                "seconds": self.seconds, "steps": self.steps, "views": self.views,
+                "seconds": self.seconds, "steps": self.steps, "views": self.views, "memory": self.task.memory(),
             }, self.last)  # fmt: skip
 
     def _resume(self) -> None:
@@ -198,6 +212,8 @@ class Trainer:
             self.optimiser.load_state_dict(checkpoint["optimiser"])
             self.average = {name: value.to(self.place.device) for name, value in checkpoint["average"].items()}
             self.seconds, self.steps = checkpoint["seconds"], checkpoint["steps"]
+            if self.place.first:  # what other processes remembered is not kept
+                self.task.remember(checkpoint["memory"])
         except (KeyError, ValueError) as error:
             raise UserError(f"{self.last}: is of another recipe ({error}). Give another `out` folder") from error
 
@@ -218,15 +234,12 @@ def main() -> int:
     """The command line; 2 for bad input."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        Trainer(read_recipe(tyro.cli(Arguments).config)).run()
+        return 0 if Trainer(read_recipe(tyro.cli(Arguments).config)).run() else STOPPED
     except UserError as error:
         log.error("%s", error)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        return STOPPED
     finally:
         leave()
-    return 0
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ class BlazePose(nn.Module):
         return self.see(*self.raw(images))
 
     def see(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> Seen:
-        """The raw answers, whitened (training keeps raw answers on disk and starts here)."""
+        """The raw answers, whitened (training teaches the raw landmarks, too, and so starts here)."""
         white = features
         if not self.whitening_folded:
             white = functional.conv2d(features - self.feature_mean[:, None, None], self.feature_white[:, :, None, None])

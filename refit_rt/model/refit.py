@@ -81,7 +81,7 @@ class ReFit(nn.Module):
         return self.encode_features(self.backbone(normal))
 
     def encode_features(self, seen: Seen) -> Encoded:
-        """The part after the backbone, for training from kept features."""
+        """The part after the backbone, for training that changes its answers."""
         hidden = torch.tanh(self.init_head(seen.summary)).unflatten(1, (HEADS, -1))
         return Encoded(self.map_head(seen.features), hidden, seen.keypoints)
 
