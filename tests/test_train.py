@@ -241,7 +241,7 @@ def test_a_step_keeps_to_the_device_it_is_given(store, tmp_path, monkeypatch):
         batch = draw(store, np.random.default_rng(step), 4, 1.0, 0.5)()
         terms = task.terms(batch, np.random.default_rng(step))
     assert set(terms) == {"loop", "first", "landmarks", "lifted"}
-    loss = sum(terms.values())
+    loss = torch.stack(list(terms.values())).sum()
     loss.backward()
     assert loss.device.type == "meta"
 
