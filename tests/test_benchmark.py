@@ -185,6 +185,7 @@ def test_a_start_is_the_one_that_the_runtime_makes(network):
 def test_a_body_that_faces_away_is_believed_for_a_while_and_then_no_more(network):
     last, who, yes = random_state(1, (0.9, 0.05, 0.1)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
     memory = remembered(network, last, 0.0)
+    memory.born_s[:] = -2.0
     half_turn = torch.from_numpy(matrix_from_axis_angle(np.array([0.0, np.pi, 0.0]))).float()
     fresh = network.place(last, crops_of(0.0).view)
     rotations = torch.cat([fresh.rotations[:, :1] @ half_turn, fresh.rotations[:, 1:]], 1)

@@ -153,12 +153,11 @@ def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> N
     who = truth(5)
     runner = AllKnowing(who)
     fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
-    follow(fitter, who, 0)
-    about = geometry.matrix_from_axis_angle(np.array([0.0, 2.5, 0.0]))
-    runner.who = Truth(who.rotations.copy(), who.betas, who.trans)
-    runner.who.rotations[0] = about @ who.rotations[0]  # from now on the network sees a back where a chest is
+    for index in range(30):
+        follow(fitter, who, index)
+    runner.who = turned_round(who)  # from now on the network sees a back where a chest is
     made = []
-    for index in range(1, 40):
+    for index in range(30, 70):
         before = fitter._memory[4].rotations.copy()
         follow(fitter, who, index)
         start, iterations = runner.asked[-1]
@@ -170,6 +169,29 @@ def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> N
         if iterations == config.Fit().cold_iterations:
             break
     assert 20 <= len(made) <= 24  # 0.7 s at 30 frames a second, then anew
+
+
+def turned_round(who: Truth) -> Truth:
+    other = Truth(who.rotations.copy(), who.betas, who.trans)
+    other.rotations[0] = geometry.matrix_from_axis_angle(np.array([0.0, 2.5, 0.0])) @ who.rotations[0]
+    return other
+
+
+def test_a_first_body_seen_from_the_wrong_side_is_soon_given_up() -> None:
+    who = truth(5)
+    runner = AllKnowing(turned_round(who))
+    fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
+    follow(fitter, who, 0)
+    runner.who = who
+    made = []
+    for index in range(1, 6):
+        before = fitter._memory[4].rotations.copy()
+        follow(fitter, who, index)
+        made.append(runner.asked[-1][1])
+        if made[-1] == config.Fit().iterations and index < 3:
+            fitter._memory[4].rotations[:] = before  # the loop stays with the body it was given
+    assert config.Fit().cold_iterations in made[:3]
+    assert geometry.angle_between(fitter._memory[4].rotations[0], who.rotations[0]) < np.deg2rad(5)
 
 
 def test_exchanged_landmarks_are_left_for_right() -> None:

@@ -195,6 +195,7 @@ class Scorer:
         who = torch.from_numpy(rate * self._people + self._person[rows])
         crops, cold = crops.part(index), [some(one, index) for one in cold]
         answer, away, keypoints = cold[-1], torch.zeros(len(rows), dtype=torch.bool), crops.encoded.keypoints
+        begun = ~away
         if self.chains.place[rows[0]]:
             live = self.protocol.live
             start, away, anew = self._memory.start(self.network, who, crops, cold[0], self.protocol.share)
@@ -206,13 +207,13 @@ class Scorer:
             warm = [either(anew, cold[-1] if i == live else cold[i], one) for i, one in enumerate(warm)]
             sure, cold_sure = confidence(warm[live], keypoints), confidence(cold[-1], keypoints)
             lost = (sure < self.protocol.min_confidence) & (cold_sure > sure)
-            away, answer = away & ~lost, either(lost, cold[-1], warm[live])
+            away, answer, begun = away & ~lost, either(lost, cold[-1], warm[live]), anew | lost
             warm[live] = answer
             self.out.warm[rate, rows, : count + 1] = np.stack([measure(one, index, not long) for one in warm], 1)
-            self.out.restarted[rate, rows] = (anew | lost).numpy()
+            self.out.restarted[rate, rows] = begun.numpy()
         self.out.warm_joints[rate, rows] = _in_camera(answer.joints, crops.roll)
         known = confidence(answer, keypoints) >= self.protocol.min_confidence
-        self._memory.keep(who, answer, crops, known, away)
+        self._memory.keep(who, answer, crops, known, away, begun)
 
 
 @torch.no_grad()

@@ -39,16 +39,26 @@ class Memory:
     roll: Tensor  # (n,) of that crop
     since_s: Tensor  # (n,) since when the fresh estimates see front and back the other way round; inf: they do not
     known: Tensor  # (n,) bool: there is an answer to go on from
+    born_s: Tensor  # (n,) when they last began from nothing
 
     @staticmethod
     def of(count: int) -> "Memory":
         """Of people nobody has seen yet."""
         return Memory(torch.zeros(count, 24, 3, 3), torch.zeros(count, 10), torch.zeros(count, 3), torch.zeros(count),
-                      torch.full((count,), torch.inf), torch.zeros(count, dtype=torch.bool))  # fmt: skip
+                      torch.full((count,), torch.inf), torch.zeros(count, dtype=torch.bool),
+                      torch.zeros(count))  # fmt: skip
 
-    def keep(self, who: Tensor, answer: Estimate, crops: Crops, known: Tensor, away: Tensor) -> None:
+    def to(self, device: torch.device) -> "Memory":
+        """The same on a device."""
+        return Memory(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+    def keep(
+        self, who: Tensor, answer: Estimate, crops: Crops, known: Tensor, away: Tensor, anew: Tensor | None = None
+    ) -> None:
         """Answers of people `who` (B,); known (B,) bool: good enough to go on from; away (B,) bool: facing away from
-        the fresh estimate."""
+        the fresh estimate; anew (B,) bool: begun from nothing, as all are that were not known before."""
+        fresh = ~self.known[who] if anew is None else anew | ~self.known[who]
+        self.born_s[who] = torch.where(fresh, crops.time_s, self.born_s[who])
         self.rotations[who], self.betas[who] = answer.rotations, answer.betas
         self.trans[who], self.roll[who] = translation(answer.cam, crops.view), crops.roll
         self.known[who] = known
@@ -68,7 +78,9 @@ class Memory:
         scale = cam[:, 0] / fresh.cam[:, 0].clamp(min=1e-3)
         away = opposed(rotations, fresh.rotations)
         fits = self.known[who] & (scale < MOST_SCALE) & (scale > 1 / MOST_SCALE) & (place[:, 2] > 0.1)
-        fits &= ~(away & (crops.time_s - self.since_s[who] > OPPOSED_S))
+        since_s = torch.minimum(self.since_s[who], crops.time_s)
+        believed_s = (since_s - self.born_s[who]).clamp(max=OPPOSED_S)
+        fits &= ~(away & (crops.time_s - since_s >= believed_s))
         away = away & fits
         six_d = torch.where(fits[:, None], sixd_from_matrix(rotations), fresh.pose6d)
         state = State(six_d, body.betas, torch.where(fits[:, None], cam, fresh.cam))

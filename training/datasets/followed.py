@@ -116,10 +116,8 @@ class Scorer:
         self._regressor = regressor
         assert self.table.chains is not None
         self._run = np.cumsum(place == 0) - 1
-        empty = Memory.of(self._run.max(initial=-1) + 1)
-        fields = (empty.rotations, empty.betas, empty.trans, empty.roll, empty.since_s, empty.known)
-        self._memory = Memory(*(part.to(self._device) for part in fields))
-        self._lean = np.zeros(len(empty.roll))
+        self._memory = Memory.of(self._run.max(initial=-1) + 1).to(self._device)
+        self._lean = np.zeros(len(self._memory.roll))
         count, ways = len(place), protocol.iterations + 1
         joints = 24 if regressor is None else len(regressor) - 1
         errors = np.full((2, count, ways, len(MEASURES)), np.nan)
