@@ -148,9 +148,9 @@ class Fitter:
     def _start(self, memory: Memory, fresh: State, turn: np.ndarray, view: View, share: float) -> State | None:
         """Between last frame's body, by its `share`, and the fresh estimate; None when their sizes disagree wildly.
 
-        From the last body alone tracking drifts, from the fresh one alone it jitters: on real video the shipped
-        bundle's PA is 74 mm from half of each, 78 mm from 0.7 of the last, and 80 mm, at four times the jitter, from
-        the fresh one.
+        From the last body alone tracking drifts, from the fresh one alone it jitters: on real video, with the backbone
+        still frozen, PA was 74 mm from half of each, 78 mm from 0.7 of the last, and 80 mm, at four times the jitter,
+        from the fresh one.
         """
         rotations, trans = self._seen_by_crop(memory, turn)
         new = geometry.matrix_from_6d(fresh.pose6d.reshape(24, 6))
