@@ -59,8 +59,8 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The backbone from random weights instead, to compare."""
     frozen: int = 5
     """Parts of the backbone, from the picture on (stem, then trunk blocks), that keep their weights; -1: all."""
-    backbone_rate: float = 0.25
-    """The backbone's learning rate, as a share of the heads'."""
+    backbone_rate: float = 0.3
+    """A step changes a weight of the backbone by `rate` times this of its own size (training.optimise)."""
     flip: float = 0.5
     """Share of rows shown in the mirror."""
     own_previous: float = 0.8
