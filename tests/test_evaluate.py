@@ -10,10 +10,11 @@ torch = pytest.importorskip("torch", reason="evaluation needs torch: pip install
 from refit_rt.body import load_body  # noqa: E402
 from refit_rt.cameras import Camera  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.geometry import axis_angle_from_matrix  # noqa: E402
+from refit_rt.geometry import axis_angle_from_matrix, matrix_from_axis_angle  # noqa: E402
 from training import benchmark, evaluate, metrics, real_fit, sheets  # noqa: E402
 from training.real_clip import SMPL_LIMBS  # noqa: E402
 from training.real_fit import Clip, Track  # noqa: E402
+from training.sent import joints_as_sent  # noqa: E402
 
 torch.set_num_threads(1)
 BODY = load_body()
@@ -122,6 +123,18 @@ def test_frames_left_out_by_a_lower_rate_are_left_out_of_the_scores():
     assert len(real_fit.scores(clip, half)["pa"]) == 3
 
 
+def test_as_sent_a_body_at_rest_is_as_it_was_and_a_shaking_one_is_calmer():
+    poses = np.tile(axis_angle_from_matrix(turned(20)), (40, 1, 1))
+    betas = np.zeros((40, 10))
+    joints = BODY.joints(turned(20), np.zeros(10))
+    sent = joints_as_sent(poses, betas, 30.0, BODY)
+    np.testing.assert_allclose(sent, np.tile(joints - joints[:1], (40, 1, 1)), atol=1e-4)
+    shaking = poses + np.random.default_rng(0).normal(0, 0.03, poses.shape)
+    raw = np.stack([BODY.joints(matrix_from_axis_angle(pose), np.zeros(10)) for pose in shaking])
+    calm = metrics.acceleration_mm(joints_as_sent(shaking, betas, 30.0, BODY)).mean()
+    assert calm < 0.5 * metrics.acceleration_mm(raw - raw[:, :1]).mean()
+
+
 def test_every_wanted_frame_reaches_the_fitter_with_its_time():
     clip, seen = clip_of(), []
 
@@ -177,7 +190,7 @@ def test_bad_input_is_told_in_one_line(tmp_path):
         evaluate._every(60.0, 25.0)
     with pytest.raises(UserError, match="no multiple"):
         evaluate._every(30.0, 60.0)
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="no such file"):
         benchmark.load_network(tmp_path / "none.pt")
     torch.save({"average": {"weight": torch.zeros(3)}}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="another network"):

@@ -17,7 +17,7 @@ from refit_rt.body import load_body  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.blazepose import blazepose_of  # noqa: E402
 from refit_rt.model.body import BodyTorch  # noqa: E402
-from training import checkpoint as files  # noqa: E402
+from refit_rt.model.weights import read_checkpoint  # noqa: E402
 from training import lifting, train  # noqa: E402
 from training.batches import ahead, draw, make_batch, mirror  # noqa: E402
 from training.landmark_map import load_map, observed  # noqa: E402
@@ -130,7 +130,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(store, tmp_path, 
     again.run()
     for name, value in whole.net.state_dict().items():
         torch.testing.assert_close(again.net.state_dict()[name], value, rtol=1e-4, atol=1e-6)
-    start = files.read_checkpoint(SHIPPED)["average"]
+    start = read_checkpoint(SHIPPED)["average"]
     moved = {name for name, value in whole.net.state_dict().items() if not torch.equal(value, start[name])}
     assert "regressor.pose.weight" in moved
     assert "backbone.landmarks.weight" in moved
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_another_network_is_refused(store, tmp_path):
     with pytest.raises(UserError, match="another network"):
         Trainer(recipe(store, tmp_path / "run"))
     (tmp_path / "run/last.pt").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"last\.pt: is no checkpoint"):
+    with pytest.raises(UserError, match=r"last\.pt: not a checkpoint"):
         Trainer(recipe(store, tmp_path / "run"))
 
 
@@ -218,7 +218,7 @@ def test_two_processes_learn_as_one(store, tmp_path):
          str(path)], capture_output=True, text=True, timeout=240, check=False, cwd=Path(__file__).parents[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found = files.read_checkpoint(tmp_path / "run/last.pt")
+    found = read_checkpoint(tmp_path / "run/last.pt")
     assert found["steps"] == 2
     assert found["views"] == 8  # two steps of two rows in two processes
 
@@ -273,6 +273,21 @@ leave()
         assert torch.equal(bias, torch.zeros(1))
 
 
+def test_the_maps_second_task_learns_beside_the_heads_and_goes_on_after_a_pause(store, tmp_path):
+    asked = recipe(store, tmp_path / "run", heat=0.3, steps=2)
+    trainer = Trainer(asked)
+    assert trainer.task.objective.heat is not None
+    before = [p.detach().clone() for p in trainer.task.objective.heat.parameters()]
+    assert "heat" in trainer.step(next(trainer.task.batches(0)))
+    after = list(trainer.task.objective.heat.parameters())
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    trainer.save()
+    again = Trainer(asked)
+    for kept, one in zip(after, again.task.objective.heat.parameters(), strict=True):
+        assert torch.equal(kept, one)
+    assert not any("heat" in name for name in read_checkpoint(trainer.last)["average"])  # nothing of it ships
+
+
 def test_scales_go_where_the_parameters_are():
     group = {"params": [torch.nn.Parameter(torch.ones(3, 2))], "scales": [torch.ones(3, 2)]}
     kept = ScaledAdamW([group]).state_dict()
@@ -291,4 +306,4 @@ def test_a_stopped_run_says_so_and_leaves_a_checkpoint(store, tmp_path, monkeypa
 
     monkeypatch.setattr(train, "ended_by_signals", pressed)
     assert not trainer.run()
-    assert files.read_checkpoint(trainer.last)["steps"] == 0
+    assert read_checkpoint(trainer.last)["steps"] == 0

@@ -18,16 +18,18 @@ from torch import Tensor
 from refit_rt import config
 from refit_rt.body import Body, load_body
 from refit_rt.errors import UserError
+from refit_rt.geometry import axis_angle_from_matrix
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import Encoded, Estimate, ReFit, build
+from refit_rt.model.weights import read_checkpoint
 from training import metrics
+from training.checkpoint import load_into
 from training.losses import mpjpe_mm, pa_mpjpe_mm
 from training.real_clip import MEDIAPIPE_LIMBS, SMPL_LIMBS
 from training.store import LABELS, Rows, Store
 from training.tracked import Crops, Memory, confidence, either, some
-from training.train import read_checkpoint
 from training.warm import exchanged
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ class Scores:
     restarted: np.ndarray  # (r, n) bool: live had to start cold
     cold_joints: np.ndarray  # (n, 24, 3) metres, pelvis at the origin, camera before the crop's roll; last iteration
     warm_joints: np.ndarray  # (r, n, 24, 3) the same, after `live` updates; of first moments the cold ones
+    warm_poses: np.ndarray  # (r, n, 24, 3) axis-angle of those, camera before the crop's roll
+    warm_betas: np.ndarray  # (r, n, 10)
     true_joints: np.ndarray  # (n, 24, 3)
     visible: np.ndarray  # (n,) share of the surface
     landmarks_px: np.ndarray  # (n,) mean error of the backbone's limb landmarks; NaN: it has none
@@ -90,12 +94,8 @@ class Batch:
 
 def load_network(checkpoint: Path, body: Body | None = None) -> ReFit:
     """The averaged weights of a checkpoint of training.train, ready to evaluate. Raises UserError."""
-    found = read_checkpoint(checkpoint)
     network = build(EDGE, body or load_body())
-    try:
-        network.load_state_dict(found["average"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{checkpoint}: is a checkpoint of another network. Give one of this version") from error
+    load_into(network, read_checkpoint(checkpoint), "average", checkpoint)
     return network.eval()
 
 
@@ -212,6 +212,10 @@ class Scorer:
             self.out.warm[rate, rows, : count + 1] = np.stack([measure(one, index, not long) for one in warm], 1)
             self.out.restarted[rate, rows] = begun.numpy()
         self.out.warm_joints[rate, rows] = _in_camera(answer.joints, crops.roll)
+        rotations = answer.rotations.clone()
+        rotations[:, 0] = _turn(crops.roll).transpose(1, 2) @ rotations[:, 0]
+        self.out.warm_poses[rate, rows] = axis_angle_from_matrix(rotations.numpy())
+        self.out.warm_betas[rate, rows] = answer.betas.numpy()
         known = confidence(answer, keypoints) >= self.protocol.min_confidence
         self._memory.keep(who, answer, crops, known, away, begun)
 
@@ -243,19 +247,21 @@ def _empty(chains: Chains, iterations: int) -> Scores:
     count, rates = len(chains.row), len(EVERY)
     cold = np.full((count, iterations + 1, len(MEASURES)), np.nan)
     warm = np.full((rates, *cold.shape), np.nan)
-    joints, followed = np.zeros((2, count, 24, 3)), np.full((rates, count, 24, 3), np.nan)
+    joints, followed = np.zeros((2, count, 24, 3)), np.full((2, rates, count, 24, 3), np.nan)
+    betas = np.full((rates, count, 10), np.nan)
     by = np.zeros((3, count))
-    return Scores(
-        chains, cold, warm, np.zeros((rates, count), bool), joints[0], followed, joints[1], by[0], by[1], by[2]
-    )
+    return Scores(chains, cold, warm, np.zeros((rates, count), bool), joints[0], *followed, betas, joints[1], *by)
 
 
 def _in_camera(joints: Tensor, roll: Tensor) -> np.ndarray:
     """Joints (B, 24, 3) of crops turned by roll (B,) → about the pelvis, in the camera as it stands."""
-    # Rows of geometry.roll_matrix: points @ upright takes the crop's turn back.
+    return ((joints - joints[:, :1]) @ _turn(roll)).numpy()
+
+
+def _turn(roll: Tensor) -> Tensor:
+    """(B,) → (B, 3, 3) geometry.roll_matrix of each: rows of points @ this takes the crop's turn back."""
     cos, sin, zero = roll.cos(), roll.sin(), torch.zeros_like(roll)
-    upright = torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
-    return ((joints - joints[:, :1]) @ upright).numpy()
+    return torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
 
 
 def _note(out: Scores, rows: np.ndarray, batch: Batch, measure: Measure, cold: Estimate) -> None:

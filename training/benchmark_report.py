@@ -1,9 +1,13 @@
 """What the benchmark says: tables of errors an iteration, of parts of the set, and of how followed people hold."""
 
 import numpy as np
+import torch
 
+from refit_rt.body import load_body
 from training import metrics
 from training.benchmark import EVERY, KINDS, MEASURES, Scores
+from training.losses import mpjpe_mm, pa_mpjpe_mm
+from training.sent import joints_as_sent
 
 HEAD = ("MPJPE mm", "PA-MPJPE mm", "PVE mm", "px of 256")
 RIGHT_PX = 15.0  # mean error of the backbone's own limb landmarks up to which it saw the person right
@@ -98,8 +102,10 @@ def _steady_rows(scores: Scores, members: list[np.ndarray], rate: int, title: st
     first = scores.chains.place == 0
     followed[first] = scores.cold[first, -1]
     anew = f"{100 * scores.restarted[rate][everyone].mean():.1f}"
+    sent_joints, sent = _as_sent(scores, members, rate)
     ways = [(f"cold {last}", scores.cold_joints, scores.cold[:, -1], ""),
             (f"warm {live}", scores.warm_joints[rate], followed, anew),
+            (f"warm {live}, as sent", sent_joints, sent, ""),
             ("truth", scores.true_joints, None, "")]  # fmt: skip
     rows, cold_jitter = [], 0.0
     for name, joints, errors, restarts in ways:
@@ -117,3 +123,19 @@ def _steady_rows(scores: Scores, members: list[np.ndarray], rate: int, title: st
         rows.append([*row, f"{mm[0]:.1f}", f"{mm[1]:.1f}", f"{jitter:.1f}", f"{jitter / cold_jitter:.2f}",
                      f"{off.mean():.1f}", restarts, " ".join(drift)])  # fmt: skip
     return rows
+
+
+def _as_sent(scores: Scores, members: list[np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a subscriber gets of followed people: joints (n, 24, 3) and errors (n, MEASURES), NaN for everyone else."""
+    body, joints, errors = (
+        load_body(),
+        np.full_like(scores.true_joints, np.nan),
+        np.full_like(scores.cold[:, 0], np.nan),
+    )
+    for one in members:
+        fps = float(scores.chains.fps[one[0]]) / (scores.chains.place[one[1]] - scores.chains.place[one[0]])
+        joints[one] = joints_as_sent(scores.warm_poses[rate, one], scores.warm_betas[rate, one], fps, body)
+        found, true = (torch.from_numpy(points[one]) for points in (joints, scores.true_joints))
+        errors[one, MEASURES.index("mpjpe")] = mpjpe_mm(found, true).numpy()
+        errors[one, MEASURES.index("pa")] = pa_mpjpe_mm(found, true).numpy()
+    return joints, errors

@@ -1,7 +1,6 @@
-"""Files of training.train: read, checked, written whole or not at all."""
+"""Files of training.train: checked, written whole or not at all."""
 
 import logging
-import pickle
 import sys
 from pathlib import Path
 
@@ -9,28 +8,17 @@ import torch
 from torch import nn
 
 from refit_rt.errors import UserError
+from refit_rt.model import weights
+from refit_rt.model.weights import read_checkpoint
 
 log = logging.getLogger(__name__)
 
 
-def read_checkpoint(path: Path) -> dict:
-    """Raises UserError."""
-    try:
-        found = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        told = str(error).splitlines()[0]
-        raise UserError(f"{path}: is no checkpoint ({told}). Give a last.pt of training.train") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: is no checkpoint. Give a last.pt of training.train")
-    return found
-
-
 def load_into(net: nn.Module, checkpoint: dict, which: str, path: Path) -> None:
     """which: net or average. Raises UserError for one of another network."""
-    try:
-        net.load_state_dict(checkpoint[which])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{path}: is a checkpoint of another network. Give another `out` or `start_from`") from error
+    if which not in checkpoint:
+        raise UserError(f"{path}: has no weights '{which}'. Give a last.pt of training.train")
+    weights.load_into(net, checkpoint[which], str(path))
 
 
 def write_checkpoint(checkpoint: dict, path: Path) -> bool:

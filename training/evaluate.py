@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,6 +37,7 @@ cold i: i updates from the network's own first estimate. warm i: i updates from 
 answer to the person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first
 estimate; where the two face away from each other the answer alone, the landmarks' left and right exchanged; started
 anew, cold, when sizes disagree or confidence falls below {least:g}. "cold 0", "warm 0": the start itself.
+As sent: followed, then through the filter that every subscriber's bodies go through (refit_rt.smooth).
 Jitter: second difference of the joints about the pelvis, mean mm a moment squared; acceleration error: that of the
 difference from the truth. Long clips are followed at their own rate and at a half and a quarter of it.
 """
@@ -50,7 +51,8 @@ MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / m
 joints from the truth's, per cent of the stature ({height:.2f} m) at that depth; jitter: second difference of joints
 about the hips, mean / median, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth:
 error of the hips' distance, mean ± deviation; size: bone lengths over the truth's; turned: frames in which the body
-faces more than 90 degrees away from the truth. Cold is the same at every rate but for the jitter.
+faces more than 90 degrees away from the truth. As sent: after the filter that every subscriber's bodies go through
+(refit_rt.smooth). Cold is the same at every rate but for the jitter.
 """
 
 
@@ -136,10 +138,11 @@ def real(settings: Real) -> Iterator[str]:
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
         live = next((way for way in warm if way.iterations == config.Fit().iterations), warm[0])
+        sent = [replace(live, every=step, sent=True) for step in steps]
         rows, shown = [], []
-        for way in [*cold, *warm]:
+        for way in [*cold, *warm, *sent]:
             log.info("%s, %g frames a second", _name(way), reference.fps / way.every)
-            tracks = [real_fit.fit_clip(clip, runtime.fitter(way), way.every) for clip in clips]
+            tracks = runtime.fit(clips, way)
             rows += [_row(way, step, clips, tracks) for step in ([way.every] if way.warm else steps)]
             shown = tracks if way == live else shown
         yield metrics.table(HEAD, rows)
@@ -162,7 +165,7 @@ def _every(fps: float, rate: float) -> int:
 
 
 def _name(way: Way) -> str:
-    return f"{'warm' if way.warm else 'cold'} {way.iterations}"
+    return f"{'warm' if way.warm else 'cold'} {way.iterations}{', as sent' if way.sent else ''}"
 
 
 def _row(way: Way, step: int, clips: list[Clip], tracks: list[Track]) -> list[str]:

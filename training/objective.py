@@ -12,6 +12,7 @@ from refit_rt.model.refit import Agree, Encoded, Estimate, ReFit
 from refit_rt.model.rotation import sixd_from_matrix
 from refit_rt.model.update import State
 from training.batches import Batch, Drawn, make_batch
+from training.heat import Heat
 from training.landmark_map import answer_of, inside, load_map, observed
 from training.lifting import Lifted, Lifter
 from training.losses import Weights, estimate_loss, total_loss
@@ -33,6 +34,9 @@ class Objective:
         self.device = net.mean_betas.device
         self.learns = recipe.frozen >= 0
         self.landmark_map = load_map(self.device)
+        self.heat = None
+        if recipe.heat and self.learns:
+            self.heat = Heat(blazepose_of(net).feature_channels, 24 + net.config.marker_count).to(self.device)
 
     def see(self, images: Tensor, learn: bool) -> tuple[Seen, tuple[Tensor, Tensor]]:
         """Crops (B, 3, 256, 256) → whitened answers, and the raw landmarks (B, 195) and world landmarks (B, 117)."""
@@ -101,6 +105,8 @@ class Objective:
         }
         if self.learns:
             terms["landmarks"] = self.recipe.landmarks * self._landmark_loss(now, landmarks, world)
+        if self.heat is not None:
+            terms["heat"] = self.recipe.heat * self.heat(seen.features, now.truth)
         if self.lifter is not None:
             self.lifter.note(now.truth, now.trans, now.view, landmarks.detach(), world.detach())
             if self.lifter.ready:

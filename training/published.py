@@ -16,9 +16,9 @@ from refit_rt.body import load_body
 from refit_rt.model.camera import View, project_to_crop
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.refit import Estimate, build
-from refit_rt.model.weights import load_coco_backbone
+from refit_rt.model.weights import load_coco_backbone, read_checkpoint
 from training.batches import truth_of
-from training.checkpoint import load_into, read_checkpoint
+from training.checkpoint import load_into
 from training.datasets.joints import Keypoints, keypoint_losses
 from training.datasets.mix import Batch, batches, open_mix
 from training.losses import GAMMA, Truth

@@ -14,6 +14,7 @@ from refit_rt.cameras import Camera
 from refit_rt.errors import UserError
 from refit_rt.fit import Fitter
 from refit_rt.runners import make_runner
+from refit_rt.smooth import Smoother
 from refit_rt.types import Frame, Tracks
 from training import metrics
 from training.real_clip import L_HIP, R_HIP, SMPL_LIMBS, Reference, RigCamera, video_of
@@ -29,6 +30,7 @@ class Way:
     iterations: int
     every: int  # frames: 1 fits each frame, 2 each second one
     blend: float = 0.7
+    sent: bool = False  # after refit_rt.smooth, as a subscriber gets it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,20 +96,21 @@ def held(marks: np.ndarray) -> np.ndarray:
     return marks[known[np.abs(np.arange(len(marks))[:, None] - known).argmin(1)]]
 
 
-def fit_clip(clip: Clip, fitter: Fitter, every: int) -> Track:
+def fit_clip(clip: Clip, fitter: Fitter, every: int, smoother: Smoother | None = None) -> Track:
     """Fits every n-th frame in order. The detector's box serves cold frames only, as the runtime's own would."""
-    rows = [_fit_frame(clip, fitter, index) for index in range(0, len(clip.frames), every)]
+    rows = [_fit_frame(clip, fitter, smoother, index) for index in range(0, len(clip.frames), every)]
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     return Track(np.arange(0, len(clip.frames), every), *columns)
 
 
-def _fit_frame(clip: Clip, fitter: Fitter, index: int) -> Iterator[np.ndarray]:
+def _fit_frame(clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int) -> Iterator[np.ndarray]:
     time_s = index / clip.fps
     frame = Frame(clip.camera.name, index, time_s, time_s, clip.frames[index])
     one = slice(index, index + 1)
     tracks = Tracks(frame, np.ones(1, np.int64), clip.boxes[one].astype(np.float32), clip.roll[one].astype(np.float32),
                     np.ones(1, np.float32), np.zeros(1, bool))  # fmt: skip
     people, _ = fitter.fit(tracks, clip.camera)
+    people = smoother.smooth(people, clip.camera) if smoother else people
     return (part[0] for part in (people.joints_camera, people.joints_px, people.poses, people.betas, people.trans,
                                  people.confidence))  # fmt: skip
 
@@ -156,3 +159,10 @@ class Runtime:
         settings = msgspec.structs.replace(self._like, warm=way.warm, iterations=way.iterations, blend=way.blend,
                                            **({} if way.warm else {"cold_iterations": way.iterations}))  # fmt: skip
         return Fitter(settings, self._runner, self.body, self._crop.margin, self._crop.normalise_roll)
+
+    def fit(self, clips: list[Clip], way: Way) -> list[Track]:
+        """Each clip by itself."""
+        return [
+            fit_clip(clip, self.fitter(way), way.every, Smoother(config.Smooth(), self.body) if way.sent else None)
+            for clip in clips
+        ]

@@ -78,6 +78,8 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of markers hidden from the loop."""
     landmarks: float = 4.0
     """Weight of the backbone's own landmarks against the truth; only where the backbone learns."""
+    heat: float = 0.0
+    """Weight of the map's second task (training.heat); only where the backbone learns."""
     lifted: int = 24
     """People a step that nobody rendered (training.lifting); 0: none."""
     motion: str = ""

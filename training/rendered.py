@@ -11,8 +11,9 @@ from refit_rt.body import load_body
 from refit_rt.model.blazepose import LEAST_DEVIATION, BlazePose, blazepose_of
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import build
+from refit_rt.model.weights import read_checkpoint
 from training.batches import Drawn, ahead, draw, make_batch
-from training.checkpoint import load_into, read_checkpoint
+from training.checkpoint import load_into
 from training.lifting import Lifter
 from training.losses import errors_of
 from training.objective import Objective
@@ -25,6 +26,7 @@ from training.synthetic.motion import load_motion, part
 
 STATISTICS_ROWS = 400  # from which a fresh backbone's answers are whitened
 CHUNK = 32
+HEAT_RATE = 10.0  # of the recipe's: it begins from nothing, and must know the map before it can teach it
 
 
 class Rendered:
@@ -77,7 +79,11 @@ class Rendered:
         """The backbone's weights learn in proportion to their size, the heads' as they are."""
         own = {id(p) for p in self.net.backbone.parameters()}
         heads = {"params": [p for p in self.net.parameters() if p.requires_grad and id(p) not in own], "share": 1.0}
-        return [heads] if self.recipe.frozen < 0 else [heads, group_of(self.net.backbone, self.recipe.backbone_rate)]
+        if self.recipe.frozen < 0:
+            return [heads]
+        heat = self.objective.heat
+        begun = [] if heat is None else [{"params": list(heat.parameters()), "share": HEAT_RATE}]
+        return [heads, group_of(self.net.backbone, self.recipe.backbone_rate), *begun]
 
     def batches(self, first_step: int) -> Generator[Drawn, None, None]:
         """Endless; what a step sees depends on seed, process and step alone (and on how far the store has grown)."""
@@ -99,12 +105,18 @@ class Rendered:
         return len(self.store)
 
     def memory(self) -> list:
-        """Whose errors the next people without pictures borrow."""
-        return [] if self.objective.lifter is None else self.objective.lifter.donors
+        """Whose errors the next people without pictures borrow; then the weights of the map's second task."""
+        donors = [] if self.objective.lifter is None else self.objective.lifter.donors
+        return [donors, [] if self.objective.heat is None else [p.detach() for p in self.objective.heat.parameters()]]
 
+    @torch.no_grad()
     def remember(self, memory: list) -> None:
-        if self.objective.lifter is not None:
-            self.objective.lifter.donors = [tuple(part.to(self.place.device) for part in one) for one in memory]
+        donors, heat = memory
+        if self.objective.lifter is not None and self.place.first:  # what the other processes remembered is not kept
+            self.objective.lifter.donors = [tuple(part.to(self.place.device) for part in one) for one in donors]
+        if self.objective.heat is not None:
+            for parameter, kept in zip(self.objective.heat.parameters(), heat, strict=True):
+                parameter.copy_(kept)
 
     @torch.no_grad()
     def evaluate(self) -> np.ndarray | None:

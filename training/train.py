@@ -22,7 +22,9 @@ from torch import Tensor
 from refit_rt.errors import UserError
 from refit_rt.interrupt import ended_by_signals
 from refit_rt.model.refit import ReFit
-from training.checkpoint import load_into, read_checkpoint, write_checkpoint
+from refit_rt.model.weights import read_checkpoint
+from training.allocator import keep_freed_memory
+from training.checkpoint import load_into, write_checkpoint
 from training.optimise import ScaledAdamW
 from training.parallel import Place, agreed, average_gradients, join, leave, same_everywhere
 from training.recipe import EdgeRecipe, Recipe, read_recipe
@@ -83,6 +85,7 @@ class Trainer:
     """The optimiser, the averaged weights and where the run stands."""
 
     def __init__(self, recipe: Recipe) -> None:
+        keep_freed_memory()
         torch.set_num_threads(recipe.threads)
         self.recipe, self.place, self.out = recipe, join(recipe.device), Path(recipe.out)
         self.last = self.out / "last.pt"
@@ -212,8 +215,7 @@ class Trainer:
             self.optimiser.load_state_dict(checkpoint["optimiser"])
             self.average = {name: value.to(self.place.device) for name, value in checkpoint["average"].items()}
             self.seconds, self.steps = checkpoint["seconds"], checkpoint["steps"]
-            if self.place.first:  # what other processes remembered is not kept
-                self.task.remember(checkpoint["memory"])
+            self.task.remember(checkpoint["memory"])
         except (KeyError, ValueError) as error:
             raise UserError(f"{self.last}: is of another recipe ({error}). Give another `out` folder") from error
 

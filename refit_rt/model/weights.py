@@ -14,6 +14,7 @@ from refit_rt.errors import UserError
 # Parts of an official checkpoint that are not the network: three bodies (here the body is a file of its own), and the
 # downsampling layers under their first name (they are listed twice, and `downsamples.*` is the one that counts).
 EXTRAS = re.compile(r"(smpl|smpl_male|smpl_female)\..*|backbone\.downsample_stage_[123]\..*")
+NAMED = 8  # names that an error lists
 MEANS = {"init_pose": "mean_pose6d", "init_shape": "mean_betas", "init_cam": "mean_cam"}
 COCO_PARTS = (
     "conv1",
@@ -33,7 +34,7 @@ COCO_PARTS = (
 def load_official(path: str | Path) -> dict[str, Tensor]:
     """Official checkpoint file → state dict for `ReFit`, to be loaded with strict=True.
 
-    Raises UserError: no such file, not a checkpoint, or names missing or left over (all listed).
+    Raises UserError: no such file, not a checkpoint, or names missing or left over.
     """
     checkpoint = read_checkpoint(Path(path))
     model = checkpoint.get("model", checkpoint)
@@ -91,7 +92,7 @@ def all_heads(parts: list[Tensor]) -> Tensor:
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Loads with every name and shape as the network has it, else UserError with the list."""
+    """Loads with every name and shape as the network has it, else UserError with the first that differ."""
     wanted = model.state_dict()
     require_names(wanted.keys() - state.keys(), state.keys() - wanted.keys(), source)
     wrong = [
@@ -100,15 +101,21 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
         if state[name].shape != tensor.shape
     ]
     if wrong:
-        raise UserError(f"{source}: weights of another network: {'; '.join(wrong)}")
+        raise UserError(f"{source}: weights of another network: {some_of(wrong, '; ')}")
     model.load_state_dict(dict(state), strict=True)
 
 
 def require_names(missing: Iterable[str], surplus: Iterable[str], source: str) -> None:
     missing, surplus = sorted(missing), sorted(surplus)
-    said = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("surplus", surplus)) if names]
+    said = [f"{what}: {some_of(names)}" for what, names in (("missing", missing), ("surplus", surplus)) if names]
     if said:
-        raise UserError(f"{source}: not the weights of this network ({'; '.join(said)})")
+        raise UserError(f"{source}: weights of another network ({'; '.join(said)})")
+
+
+def some_of(names: list[str], between: str = ", ") -> str:
+    """The first of a list that may hold hundreds, and how many more there are."""
+    rest = len(names) - NAMED
+    return between.join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def load_coco_backbone(backbone: nn.Module, path: str | Path) -> None:
