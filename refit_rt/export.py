@@ -71,7 +71,7 @@ def export_bundle(model: ReFit, out: Path, facts: Facts, body: Path | None = Non
         model.eval()
         write_encoder(model, made / files.ENCODER)
         loop = {
-            name: value.detach().float().contiguous().cpu()
+            name: shortest(value.detach().float().contiguous().cpu())
             for name, value in model.state_dict().items()
             if name.startswith(LOOP_PARTS)
         }
@@ -129,6 +129,12 @@ def write_encoder(model: ReFit, path: Path) -> None:
             dynamic_axes={name: {0: "person"} for name in ["crop", *names]},
         )
     store_halves(path)
+
+
+def shortest(value: Tensor) -> Tensor:
+    """The same numbers in 16 bits where those hold each of them exactly; whoever loads them makes them 32 bits wide."""
+    half = value.half()
+    return half if value.numel() >= HALF_FROM and torch.equal(half.float(), value) else value
 
 
 def store_halves(path: Path) -> None:
