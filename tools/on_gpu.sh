@@ -2,8 +2,10 @@
 # What waits for a GPU, in order of value: the kernels checked, the kernels timed, the edge model trained. Runs in calls of
 # limited length and goes on where the last one stopped; what it leaves lies under $OUT (out/gpu if that is not set).
 #
-#   tools/on_gpu.sh pack MOTION.npz HDRI_FOLDER   on any machine: what that one needs and cannot fetch, into build/gpu (< 64 MiB)
-#   tools/on_gpu.sh [SECONDS]                 on the machine with the GPU, from the repository's root; 570 if not given
+#   tools/on_gpu.sh pack MOTION.npz HDRI_FOLDER [GARMENTS_FOLDER]
+#       on any machine: what that one needs and cannot fetch, into build/gpu (< 64 MiB)
+#   tools/on_gpu.sh [SECONDS]
+#       on the machine with the GPU, from the repository's root; 570 if not given
 #
 # A new machine trains on from an earlier one's weights if its $OUT/edge_gpu.pt is put into build/gpu before.
 set -euo pipefail
@@ -16,11 +18,15 @@ pack() {
         --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 msgspec tyro
     cp "$1" "$HERE/motion.npz"
     cp "$2"/*.hdr "$HERE/hdri/"
+    if [ -n "${3:-}" ]; then # geometry and bindings only: textures are not used
+        (cd "$3" && find . \( -name '*.obj' -o -name '*.mhclo' \) -print0 | tar --null --files-from - --create) |
+            (mkdir -p "$HERE/garments" && tar --extract --directory "$HERE/garments")
+    fi
     du -sh "$HERE"
 }
 
 if [ "${1:-}" = pack ]; then
-    pack "$2" "$3"
+    pack "$2" "$3" "${4:-}"
     exit
 fi
 
@@ -56,6 +62,7 @@ fi
 if [ "$(left)" -gt 90 ] && [ -e "$HERE/motion.npz" ]; then
     export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
     assets=(--motion "$HERE/motion.npz" --hdri "$HERE/hdri")
+    if [ -d "$HERE/garments" ]; then assets+=(--garments "$HERE/garments"); fi
     if [ ! -d "$RUN/held/held900-0000" ]; then
         timeout "$(within 150)" python3 -m training.produce "$RUN/held" --rows 640 --held-out --seed 900 "${assets[@]}" || true
     fi

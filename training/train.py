@@ -99,7 +99,9 @@ class Trainer:
         self.net = self.task.net
         self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
         betas = (0.9, 0.999)
-        self.optimiser = ScaledAdamW(self.task.groups(), recipe.rate, betas, weight_decay=recipe.weight_decay)
+        self.optimiser = ScaledAdamW(
+            self.task.groups(), recipe.rate, betas, weight_decay=recipe.weight_decay, fused=True
+        )
         if self.last.exists():
             self._resume()
         same_everywhere(self.net, self.place)
