@@ -2,18 +2,21 @@
 
 import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from refit_rt.body import load_body
 from refit_rt.geometry import axis_angle_from_matrix, matrix_from_axis_angle, project
-from training.datasets.joints import OPENPOSE_18, SPIN
-from training.datasets.record import rest_pelvis
+from training.datasets.crop import Augment
+from training.datasets.joints import OPENPOSE_18, SMPL_PART, SPIN
+from training.datasets.mix import Mix, SetRecipe, open_mix
+from training.datasets.record import Record, rest_pelvis
 
 BODY = load_body()
 SIZE = (640, 480)  # width, height
@@ -239,3 +242,42 @@ def write_emdb(folder: Path, track: list[Person], name: str = "P1/14_outdoor_cli
     path = folder / name / f"{name.replace('/', '_')}_data.pkl"
     path.write_bytes(pickle.dumps(found))
     return path
+
+
+def record_of(one: Person, image: Path = Path("none.png")) -> Record:
+    """What a reader should make of them."""
+    keypoints = np.zeros((73, 3), np.float32)
+    keypoints[SMPL_PART] = np.column_stack([one.joints_px, np.ones(24)])
+    space = np.zeros((73, 4), np.float32)
+    space[SMPL_PART] = np.column_stack([one.joints, np.ones(24)])
+    return Record("made", image, one.box.astype(np.float32), "neutral", FOCAL_PX, CENTRE_PX, one.rotations, one.betas,
+                  one.pelvis, keypoints, space)  # fmt: skip
+
+
+def check_person(record: Record, one: Person, pelvis: bool = True) -> None:
+    """The record says what the person is, to half a millimetre and a tenth of a pixel."""
+    assert record.rotations is not None
+    assert record.betas is not None
+    np.testing.assert_allclose(record.rotations, one.rotations, atol=1e-5)
+    np.testing.assert_allclose(record.betas, one.betas, atol=1e-5)
+    if pelvis:
+        assert record.pelvis_m is not None
+        np.testing.assert_allclose(record.pelvis_m, one.pelvis, atol=5e-4)
+        trans = record.pelvis_m - rest_pelvis(BODY, record.betas)
+        assert record.focal_px is not None
+        assert record.centre_px is not None
+        px = project(BODY.joints(record.rotations, record.betas) + trans, record.focal_px, record.centre_px)
+        np.testing.assert_allclose(px, one.joints_px, atol=0.1)
+
+
+def mixed(tmp_path: Path, seed: int = 0, **augment: float) -> Mix:
+    """Half with keypoints alone, half with all."""
+    people = [replace(person(seed), betas=person(0).betas) for seed in range(4)]  # 3DPW: one shape a sequence
+    write_spin(tmp_path / "coco", people, pose=None, shape=None, has_smpl=None, img_focal=None, img_center=None)
+    write_3dpw(tmp_path / "3dpw", [people], split="train")
+    sets = {
+        "coco": SetRecipe(kind="spin", labels=str(tmp_path / "coco/labels.npz"), ratio=0.1, keypoints_3d=False),
+        "3dpw": SetRecipe(kind="3dpw", labels=str(tmp_path / "3dpw"), ratio=0.3),
+        "unused": SetRecipe(kind="emdb", labels="nowhere", ratio=0),
+    }
+    return open_mix(sets, BODY, batch=8, augment=msgspec.structs.replace(Augment(), **augment), seed=seed)
