@@ -4,6 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training is done in torch: pip install refit-rt[train]")
 
+from torch import Tensor  # noqa: E402
+
 from training import heat  # noqa: E402
 from training.heat import Heat  # noqa: E402
 from training.losses import Truth  # noqa: E402
@@ -12,7 +14,7 @@ POINTS, SIDE = 6, 64
 PLACES = torch.tensor([[40.0, 60.0], [200.0, 30.0], [128.0, 128.0], [9.0, 250.0], [77.7, 180.2], [230.0, 100.0]])
 
 
-def truth_at(places: torch.Tensor, depth: torch.Tensor | None = None) -> Truth:
+def truth_at(places: Tensor, depth: Tensor | None = None) -> Truth:
     """Two joints and four markers at places (6, 2) px of one crop, with depth (6,) metres behind the first joint."""
     points = torch.zeros(1, POINTS, 3)
     if depth is not None:
@@ -21,7 +23,7 @@ def truth_at(places: torch.Tensor, depth: torch.Tensor | None = None) -> Truth:
     return Truth(none, none, none, points[:, :2], points[:, 2:], places[None, :2], places[None, 2:])
 
 
-def bumps(places: torch.Tensor) -> torch.Tensor:
+def bumps(places: Tensor) -> Tensor:
     """(1, 6, 64, 64) a map a point, one where the point is and falling to zero over 6 px."""
     centres = 4 * torch.arange(SIDE) + 1.5
     off_x, off_y = (centres - places[:, :1], centres - places[:, 1:])

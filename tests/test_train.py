@@ -20,6 +20,7 @@ from refit_rt.model.body import BodyTorch  # noqa: E402
 from refit_rt.model.weights import read_checkpoint  # noqa: E402
 from training import lifting, train  # noqa: E402
 from training.batches import ahead, draw, make_batch, mirror  # noqa: E402
+from training.heat import Heat  # noqa: E402
 from training.landmark_map import load_map, observed  # noqa: E402
 from training.optimise import ScaledAdamW, scale_of  # noqa: E402
 from training.parallel import Place  # noqa: E402
@@ -273,17 +274,22 @@ leave()
         assert torch.equal(bias, torch.zeros(1))
 
 
+def heat_of(trainer: Trainer) -> Heat:
+    assert isinstance(trainer.task, Rendered)
+    assert trainer.task.objective.heat is not None
+    return trainer.task.objective.heat
+
+
 def test_the_maps_second_task_learns_beside_the_heads_and_goes_on_after_a_pause(store, tmp_path):
     asked = recipe(store, tmp_path / "run", heat=0.3, steps=2)
     trainer = Trainer(asked)
-    assert trainer.task.objective.heat is not None
-    before = [p.detach().clone() for p in trainer.task.objective.heat.parameters()]
+    heat = heat_of(trainer)
+    before = [p.detach().clone() for p in heat.parameters()]
     assert "heat" in trainer.step(next(trainer.task.batches(0)))
-    after = list(trainer.task.objective.heat.parameters())
-    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(not torch.equal(a, b) for a, b in zip(before, heat.parameters(), strict=True))
     trainer.save()
-    again = Trainer(asked)
-    for kept, one in zip(after, again.task.objective.heat.parameters(), strict=True):
+    again = heat_of(Trainer(asked))
+    for kept, one in zip(heat.parameters(), again.parameters(), strict=True):
         assert torch.equal(kept, one)
     assert not any("heat" in name for name in read_checkpoint(trainer.last)["average"])  # nothing of it ships
 

@@ -247,10 +247,12 @@ def _empty(chains: Chains, iterations: int) -> Scores:
     count, rates = len(chains.row), len(EVERY)
     cold = np.full((count, iterations + 1, len(MEASURES)), np.nan)
     warm = np.full((rates, *cold.shape), np.nan)
-    joints, followed = np.zeros((2, count, 24, 3)), np.full((2, rates, count, 24, 3), np.nan)
-    betas = np.full((rates, count, 10), np.nan)
-    by = np.zeros((3, count))
-    return Scores(chains, cold, warm, np.zeros((rates, count), bool), joints[0], *followed, betas, joints[1], *by)
+    joints, followed, poses = np.zeros((2, count, 24, 3)), *np.full((2, rates, count, 24, 3), np.nan)
+    betas, by = np.full((rates, count, 10), np.nan), np.zeros((3, count))
+    return Scores(
+        chains, cold, warm, np.zeros((rates, count), bool), joints[0], followed, poses, betas, joints[1], by[0], by[1],
+        by[2],
+    )  # fmt: skip
 
 
 def _in_camera(joints: Tensor, roll: Tensor) -> np.ndarray:

@@ -133,7 +133,8 @@ def _as_sent(scores: Scores, members: list[np.ndarray], rate: int) -> tuple[np.n
         np.full_like(scores.cold[:, 0], np.nan),
     )
     for one in members:
-        fps = float(scores.chains.fps[one[0]]) / (scores.chains.place[one[1]] - scores.chains.place[one[0]])
+        apart = int(scores.chains.place[one[1]] - scores.chains.place[one[0]])
+        fps = float(scores.chains.fps[one[0]]) / apart
         joints[one] = joints_as_sent(scores.warm_poses[rate, one], scores.warm_betas[rate, one], fps, body)
         found, true = (torch.from_numpy(points[one]) for points in (joints, scores.true_joints))
         errors[one, MEASURES.index("mpjpe")] = mpjpe_mm(found, true).numpy()

@@ -22,9 +22,9 @@ from refit_rt.errors import UserError
 from training import metrics, real_fit
 from training.real_clip import LIMBS, load_reference, read_rig
 from training.real_fit import Clip, Track, Way
+from training.told import printed
 
 log = logging.getLogger(__name__)
-BAD_INPUT = 2
 SHOWN, APART = 8, 10  # frames on a sheet, and how far apart two of the same camera lie
 Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the track, caption
 
@@ -246,14 +246,7 @@ def main() -> int:
     """The command line."""
     settings = tyro.cli(Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
                         | Annotated[Real, tyro.conf.subcommand("real")], description=__doc__)  # type: ignore  # fmt: skip
-    try:
-        for part in benchmark(settings) if isinstance(settings, Benchmark) else real(settings):
-            sys.stdout.write(part + "\n")
-            sys.stdout.flush()
-    except UserError as error:
-        log.error("%s", error)
-        return BAD_INPUT
-    return 0
+    return printed(benchmark(settings) if isinstance(settings, Benchmark) else real(settings))
 
 
 if __name__ == "__main__":

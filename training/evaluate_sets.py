@@ -26,9 +26,8 @@ from training.datasets.followed import MEASURES, Protocol, Scores, score
 from training.datasets.joints import read_regressor
 from training.datasets.record import Bodies, Table
 from training.datasets.threedpw import read_3dpw
+from training.told import printed
 
-log = logging.getLogger(__name__)
-BAD_INPUT = 2
 # Of Human3.6M's 17 joints, the 14 of LSP in its order, as SPIN and ReFit take them; joint 0 is the pelvis.
 H36M_ROWS = 17
 LSP_14 = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
@@ -161,14 +160,7 @@ def _cell(values: np.ndarray) -> str:
 
 def main() -> int:
     """The command line."""
-    try:
-        for part in evaluate(tyro.cli(Arguments, description=__doc__)):
-            sys.stdout.write(part + "\n")
-            sys.stdout.flush()
-    except UserError as error:
-        log.error("%s", error)
-        return BAD_INPUT
-    return 0
+    return printed(evaluate(tyro.cli(Arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

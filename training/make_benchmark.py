@@ -24,9 +24,9 @@ from training.produce import label_row
 from training.store import Writer
 from training.synthetic.generator import Assets, Generator, Sample
 from training.synthetic.long_clip import film, long_movement, short_movement
+from training.told import BAD_INPUT
 
 log = logging.getLogger(__name__)
-BAD_INPUT = 2
 SEED = 730_241
 CLIP_FPS, CLIP_S = 30.0, 2.0
 LONG_FPS, LONG_S = 60.0, 40.0

@@ -19,7 +19,8 @@ from training.produce import label_row
 from training.recipe import EdgeRecipe
 from training.store import Store, Writer
 from training.synthetic.generator import Generator
-from training.train import BAD_INPUT, Trainer
+from training.told import BAD_INPUT
+from training.train import Trainer
 
 log = logging.getLogger(__name__)
 EVERY_S = 30.0

@@ -1,12 +1,16 @@
-"""What a training run says: a bar on a terminal, lines in a log, curves for TensorBoard."""
+"""What training and evaluation say: a bar on a terminal, lines in a log, curves for TensorBoard, tables."""
 
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from refit_rt.errors import UserError
+
 log = logging.getLogger(__name__)
+BAD_INPUT = 2
 CURVE_STEPS = 20  # steps between two points of a curve
 
 
@@ -63,3 +67,15 @@ class Told:
         if self._board is not None:
             for name, value in zip(("mpjpe_mm", "pa_mpjpe_mm", "px"), means[-1], strict=True):
                 self._board.add_scalar(f"held_out/{name}", float(value), steps)
+
+
+def printed(parts: Iterable[str]) -> int:
+    """Prints each part as soon as it is there; the exit code, 2 for bad input."""
+    try:
+        for part in parts:
+            sys.stdout.write(part + "\n")
+            sys.stdout.flush()
+    except UserError as error:
+        log.error("%s", error)
+        return BAD_INPUT
+    return 0

@@ -28,12 +28,12 @@ from training.checkpoint import load_into, write_checkpoint
 from training.optimise import ScaledAdamW
 from training.parallel import Place, agreed, average_gradients, join, leave, same_everywhere
 from training.recipe import EdgeRecipe, Recipe, read_recipe
-from training.told import Told
+from training.told import BAD_INPUT, Told
 
 log = logging.getLogger(__name__)
 WARM_UP = 200  # steps over which the learning rate rises
 RESCAN_S = 60.0  # between looks for new rows, and between lines in the log
-BAD_INPUT, STOPPED = 2, 130
+STOPPED = 130
 
 
 class Task(Protocol):
