@@ -236,12 +236,12 @@ def test_a_step_keeps_to_the_device_it_is_given(store, tmp_path, monkeypatch):
     """torch's meta device stands in for a GPU: whatever is left on the processor meets it and fails."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
     monkeypatch.setattr(lifting, "ENOUGH", 2)
-    asked = recipe(store, tmp_path / "run", start_from="", lifted=2, frozen=0, perturbed=0.5)
+    asked = recipe(store, tmp_path / "run", start_from="", lifted=2, frozen=0, perturbed=0.5, heat=0.3)
     task = Rendered(asked, Place(0, 1, torch.device("meta")), resumes=True)
     for step in range(2):
         batch = draw(store, np.random.default_rng(step), 4, 1.0, 0.5)()
         terms = task.terms(batch, np.random.default_rng(step))
-    assert set(terms) == {"loop", "first", "landmarks", "lifted"}
+    assert set(terms) == {"loop", "first", "landmarks", "heat", "lifted"}
     loss = torch.stack(list(terms.values())).sum()
     loss.backward()
     assert loss.device.type == "meta"
