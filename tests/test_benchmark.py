@@ -232,15 +232,6 @@ def test_people_whose_fit_is_not_trusted_start_anew_each_moment(network, tmp_pat
     np.testing.assert_allclose(scores.warm[0, 1:, 1], scores.cold[1:, -1], atol=1e-4)
 
 
-def test_pictures_encoded_in_pieces_are_those_encoded_at_once(network):
-    images = np.random.default_rng(1).integers(0, 256, (6, 256, 256, 3), np.uint8)
-    with torch.no_grad():
-        pieces = benchmark.encode(network, images)
-        whole = network.encode(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
-    for one, other in zip(pieces, whole, strict=True):
-        assert torch.allclose(one, other, atol=1e-4)
-
-
 def test_sheets_of_stills_are_written_and_those_of_clips_are_not(network, tmp_path):
     store = store_of(tmp_path / "store", (1, 2, 1))
     found = benchmark_sheets.still_sheets(network, store, scored(network, store), tmp_path / "sheets", BODY)

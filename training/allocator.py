@@ -1,4 +1,4 @@
-"""Freed memory stays with the process: a step of training asks for the same arrays again."""
+"""Freed memory stays with the process: training and evaluation ask for the same arrays again and again."""
 
 import ctypes
 

@@ -34,7 +34,6 @@ from training.warm import exchanged
 
 log = logging.getLogger(__name__)
 BATCH = 32
-PIECE = 4  # crops a call of the backbone: of 32 at a time each takes 2.6 times as long, out of the cache
 MEASURES = ("mpjpe", "pa", "pve", "px")  # mm, mm after Procrustes, mm of the whole surface, pixels of the crop
 EVERY = (1, 2, 4)  # long clips are followed at every n-th frame
 LONG = 600  # moments from which a chain is a long clip
@@ -102,9 +101,7 @@ def load_network(checkpoint: Path, body: Body | None = None) -> ReFit:
 def encode(network: ReFit, images: np.ndarray) -> Encoded:
     """(B, 256, 256, 3) uint8 RGB."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    pieces = [network.encode(piece) for piece in pixels.split(PIECE)]
-    maps, hidden, keypoints = zip(*pieces, strict=True)
-    return Encoded(torch.cat(maps), torch.cat(hidden), None if keypoints[0] is None else torch.cat(keypoints))
+    return network.encode(pixels)
 
 
 def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None) -> Batch:

@@ -20,6 +20,7 @@ import tyro
 from refit_rt import config
 from refit_rt.errors import UserError
 from training import metrics, real_fit
+from training.allocator import keep_freed_memory
 from training.real_clip import LIMBS, load_reference, read_rig
 from training.real_fit import Clip, Track, Way
 from training.told import printed
@@ -102,6 +103,7 @@ def benchmark(settings: Benchmark) -> Iterator[str]:
     from training.benchmark_report import report
     from training.store import Store
 
+    keep_freed_memory()
     torch.set_num_threads(settings.threads)
     store = Store(settings.store)
     if not 1 <= settings.live <= settings.iterations:
