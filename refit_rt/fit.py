@@ -25,7 +25,7 @@ BEYOND = 0.1  # of the picture's size: so far outside of it a crop still reaches
 LEAST_SIDE_PX = 16.0
 MEMORY_S = 0.5  # a body older than this is no start
 MOST_SCALE = 1.6  # a body that grows or shrinks by more than this in a frame is a mistake
-CONFIDENT_PX = 14.0  # foretold error, in crop pixels of 256, at which confidence has fallen to one half
+CONFIDENT_M = 0.115  # foretold error, as metres at the body, at which confidence has fallen to one half
 SHOULDERS, HIPS = (11, 12), (23, 24)  # BlazePose landmarks
 # The landmarks' rows with left and right exchanged: eyes, ears, mouth, then every limb.
 EXCHANGED = np.array([0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(i + 1 - 2 * (i % 2 == 0) for i in range(11, 33))])
@@ -249,7 +249,9 @@ def confidence_of(result: Result, seen: Seen) -> float:
     """0..1 from the foretold error, and from whether the backbone sees shoulders or hips at all."""
     confidence = 1.0
     if result.error_px is not None:
-        confidence = 1 / (1 + (result.error_px / CONFIDENT_PX) ** 2)
+        # Metres, not pixels: of who is cut off by the picture half a body fills the crop, and 14 px are 6 cm there.
+        error_m = result.error_px / (128 * float(result.state.cam[0]))  # the crop's half side shows 1 / scale metres
+        confidence = 1 / (1 + (error_m / CONFIDENT_M) ** 2)
     if seen.keypoints is not None:
         visible = seen.keypoints[:, 3]
         confidence *= float(max(visible[list(SHOULDERS)].mean(), visible[list(HIPS)].mean()))

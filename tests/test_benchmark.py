@@ -215,12 +215,27 @@ def test_confidence_is_the_runtimes(network):
     crops, rng = crops_of(0.0), np.random.default_rng(0)
     keypoints = rng.random((1, 33, 4)).astype(np.float32)
     estimate = network.place(random_state(1, (0.9, 0.05, 0.1)), crops.view, torch.tensor([2.3]))
-    state, nothing = runners.State(*np.zeros((3, 0))), np.zeros(0)
+    nothing = np.zeros(0)
+    state = runners.State(nothing, nothing, np.array([0.9, 0.05, 0.1], np.float32))
     result = runners.Result(state, 2, 0.0, float(np.exp(2.3)), *[nothing] * 5)
     for seen in (keypoints, None):
         expected = fit.confidence_of(result, runners.Seen(nothing, nothing, None if seen is None else seen[0]))
         found = tracked.confidence(estimate, None if seen is None else torch.from_numpy(seen))
         np.testing.assert_allclose(found.detach(), expected, rtol=1e-5)
+
+
+def test_an_error_counts_in_metres_so_that_half_a_body_that_fills_the_crop_is_trusted_as_a_whole_one():
+    nothing = np.zeros(0)
+
+    def sure(scale: float, error_px: float) -> float:
+        state = runners.State(nothing, nothing, np.array([scale, 0, 0], np.float32))
+        return fit.confidence_of(
+            runners.Result(state, 2, 0.0, error_px, *[nothing] * 5), runners.Seen(nothing, nothing, None)
+        )
+
+    assert sure(0.95, 14.0) == pytest.approx(0.5, abs=0.01)  # a whole body fills the crop
+    assert sure(1.9, 28.0) == pytest.approx(sure(0.95, 14.0), abs=1e-4)
+    assert sure(1.9, 14.0) > 0.75
 
 
 def test_people_whose_fit_is_not_trusted_start_anew_each_moment(network, tmp_path):

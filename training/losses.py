@@ -57,8 +57,8 @@ def estimate_loss(estimate: Estimate, truth: Truth, weights: Weights) -> Tensor:
 
 
 def confidence_loss(estimate: Estimate, truth: Truth) -> Tensor:
-    """The head foretells the log of `pixel_error` (Laplace likelihood is not needed). Joints beside the crop are nobody's
-    business: with them in the mean, nine of ten people whom the picture cut off were taken for lost."""
+    """The head foretells the log of `pixel_error` (Laplace likelihood is not needed). Joints beside the crop do not
+    count: with them in the mean, nine of ten people whom the picture cut off were taken for lost."""
     assert estimate.log_error is not None
     error = pixel_error(estimate, truth).detach().clamp(0.5, 200)
     return smooth_l1_loss(estimate.log_error, error.log())
