@@ -25,6 +25,7 @@ BEYOND = 0.1  # of the picture's size: so far outside of it a crop still reaches
 LEAST_SIDE_PX = 16.0
 MEMORY_S = 0.5  # a body older than this is no start
 MOST_SCALE = 1.6  # a body that grows or shrinks by more than this in a frame is a mistake
+HALF_CROP_PX = 128  # pixels of the crop in which errors are foretold; it shows 1 / scale metres of the body
 CONFIDENT_M = 0.115  # foretold error, as metres at the body, at which confidence has fallen to one half
 SHOULDERS, HIPS = (11, 12), (23, 24)  # BlazePose landmarks
 # The landmarks' rows with left and right exchanged: eyes, ears, mouth, then every limb.
@@ -250,7 +251,7 @@ def confidence_of(result: Result, seen: Seen) -> float:
     confidence = 1.0
     if result.error_px is not None:
         # Metres, not pixels: of who is cut off by the picture half a body fills the crop, and 14 px are 6 cm there.
-        error_m = result.error_px / (128 * float(result.state.cam[0]))  # the crop's half side shows 1 / scale metres
+        error_m = result.error_px / (HALF_CROP_PX * max(float(result.state.cam[0]), 1e-3))
         confidence = 1 / (1 + (error_m / CONFIDENT_M) ** 2)
     if seen.keypoints is not None:
         visible = seen.keypoints[:, 3]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from refit_rt.fit import CONFIDENT_M, HIPS, MOST_SCALE, OPPOSED_S, SHOULDERS
+from refit_rt.fit import CONFIDENT_M, HALF_CROP_PX, HIPS, MOST_SCALE, OPPOSED_S, SHOULDERS
 from refit_rt.model.camera import View, cam_from_translation, translation
 from refit_rt.model.refit import Encoded, Estimate, ReFit
 from refit_rt.model.rotation import sixd_from_matrix
@@ -92,7 +92,8 @@ def confidence(estimate: Estimate, keypoints: Tensor | None) -> Tensor:
     """(B,) 0..1, as `refit_rt.fit.confidence_of`: from the foretold error and visible shoulders or hips."""
     sure = torch.ones(len(estimate.betas))
     if estimate.log_error is not None:
-        sure = 1 / (1 + (estimate.log_error.exp() / (128 * estimate.cam[:, 0]) / CONFIDENT_M) ** 2)
+        error_m = estimate.log_error.exp() / (HALF_CROP_PX * estimate.cam[:, 0].clamp(min=1e-3))
+        sure = 1 / (1 + (error_m / CONFIDENT_M) ** 2)
     if keypoints is not None:
         visible = keypoints[..., 3]
         sure = sure * torch.maximum(visible[:, list(SHOULDERS)].mean(1), visible[:, list(HIPS)].mean(1))
