@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refit_rt import config, geometry
+from refit_rt import config, geometry, mirror
 from refit_rt.body import Body
 from refit_rt.cameras import Camera
 from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam
@@ -46,6 +46,8 @@ class Memory:
     velocity_px_s: np.ndarray  # (2,)
     opposed_since_s: float | None  # since when the fresh estimate sees front and back the other way round
     born_s: float = -np.inf  # when it last began from nothing
+    in_mirror: bool = False  # whether the look was at the mirror image
+    earlier: mirror.Answer | None = None  # the look before, if it went on to this one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,7 @@ class Fitted:
     iterations: int
     opposed: bool  # to the network's fresh estimate
     began_anew: bool = False
+    in_mirror: bool = False
 
 
 class Fitter:
@@ -78,7 +81,9 @@ class Fitter:
     ) -> None:
         """margin: side of a crop over the body's extent; normalise_roll: crops stand people upright (edge models)."""
         self.body, self.bundle_name = body, bundle_name
-        self._settings, self._runner = settings, runner
+        self._settings = settings
+        self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
+        self._in_mirror = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None
         self._margin, self._normalise_roll = margin, normalise_roll
         self._memory: dict[int, Memory] = {}
 
@@ -108,8 +113,23 @@ class Fitter:
             if fitted.confidence < self._settings.min_confidence:  # a cut, or drift: once more from nothing
                 fresh = self._look(frame, camera, *square(xyxy, self._margin), float(roll), None)
                 fitted = max(fitted, fresh, key=lambda one: one.confidence)
+        told = self._told(fitted, memory, frame.time_s, camera)
         self._remember(int(person), frame, fitted, memory)
-        return fitted
+        return told
+
+    def _told(self, fitted: Fitted, memory: Memory | None, time_s: float, camera: Camera) -> Fitted:
+        """What is sent of a look: with the last one's answer, when that was at the other hand's picture."""
+        if fitted.began_anew or memory is None or memory.earlier is None or memory.in_mirror == fitted.in_mirror:
+            return fitted
+        now = mirror.Answer(time_s, fitted.rotations, fitted.betas, fitted.trans)
+        last = mirror.Answer(memory.time_s, memory.rotations, memory.betas, memory.trans)
+        calm = mirror.steadied(now, last, memory.earlier)
+        joints = self.body.joints(calm.rotations, calm.betas) + calm.trans
+        points_px = fitted.points_px.copy()
+        points_px[: len(joints)] = geometry.project(joints, camera.focal_px, camera.centre_px)
+        return replace(
+            fitted, rotations=calm.rotations, betas=calm.betas, trans=calm.trans, joints=joints, points_px=points_px
+        )
 
     def _look(
         self, frame: Frame, camera: Camera, centre: np.ndarray, side: float, roll: float, memory: Memory | None
@@ -117,12 +137,14 @@ class Fitter:
         """One crop: encode, choose the start, iterate, place. centre (2,) and side in image pixels."""
         if not self._normalise_roll:
             roll = 0.0
-        image = geometry.crop(frame.image, centre, side, roll, self._runner.crop_px)
+        in_mirror = self._in_mirror is not None and memory is not None and not memory.in_mirror
+        runner = self._in_mirror if self._in_mirror and in_mirror else self._runner
+        image = geometry.crop(frame.image, centre, side, roll, runner.crop_px)
         middle = np.asarray(camera.centre_px)
         turn = geometry.roll_matrix(roll)
         view = View((*(turn[:2, :2] @ (centre - middle) + middle), side), camera.focal_px, camera.centre_px)
-        seen = self._runner.encode(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-        state = self._runner.initial(seen, view)
+        seen = runner.encode(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        state = runner.initial(seen, view)
         most = self._settings.cold_iterations
         opposed = memory is not None and self._opposed(memory, state, turn)
         if opposed and memory and disbelieved(memory, frame.time_s):
@@ -133,8 +155,10 @@ class Fitter:
             seen = exchanged(seen) if opposed else seen
         opposed = opposed and start is not None
         deadline_s = frame.captured_s + self._settings.deadline_ms / 1000 if self._settings.deadline_ms else None
-        result = self._runner.iterate(seen, view, state, most, np.deg2rad(self._settings.update_deg), deadline_s)
-        return replace(self._place(result, seen, view, turn, roll, camera, opposed), began_anew=start is None)
+        result = runner.iterate(seen, view, state, most, np.deg2rad(self._settings.update_deg), deadline_s)
+        return replace(
+            self._place(result, seen, view, turn, roll, camera, opposed), began_anew=start is None, in_mirror=in_mirror
+        )
 
     def _opposed(self, memory: Memory, fresh: State, turn: np.ndarray) -> bool:
         """Whether last frame's body faces another way than the fresh estimate: then left and right were exchanged.
@@ -220,9 +244,12 @@ class Fitter:
         since_s = None
         if fitted.opposed:
             since_s = before.opposed_since_s if before and before.opposed_since_s is not None else frame.time_s
+        earlier = None
+        if before is not None and not fitted.began_anew:
+            earlier = mirror.Answer(before.time_s, before.rotations, before.betas, before.trans)
         self._memory[person] = Memory(
             frame.time_s, fitted.rotations, fitted.betas, fitted.trans, fitted.points_px, fitted.roll, centre, velocity,
-            since_s, frame.time_s if before is None or fitted.began_anew else before.born_s,
+            since_s, frame.time_s if before is None or fitted.began_anew else before.born_s, fitted.in_mirror, earlier,
         )  # fmt: skip
 
     def _forget(self, time_s: float, ids: np.ndarray) -> None:
@@ -243,7 +270,10 @@ def disbelieved(memory: Memory, time_s: float) -> bool:
 
 def exchanged(seen: Seen) -> Seen:
     """The same crop with the landmarks' left and right exchanged."""
-    return seen if seen.keypoints is None else replace(seen, keypoints=np.ascontiguousarray(seen.keypoints[EXCHANGED]))
+    if seen.keypoints is None:
+        return seen
+    other = None if seen.mirrored is None else exchanged(seen.mirrored)
+    return replace(seen, keypoints=np.ascontiguousarray(seen.keypoints[EXCHANGED]), mirrored=other)
 
 
 def confidence_of(result: Result, seen: Seen) -> float:

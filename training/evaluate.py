@@ -45,7 +45,7 @@ difference from the truth. Long clips are followed at their own rate and at a ha
 
 REAL_PROTOCOL = """\
 Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
-own; bundle {bundle}, encoder in {precision}. Truth: {joints} limb joints triangulated from mediapipe in all cameras
+own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}. Truth: {joints} limb joints triangulated from mediapipe in all cameras
 (residual median {residual:.1f} px); mediapipe's hips and shoulders are not quite the body's: a perfect fit keeps about
 17 mm. Boxes and roll of cold starts: mediapipe's landmarks. Share of the last body in a warm start: {blend:g}.
 MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
@@ -91,6 +91,8 @@ class Real:
     """Frames a second at which tracking is tried; the clip's own rate must be a multiple of each."""
     iterations: tuple[int, ...] = (1, 2, 3, 5)
     blend: float = config.Fit().blend
+    mirror: Literal["off", "turns", "both"] = config.Fit().mirror
+    """fit.mirror of `refit-rt run`."""
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
     threads: int = 1
     sheets: Path | None = None
@@ -132,10 +134,12 @@ def real(settings: Real) -> Iterator[str]:
     if not steps or min(settings.iterations, default=0) < 1:
         raise UserError("--rates and --iterations: at least one of each is needed, and one update or more")
     with bundle_folder(settings.bundle) as folder:
-        runtime = real_fit.Runtime(folder, config.Fit(precision=settings.precision, threads=settings.threads))
+        runtime = real_fit.Runtime(
+            folder, config.Fit(precision=settings.precision, threads=settings.threads, mirror=settings.mirror)
+        )
         yield REAL_PROTOCOL.format(
             folder=settings.folder, views=len(clips), frames=len(reference.points), fps=reference.fps,
-            joints=len(LIMBS), bundle=settings.bundle, precision=settings.precision,
+            joints=len(LIMBS), bundle=settings.bundle, precision=settings.precision, mirror=settings.mirror,
             residual=np.nanmedian(reference.residual_px), blend=settings.blend, height=reference.height_m)  # fmt: skip
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]

@@ -55,8 +55,9 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evaluate_rows: int = 512
     backbone_tflite: str = ""
     """BlazePose's weights; empty: pulled."""
-    scratch: bool = False
-    """The backbone from random weights instead, to compare."""
+    compare: Literal["", "random", "resnet"] = ""
+    """Another backbone, from random weights: BlazePose's architecture, or a ResNet as dear (training.resnet). All of
+    it learns, at the heads' rate."""
     frozen: int = 5
     """Parts of the backbone, from the picture on (stem, then trunk blocks), that keep their weights; -1: all."""
     backbone_rate: float = 0.3

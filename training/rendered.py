@@ -20,6 +20,7 @@ from training.objective import Objective
 from training.optimise import group_of
 from training.parallel import Place
 from training.recipe import EdgeRecipe
+from training.resnet import ResNet
 from training.store import Store
 from training.synthetic.generator import HELD_EVERY
 from training.synthetic.motion import load_motion, part
@@ -36,15 +37,16 @@ class Rendered:
         self.recipe, self.place = recipe, place
         self.store = Store(Path(recipe.store))
         self.held = Store(Path(recipe.held_out)) if recipe.held_out else None
-        self.net = build(EDGE, load_body())
+        self.net = build(EDGE, load_body(), ResNet() if recipe.compare == "resnet" else None)
         self.net.feedback.dropout = recipe.marker_dropout
         if not resumes:
             self._begin()
         self.net.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a stub's fault
         backbone = blazepose_of(self.net)
         backbone.requires_grad_(recipe.frozen >= 0)
-        for layer in [backbone.stem, *backbone.trunk][: max(recipe.frozen, 0)]:
-            layer.requires_grad_(False)
+        if not recipe.compare:
+            for layer in [backbone.stem, *backbone.trunk][: max(recipe.frozen, 0)]:
+                layer.requires_grad_(False)
         self.objective = Objective(self.net, recipe, self._lifter() if recipe.lifted else None)
 
     def _begin(self) -> None:
@@ -52,18 +54,18 @@ class Rendered:
         recipe, backbone = self.recipe, blazepose_of(self.net)
         if recipe.start_from:
             load_into(self.net, read_checkpoint(Path(recipe.start_from)), "average", Path(recipe.start_from))
-        if recipe.scratch:
-            self.net.backbone = backbone = random_backbone()
-        elif recipe.start_from:
+        if recipe.compare:  # not whitened: what it answers now says nothing of what it will
+            randomise(backbone)
+            return
+        if recipe.start_from:
             backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # older checkpoints divide by less
             return
-        else:
-            path = Path(recipe.backbone_tflite)
-            if not recipe.backbone_tflite:
-                from refit_rt.detect.pull import pull
+        path = Path(recipe.backbone_tflite)
+        if not recipe.backbone_tflite:
+            from refit_rt.detect.pull import pull
 
-                path = pull("pose_landmark_full.tflite")
-            backbone.load_tflite(path)
+            path = pull("pose_landmark_full.tflite")
+        backbone.load_tflite(path)
         rng = np.random.default_rng(recipe.seed)
         rows = self.store.take(self.store.index[rng.permutation(len(self.store))[:STATISTICS_ROWS]])
         with torch.no_grad():
@@ -77,13 +79,12 @@ class Rendered:
 
     def groups(self) -> list[dict]:
         """The backbone's weights learn in proportion to their size, the heads' as they are."""
-        own = {id(p) for p in self.net.backbone.parameters()}
+        own = set() if self.recipe.compare else {id(p) for p in self.net.backbone.parameters()}
         heads = {"params": [p for p in self.net.parameters() if p.requires_grad and id(p) not in own], "share": 1.0}
-        if self.recipe.frozen < 0:
-            return [heads]
+        backbone = [] if self.recipe.frozen < 0 or not own else [group_of(self.net.backbone, self.recipe.backbone_rate)]
         heat = self.objective.heat
         begun = [] if heat is None else [{"params": list(heat.parameters()), "share": HEAT_RATE}]
-        return [heads, group_of(self.net.backbone, self.recipe.backbone_rate), *begun]
+        return [heads, *backbone, *begun]
 
     def batches(self, first_step: int) -> Generator[Drawn, None, None]:
         """Endless; what a step sees depends on seed, process and step alone (and on how far the store has grown)."""
@@ -133,12 +134,13 @@ class Rendered:
         return torch.cat(table, 1).numpy()
 
 
-def random_backbone() -> BlazePose:
-    """Random weights that carry a signal through 60 layers without batch-norm (He's)."""
-    backbone = BlazePose()
+def randomise(backbone: BlazePose) -> None:
+    """Random weights that carry a signal through 60 layers, with batch-norm or without (He's); the landmarks begin in
+    the crop's middle."""
     for layer in backbone.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    return backbone
+    assert backbone.landmarks.bias is not None
+    backbone.landmarks.bias.data.view(-1, 5)[:, :2] = EDGE.crop_px / 2

@@ -119,6 +119,12 @@ class BlazePose(nn.Module):
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The original's answers: map (B, 48, 64, 64), summary (B, 288, 2, 2), landmarks (B, 195), world (B, 117)."""
+        features, deep = self.pyramid(images)
+        summary = self.summary(self.squeeze(deep))
+        return features, summary, self.landmarks(summary).flatten(1), self.world(summary).flatten(1)
+
+    def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The map (B, 48, 64, 64), and the trunk's last answer (B, 864, 8, 8)."""
         x = self.stem(images)
         joined = {}
         for index, block in enumerate(self.trunk):
@@ -131,8 +137,7 @@ class BlazePose(nn.Module):
             features = functional.interpolate(features, scale_factor=2, mode="bilinear") + self.laterals[str(index)](
                 joined[index]
             )
-        summary = self.summary(self.squeeze(x))
-        return features, summary, self.landmarks(summary).flatten(1), self.world(summary).flatten(1)
+        return features, x
 
     def forward(self, images: Tensor) -> Seen:
         return self.see(*self.raw(images))

@@ -28,6 +28,7 @@ class Seen:
     maps: np.ndarray  # (marker, 64, 64) float32, one feature map a marker
     hidden: np.ndarray  # (26, 32) float32, first hidden states: joints, shape, camera
     keypoints: np.ndarray | None = None  # (33, 4) float32: x px, y px of the crop, depth px, visibility 0..1
+    mirrored: "Seen | None" = None  # of the crop's mirror image, where a runner looks at that, too (refit_rt.mirror)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

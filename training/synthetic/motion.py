@@ -8,9 +8,9 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from refit_rt.body import PARENTS, Body
 from refit_rt.errors import UserError
+from refit_rt.mirror import SWAP
 from training.synthetic import gestures, motion_files
 
-SWAP = np.array([0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22])
 UPPER = np.array([9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])
 ARMS = np.array([13, 14, 16, 17, 18, 19, 20, 21])
 WOBBLE = np.array(  # radians, sd of a disturbance of 1 for each joint
