@@ -157,7 +157,7 @@ def test_a_start_is_the_one_that_the_runtime_makes(network):
     )
     assert not away.any()
     assert not anew.any()
-    fitter = fit.Fitter(config.Fit(), None, BODY, 1.2, True)  # type: ignore[arg-type]
+    fitter = fit.Fitter(config.Fit(mirror="off"), None, BODY, 1.2, True)  # type: ignore[arg-type]
     turns = [fit.geometry.roll_matrix(roll) for roll in rolls]
     view = runners.View((500.0, 400.0, 300.0), 600.0, (480.0, 360.0))
     states = [runners.State(*(part[0].numpy() for part in state)) for state in (last, fresh)]

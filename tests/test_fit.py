@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from refit_rt import config, geometry
+from refit_rt import config, geometry, mirror
 from refit_rt.body import load_body
 from refit_rt.cameras import Camera
 from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam
@@ -45,36 +45,47 @@ def truth(seed: int, roll: float = 0.0, trans: tuple[float, float, float] = (0.3
 
 
 class AllKnowing:
-    """Answers every crop with the truth; its first estimate is `off` by some radians a joint."""
+    """Answers every crop, and every mirror image of one, with the truth; its first estimate is `off` by some radians a
+    joint. sway: metres by which a mirror image shows people further right, and a crop as it is further left."""
 
     crop_px = 256
 
-    def __init__(self, who: Truth, off: float = 0.0) -> None:
-        self.who, self.off, self.rolls, self.asked = who, off, [], []
+    def __init__(self, who: Truth, off: float = 0.0, sway: float = 0.0) -> None:
+        self.who, self.off, self.sway, self.rolls, self.hands, self.asked = who, off, sway, [], [], []
 
     def encode(self, crop: np.ndarray) -> Seen:
         red, green, blue = crop[..., 0], crop[..., 1], crop[..., 2]
         v, u = np.nonzero((red == 255) & (green > 8) & (green < 190) & (blue > 8) & (blue < 240))
         known = np.column_stack([u, v, np.ones(len(u))])
         image = np.linalg.lstsq(known, np.column_stack([blue[v, u], green[v, u]]) * 4.0, rcond=None)[0]
-        # Columns of the crop's axes in the picture: the first is (cos, sin) of the roll.
-        self.rolls.append(float(np.arctan2(image[0, 1], image[0, 0])))
-        return Seen(np.zeros((67, 64, 64), np.float32), np.zeros((26, 32), np.float32))
+        # Columns of the crop's axes in the picture: the first is (cos, sin) of the roll, or in a mirror its opposite.
+        self.hands.append(bool(np.linalg.det(image[:2]) < 0))
+        right = -image[0] if self.hands[-1] else image[0]
+        self.rolls.append(float(np.arctan2(right[1], right[0])))
+        hidden = np.zeros((26, 32), np.float32)
+        hidden[0, :2] = self.hands[-1], self.rolls[-1]
+        return Seen(np.zeros((67, 64, 64), np.float32), hidden)
 
-    def _state(self, view: View, off: float = 0.0) -> State:
-        turn = geometry.roll_matrix(self.rolls[-1])
+    def _state(self, seen: Seen, view: View, off: float = 0.0) -> State:
+        in_mirror, roll = bool(seen.hidden[0, 0]), float(seen.hidden[0, 1])
+        view = mirror.mirrored_view(view, self.crop_px) if in_mirror else view
+        turn = geometry.roll_matrix(roll)
         rotations = self.who.rotations @ geometry.matrix_from_axis_angle(np.full((24, 3), off))
         rotations[0] = turn @ rotations[0]
         pelvis = BODY.joint_template[0] + BODY.joint_shape_dirs[0] @ self.who.betas
-        cam = cam_from_translation(turn @ (self.who.trans + pelvis) - pelvis, view)
-        return State(geometry.six_d_from_matrix(rotations).reshape(144), self.who.betas, cam)
+        place = self.who.trans + np.array([self.sway if in_mirror else -self.sway, 0, 0])
+        cam = cam_from_translation(turn @ (place + pelvis) - pelvis, view)
+        state = State(geometry.six_d_from_matrix(rotations).reshape(144), self.who.betas, cam)
+        return mirror.mirrored_state(state, self.crop_px) if in_mirror else state
 
     def initial(self, seen: Seen, view: View) -> State:
-        return self._state(view, self.off)
+        return self._state(seen, view, self.off)
 
     def iterate(self, seen, view, state, iterations, update_rad=0.0, deadline_s=None) -> Result:
-        self.asked.append((state, iterations))
-        right = self._state(view)
+        right = state  # of no iteration: it is asked where a body is
+        if iterations:
+            self.asked.append((mirror.mirrored_state(state, 256) if seen.hidden[0, 0] else state, iterations))
+            right = self._state(seen, view)
         rotations = geometry.matrix_from_6d(right.pose6d.reshape(24, 6))
         joints, markers = BODY.joints(rotations, right.betas), BODY.markers_at(rotations, right.betas)
         nowhere = np.zeros((24, 2))

@@ -29,8 +29,7 @@ from training.checkpoint import load_into
 from training.losses import mpjpe_mm, pa_mpjpe_mm
 from training.real_clip import MEDIAPIPE_LIMBS, SMPL_LIMBS
 from training.store import LABELS, Rows, Store
-from training.tracked import Crops, Memory, confidence, either, some
-from training.warm import exchanged
+from training.tracked import Crops, Look, Memory, confidence, either, part_of, some
 
 log = logging.getLogger(__name__)
 BATCH = 32
@@ -48,6 +47,7 @@ class Protocol:
     live: int = config.Fit().iterations  # updates of a followed answer before it is handed on
     share: float = config.Fit().blend  # of the last body in the start
     min_confidence: float = config.Fit().min_confidence  # below it live starts cold, and forgets
+    turns: bool = config.Fit().mirror == "turns"  # every second look at a person is at the mirror image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +170,8 @@ class Scorer:
         """Rows (B,) of all kinds, of which those of one person are in order and follow all that were before."""
         chains, network = self.chains, self.network
         times = chains.place[rows] / np.maximum(chains.fps[rows], 1)
-        batch = batch_of(network, self.store.take(self.store.index[chains.row[rows]]), times)
+        taken = self.store.take(self.store.index[chains.row[rows]])
+        batch = batch_of(network, taken, times)
         measure = Measure(self._surface, batch, network.config.crop_px)
         cold = network(batch.crops.encoded, batch.crops.view, self.protocol.iterations)
         long = chains.kind[rows] == 2
@@ -178,43 +179,49 @@ class Scorer:
         errors[long, :, MEASURES.index("pve")] = np.nan
         self.out.cold[rows] = errors
         _note(self.out, rows, batch, measure, cold[-1])
+        turns = self.protocol.turns and bool(chains.place[rows].any())
+        other = encode(network, np.ascontiguousarray(taken.images[:, :, ::-1])) if turns else batch.crops.encoded
         for level in np.unique(chains.place[rows]):
             for long in (False, True):
                 here = np.flatnonzero((chains.place[rows] == level) & ((chains.kind[rows] == 2) == long))
                 rates = [rate for rate, every in enumerate(EVERY) if level % every == 0 and (long or not rate)]
                 if len(here) and rates:
                     index, rate = np.tile(here, len(rates)), np.repeat(rates, len(here))
-                    self._follow(rows[index], rate, torch.from_numpy(index), batch.crops, cold, measure, long)
+                    self._follow(rows[index], rate, torch.from_numpy(index), batch.crops, other, cold, measure, long)
 
-    def _follow(self, rows: np.ndarray, rate: np.ndarray, index: Tensor, crops: Crops, cold: list[Estimate],
-                measure: Measure, long: bool) -> None:  # fmt: skip
-        """One moment of people at a rate (m,) each; index: their places (m,) in the batch."""
+    def _follow(self, rows: np.ndarray, rate: np.ndarray, index: Tensor, crops: Crops, mirrored: Encoded,
+                cold: list[Estimate], measure: Measure, long: bool) -> None:  # fmt: skip
+        """One moment of people at a rate (m,) each; index: their places (m,) in the batch; mirrored: the batch's mirror
+        images."""
         who = torch.from_numpy(rate * self._people + self._person[rows])
         crops, cold = crops.part(index), [some(one, index) for one in cold]
         answer, away, keypoints = cold[-1], torch.zeros(len(rows), dtype=torch.bool), crops.encoded.keypoints
-        begun = ~away
+        begun, hand, told = ~away, away, answer
         if self.chains.place[rows[0]]:
             live = self.protocol.live
-            start, away, anew = self._memory.start(self.network, who, crops, cold[0], self.protocol.share)
-            encoded = crops.encoded
-            if keypoints is not None:
-                encoded = encoded._replace(keypoints=exchanged(keypoints, away))
-            count = live if long else self.protocol.iterations
-            warm = [start, *self.network(encoded, crops.view, count, start)[1:]]
+            hand = self._memory.known[who] & ~self._memory.in_mirror[who] & self.protocol.turns
+            look = Look(self.network, crops, hand, part_of(mirrored, index))
+            start, away, anew = self._memory.start(self.network, who, crops, look.fresh(cold[0]), self.protocol.share)
+            warm = [start, *look.steps(start, away, live if long else self.protocol.iterations)]
             warm = [either(anew, cold[-1] if i == live else cold[i], one) for i, one in enumerate(warm)]
-            sure, cold_sure = confidence(warm[live], keypoints), confidence(cold[-1], keypoints)
+            sure, cold_sure = confidence(warm[live], look.keypoints), confidence(cold[-1], keypoints)
             lost = (sure < self.protocol.min_confidence) & (cold_sure > sure)
             away, answer, begun = away & ~lost, either(lost, cold[-1], warm[live]), anew | lost
-            warm[live] = answer
-            self.out.warm[rate, rows, : count + 1] = np.stack([measure(one, index, not long) for one in warm], 1)
+            hand = hand & ~begun
+            keypoints = None if keypoints is None else torch.where(hand[:, None, None], look.keypoints, keypoints)
+            turned = ~begun & (hand != self._memory.in_mirror[who])
+            told = self._memory.steadied(self.network, who, answer, crops, turned)
+            warm[live] = told
+            errors = np.stack([measure(one, index, not long) for one in warm], 1)
+            self.out.warm[rate, rows, : errors.shape[1]] = errors
             self.out.restarted[rate, rows] = begun.numpy()
-        self.out.warm_joints[rate, rows] = _in_camera(answer.joints, crops.roll)
-        rotations = answer.rotations.clone()
+        self.out.warm_joints[rate, rows] = _in_camera(told.joints, crops.roll)
+        rotations = told.rotations.clone()
         rotations[:, 0] = _turn(crops.roll).transpose(1, 2) @ rotations[:, 0]
         self.out.warm_poses[rate, rows] = axis_angle_from_matrix(rotations.numpy())
-        self.out.warm_betas[rate, rows] = answer.betas.numpy()
+        self.out.warm_betas[rate, rows] = told.betas.numpy()
         known = confidence(answer, keypoints) >= self.protocol.min_confidence
-        self._memory.keep(who, answer, crops, known, away, begun)
+        self._memory.keep(who, answer, crops, known, away, begun, hand)
 
 
 @torch.no_grad()
