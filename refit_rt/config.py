@@ -112,8 +112,7 @@ class Fit(Settings, frozen=True):
     warm: bool = True
     """Start from last frame's body."""
     mirror: Literal["off", "turns", "both"] = "turns"
-    """turns: every second look at a person is at the mirror image, and the mean of both is told: better for no time;
-    both: each look is at both, better still and calmer, for twice the encoder's time; off: neither."""
+    """Looks at mirror images. turns: every second look, at no cost; both: beside each look, calmer, at twice; off."""
     blend: Share = 0.5
     """Weight of last frame's body in the start; the rest is the fresh estimate."""
     min_confidence: Share = 0.3

@@ -27,3 +27,38 @@ def test_what_is_no_checkpoint_of_training_is_refused_and_leaves_nothing(tmp_pat
     with pytest.raises(UserError, match="no such file"):
         export_checkpoint(tmp_path / "gone.pt", tmp_path / "mine", "")
     assert not (tmp_path / "mine").exists()
+
+
+def test_the_mean_of_runs_is_each_runs_share_of_it(tmp_path, monkeypatch):
+    from training import checkpoint
+
+    for name, number, views in (("a", 1.0, 10), ("b", 5.0, 30)):
+        weights = {"matrix": torch.full((2, 2), number), "backbone.feature_mean": torch.full((2,), number / 3)}
+        torch.save({"average": weights | {"count": torch.tensor(7)}, "views": views}, tmp_path / f"{name}.pt")
+    given = [str(tmp_path / name) for name in ("a.pt", "b.pt", "out.pt")]
+    monkeypatch.setattr("sys.argv", ["checkpoint", *given, "--shares", "3", "1"])
+    assert checkpoint.main() == 0
+    mean = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert mean["average"]["matrix"].dtype == torch.float16
+    assert mean["average"]["matrix"].tolist() == [[2, 2], [2, 2]]
+    torch.testing.assert_close(mean["average"]["backbone.feature_mean"], torch.full((2,), 2 / 3))
+    assert (mean["average"]["count"], mean["views"]) == (7, 40)
+
+
+def test_a_mean_of_other_networks_or_with_other_shares_is_refused_and_nothing_is_written(tmp_path, monkeypatch, caplog):
+    from training import checkpoint
+
+    for name, size in (("a", 2), ("b", 3)):
+        torch.save({"average": {"matrix": torch.zeros(size)}}, tmp_path / f"{name}.pt")
+    given = [str(tmp_path / name) for name in ("a.pt", "b.pt", "out.pt")]
+    for more, said in (
+        ([], "different networks"),
+        (["--shares", "1"], "--shares"),
+        (["--shares", "1", "-1"], "--shares"),
+    ):
+        monkeypatch.setattr("sys.argv", ["checkpoint", *given, *more])
+        assert checkpoint.main() == 2
+        assert said in caplog.records[-1].message
+    monkeypatch.setattr("sys.argv", ["checkpoint", given[0]])
+    assert checkpoint.main() == 2
+    assert not (tmp_path / "out.pt").exists()

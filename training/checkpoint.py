@@ -2,14 +2,17 @@
 
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import tyro
 from torch import nn
 
 from refit_rt.errors import UserError
 from refit_rt.model import weights
 from refit_rt.model.weights import read_checkpoint
+from training.told import BAD_INPUT
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +50,64 @@ def slim(checkpoint: dict) -> dict:
     return {"average": average, **facts}
 
 
-def main() -> int:
-    """`python -m training.checkpoint last.pt edge.pt`: the short form of a checkpoint."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if len(sys.argv) != 3:
-        log.error("give two files: python -m training.checkpoint last.pt edge.pt")
-        return 2
+def mean_of(checkpoints: list[dict], shares: list[float]) -> dict:
+    """Averaged weights of several runs that began from the same ones, each with its share of the whole ("model soups",
+    Wortsman et al., ICML 2022). Raises UserError for those of different networks."""
+    first, whole = checkpoints[0]["average"], sum(shares)
+    for one in checkpoints[1:]:
+        shapes = [{name: value.shape for name, value in part.items()} for part in (first, one["average"])]
+        if shapes[0] != shapes[1]:
+            names = sorted({name for name in shapes[0] | shapes[1] if shapes[0].get(name) != shapes[1].get(name)})
+            raise UserError(f"are of different networks ({names[0]} and {len(names) - 1} more). Give runs of one")
+    average = {}
+    for name, value in first.items():
+        parts = [one["average"][name] for one in checkpoints]
+        if value.is_floating_point():
+            value = sum(share / whole * part.float() for share, part in zip(shares, parts, strict=True))
+        average[name] = value
+    return {"average": average} | {name: sum(one.get(name, 0) for one in checkpoints) for name in ("steps", "views")}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The short form of a checkpoint, or the mean of several."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """One or more checkpoints of training.train, then the file to write."""
+    shares: tuple[float, ...] = ()
+    """Of each checkpoint in the mean; left out: equal ones."""
+
+
+def shortened(settings: Arguments) -> dict:
+    """What main writes. Raises UserError."""
+    *sources, _ = settings.files
+    shares = list(settings.shares) or [1.0] * len(sources)
+    if len(shares) != len(sources) or min(shares) < 0 or not sum(shares):
+        raise UserError(
+            f"--shares: one number for each of {len(sources)} checkpoints is needed, none below 0, some above"
+        )
+    checkpoints = [read_checkpoint(path) for path in sources]
+    for path, checkpoint in zip(sources, checkpoints, strict=True):
+        if "average" not in checkpoint:
+            raise UserError(f"{path}: has no weights 'average'. Give a last.pt of training.train")
     try:
-        return 0 if write_checkpoint(slim(read_checkpoint(Path(sys.argv[1]))), Path(sys.argv[2])) else 2
-    except (UserError, KeyError) as error:
-        log.error("%s: %s", sys.argv[1], error)
-        return 2
+        return slim(mean_of(checkpoints, shares) if len(sources) > 1 else checkpoints[0])
+    except UserError as error:
+        raise UserError(f"{', '.join(map(str, sources))}: {error}") from error
+
+
+def main() -> int:
+    """`python -m training.checkpoint last.pt edge.pt`; 2 for bad input."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = tyro.cli(Arguments)
+    if len(settings.files) < 2:
+        log.error("give two files or more: python -m training.checkpoint last.pt edge.pt")
+        return BAD_INPUT
+    try:
+        return 0 if write_checkpoint(shortened(settings), settings.files[-1]) else BAD_INPUT
+    except UserError as error:
+        log.error("%s", error)
+        return BAD_INPUT
 
 
 if __name__ == "__main__":
