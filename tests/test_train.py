@@ -232,6 +232,21 @@ def test_a_frozen_backbone_stays(store, tmp_path):
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize("compare", ["random", "resnet"])
+def test_another_backbone_learns_in_the_same_run_and_answers_in_the_same_shapes(store, tmp_path, compare):
+    trainer = Trainer(recipe(store, tmp_path / "run", steps=2, compare=compare, start_from="", heat=0.3))
+    net = trainer.net
+    before = [p.detach().clone() for p in net.backbone.parameters()]
+    assert all(p.requires_grad for p in net.backbone.parameters())  # `frozen` is of BlazePose's own weights
+    with torch.no_grad():
+        raw = blazepose_of(net).raw(torch.rand(2, 3, 256, 256))
+    assert [tuple(part.shape) for part in raw] == [(2, 48, 64, 64), (2, 288, 2, 2), (2, 195), (2, 117)]
+    assert (raw[2].reshape(2, 39, 5)[..., :2] - 128).abs().mean() < 30  # px: landmarks begin in the crop's middle
+    assert trainer.run()
+    moved = [not torch.equal(old, new) for old, new in zip(before, net.backbone.parameters(), strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+
+
 def test_a_step_keeps_to_the_device_it_is_given(store, tmp_path, monkeypatch):
     """torch's meta device stands in for a GPU: whatever is left on the processor meets it and fails."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none

@@ -38,6 +38,7 @@ cold i: i updates from the network's own first estimate. warm i: i updates from 
 answer to the person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first
 estimate; where the two face away from each other the answer alone, the landmarks' left and right exchanged; started
 anew, cold, when sizes disagree or confidence falls below {least:g}. "cold 0", "warm 0": the start itself.
+Every second look at a person is at the mirror image, and warm {live} is the mean of both hands (refit_rt.mirror).
 As sent: followed, then through the filter that every subscriber's bodies go through (refit_rt.smooth).
 Jitter: second difference of the joints about the pelvis, mean mm a moment squared; acceleration error: that of the
 difference from the truth. Long clips are followed at their own rate and at a half and a quarter of it.
