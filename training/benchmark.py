@@ -208,7 +208,8 @@ class Scorer:
             lost = (sure < self.protocol.min_confidence) & (cold_sure > sure)
             away, answer, begun = away & ~lost, either(lost, cold[-1], warm[live]), anew | lost
             hand = hand & ~begun
-            keypoints = None if keypoints is None else torch.where(hand[:, None, None], look.keypoints, keypoints)
+            if keypoints is not None and look.keypoints is not None:
+                keypoints = torch.where(hand[:, None, None], look.keypoints, keypoints)
             turned = ~begun & (hand != self._memory.in_mirror[who])
             told = self._memory.steadied(self.network, who, answer, crops, turned)
             warm[live] = told

@@ -63,7 +63,9 @@ def mean_of(checkpoints: list[dict], shares: list[float]) -> dict:
     for name, value in first.items():
         parts = [one["average"][name] for one in checkpoints]
         if value.is_floating_point():
-            value = sum(share / whole * part.float() for share, part in zip(shares, parts, strict=True))
+            value = torch.stack([share / whole * part.float() for share, part in zip(shares, parts, strict=True)]).sum(
+                0
+            )
         average[name] = value
     return {"average": average} | {name: sum(one.get(name, 0) for one in checkpoints) for name in ("steps", "views")}
 

@@ -1,6 +1,7 @@
 """Following people of the benchmark: where a moment starts and what it hands on, as refit_rt.fit does it live."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,19 +53,24 @@ class Memory:
     @staticmethod
     def of(count: int) -> "Memory":
         """Of people nobody has seen yet."""
+        return Memory._blank(count, Memory._blank(count, None))
 
-        def blank() -> list[Tensor]:
-            no, zero = torch.zeros(count, dtype=torch.bool), [torch.zeros(count) for _ in range(3)]
-            return [torch.zeros(count, 24, 3, 3), torch.zeros(count, 10), torch.zeros(count, 3), zero[0],
-                    torch.full((count,), torch.inf), no, zero[1], no.clone(), zero[2]]  # fmt: skip
+    @staticmethod
+    def _blank(count: int, earlier: "Memory | None") -> "Memory":
+        def number() -> Tensor:
+            return torch.zeros(count)
 
-        return Memory(*blank(), earlier=Memory(*blank()))
+        def no() -> Tensor:
+            return torch.zeros(count, dtype=torch.bool)
+
+        return Memory(torch.zeros(count, 24, 3, 3), torch.zeros(count, 10), torch.zeros(count, 3), number(),
+                      torch.full((count,), torch.inf), no(), number(), no(), number(), earlier)  # fmt: skip
 
     def to(self, device: torch.device) -> "Memory":
         """The same on a device."""
-        return Memory(
-            *(None if part is None else part.to(device) for part in map(self.__getattribute__, self.__slots__))
-        )
+        earlier = self.earlier.to(device) if self.earlier else None
+        parts: dict[str, Any] = {name: getattr(self, name).to(device) for name in self.__slots__ if name != "earlier"}
+        return Memory(**parts, earlier=earlier)
 
     def keep(
         self,
