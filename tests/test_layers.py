@@ -17,7 +17,7 @@ LAYERS = [
     {"bundle", "smpl_file"},
     {"model"},
     {"runners"},
-    {"crops"},
+    {"crops", "mirror"},
     {"capture", "detect", "track", "fit", "smooth", "publish", "motion", "record", "render"},  # these are siblings
     {"follow", "listen"},
     {"pipeline", "audience"},
