@@ -1,4 +1,4 @@
-"""Looking at people in a mirror, too: a network is wrong otherwise there, and the mean of both answers is better.
+"""Looks at the mirror images of crops: a network errs differently there, and the mean of both answers is better.
 
 The flip test of the field (HRNet and most since) looks twice at each picture. Live, it is enough to look once, every
 second time in a mirror: following averages over frames anyway. What sways from frame to frame, `steadied` takes out.

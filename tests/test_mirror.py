@@ -10,7 +10,7 @@ from refit_rt.bundle import find_bundle, load_bundle
 from refit_rt.fit import EXCHANGED, Fitter, exchanged
 from refit_rt.runners import Seen, State, View
 from refit_rt.runners.cpu import CpuRunner
-from tests.test_fit import BODY, AllKnowing, Truth, follow, truth
+from tests.all_knowing import BODY, AllKnowing, Truth, follow, truth
 
 VIEW = View((512.0, 380.0, 320.0), 900.0, (500.0, 400.0))
 
