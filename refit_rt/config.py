@@ -112,7 +112,7 @@ class Fit(Settings, frozen=True):
     warm: bool = True
     """Start from last frame's body."""
     mirror: Literal["off", "turns", "both"] = "turns"
-    """Mirror images. turns: every second look is at one, at no cost; both: each look, too, at twice the cost; off: none."""
+    """Mirror images. turns: every second look is at one, for nothing; both: each look, too, at twice the cost; off."""
     blend: Share = 0.5
     """Weight of last frame's body in the start; the rest is the fresh estimate."""
     min_confidence: Share = 0.3
