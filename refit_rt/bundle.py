@@ -38,6 +38,8 @@ class Crop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Side of the crop over the longer side of the person's box."""
     normalise_roll: bool = False
     """Crops are turned so that people stand upright."""
+    beyond: Annotated[float, Meta(ge=0)] = 0.1
+    """How much of a body beyond the picture a crop takes in, over the longer side of the part that is seen."""
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,13 +6,15 @@ from typing import Any
 import msgspec
 
 from refit_rt.body import load_body
+from refit_rt.bundle import Crop
+from refit_rt.crops import BEYOND
 from refit_rt.errors import UserError
 from refit_rt.export import Facts, export_bundle
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import build
 from refit_rt.model.weights import load_into, read_checkpoint
 
-MARGIN = 1.2  # side of the crop over the person, as in training
+CROP = Crop(margin=1.2, normalise_roll=True, beyond=BEYOND)  # as training cuts them
 
 
 def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | None = None) -> None:
@@ -34,9 +36,7 @@ def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | No
         weight.data = weight.data.half().float()
     done = {name: state[name] for name in ("steps", "views") if name in state}
     training, accuracy = done | facts.get("training", {}), facts.get("accuracy", {})
-    export_bundle(
-        model, out, Facts(out.name, licence, MARGIN, normalise_roll=True, training=training, accuracy=accuracy)
-    )
+    export_bundle(model, out, Facts(out.name, licence, CROP, training=training, accuracy=accuracy))
 
 
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:

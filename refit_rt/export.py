@@ -38,8 +38,7 @@ class Facts:
 
     name: str
     licence: str
-    margin: float = 1.2  # side of the crop over the longer side of the person's box
-    normalise_roll: bool = False
+    crop: files.Crop = field(default_factory=files.Crop)  # but for its size, which is the network's
     training: dict[str, Any] = field(default_factory=dict)
     accuracy: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +86,7 @@ def export_bundle(model: ReFit, out: Path, facts: Facts, body: Path | None = Non
                 licence=facts.licence,
                 training=facts.training,
                 accuracy=facts.accuracy,
-                crop=files.Crop(config.crop_px, facts.margin, facts.normalise_roll),
+                crop=msgspec.structs.replace(facts.crop, size_px=config.crop_px),
                 input=files.Input(mean=config.rgb_mean, spread=config.rgb_spread),
                 markers=config.marker_count,
                 iterations=config.iterations,
@@ -202,6 +201,6 @@ def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
         name=f"refit-{config.backbone}",
         training={"checkpoint": Path(checkpoint).name},
         licence="LicenseRef-ReFit-research-only",  # as the data sets they were trained on
-        margin=1.2,  # the official demo's
+        crop=files.Crop(margin=1.2),  # the official demo's
     )
     export_bundle(model, out, facts, Path(body))

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 
 from refit_rt import config, geometry, mirror
 from refit_rt.body import Body
+from refit_rt.bundle import Crop
 from refit_rt.cameras import Camera
-from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam
+from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam, within_reach
 from refit_rt.runners import Result, Runner, Seen, State, View
 from refit_rt.types import Frame, People, Tracks
 
@@ -21,7 +22,6 @@ PELVIS, NECK = 0, 12
 OPPOSED_RAD = np.deg2rad(80)  # fresh and last body turned apart by more see front and back the other way round
 OPPOSED_S = 0.7  # so long the last body is believed then, but no longer than it was agreed with before
 SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
-BEYOND = 0.1  # of the picture's size: so far outside of it a crop still reaches
 LEAST_SIDE_PX = 16.0
 MEMORY_S = 0.5  # a body older than this is no start
 MOST_SCALE = 1.6  # a body that grows or shrinks by more than this in a frame is a mistake
@@ -75,16 +75,15 @@ class Fitter:
         settings: config.Fit,
         runner: Runner,
         body: Body,
-        margin: float,
-        normalise_roll: bool,
+        crop: Crop,
         bundle_name: str = "",
     ) -> None:
-        """margin: side of a crop over the body's extent; normalise_roll: crops stand people upright (edge models)."""
+        """crop: how the network wants people cut out."""
         self.body, self.bundle_name = body, bundle_name
         self._settings = settings
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
         self._in_mirror = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None
-        self._margin, self._normalise_roll = margin, normalise_roll
+        self._crop = crop
         self._memory: dict[int, Memory] = {}
 
     def fit(self, tracks: Tracks, camera: Camera) -> tuple[People, np.ndarray]:
@@ -99,7 +98,7 @@ class Fitter:
     def _person(self, frame: Frame, camera: Camera, person: int, xyxy: np.ndarray, roll: float) -> Fitted:
         memory = self._memory.get(int(person)) if self._settings.warm else None
         if memory is None:
-            centre, side = square(xyxy, self._margin)
+            centre, side = square(xyxy, self._crop.margin)
             fitted = self._look(frame, camera, centre, side, float(roll), None)
             # A detector's box is not the box of a body: look again at where the body was found.
             if fitted.confidence >= self._settings.min_confidence:
@@ -111,7 +110,7 @@ class Fitter:
             centre = centre + memory.velocity_px_s * (frame.time_s - memory.time_s)
             fitted = self._look(frame, camera, centre, side, memory.roll, memory)
             if fitted.confidence < self._settings.min_confidence:  # a cut, or drift: once more from nothing
-                fresh = self._look(frame, camera, *square(xyxy, self._margin), float(roll), None)
+                fresh = self._look(frame, camera, *square(xyxy, self._crop.margin), float(roll), None)
                 fitted = max(fitted, fresh, key=lambda one: one.confidence)
         told = self._told(fitted, memory, frame.time_s, camera)
         self._remember(int(person), frame, fitted, memory)
@@ -135,7 +134,7 @@ class Fitter:
         self, frame: Frame, camera: Camera, centre: np.ndarray, side: float, roll: float, memory: Memory | None
     ) -> Fitted:
         """One crop: encode, choose the start, iterate, place. centre (2,) and side in image pixels."""
-        if not self._normalise_roll:
+        if not self._crop.normalise_roll:
             roll = 0.0
         in_mirror = self._in_mirror is not None and memory is not None and not memory.in_mirror
         runner = self._in_mirror if self._in_mirror and in_mirror else self._runner
@@ -214,7 +213,7 @@ class Fitter:
         # The root turns about the pelvis, which the translation must carry to where it now is.
         trans = points[PELVIS] - self._pelvis(state.betas)
         points_px = geometry.project(points, camera.focal_px, camera.centre_px)
-        if self._normalise_roll:
+        if self._crop.normalise_roll:
             roll = lean(points_px[PELVIS], points_px[NECK], SHORT_TORSO * view.box[2], roll)
         confidence = confidence_of(result, seen)
         return Fitted(
@@ -226,12 +225,11 @@ class Fitter:
 
         Of somebody cut off by the picture's edge it holds what can be seen, and a little more: so training crops.
         """
-        reach = BEYOND * np.array(size)
-        inside = np.clip(points_px, -reach, size + reach)
-        turn = geometry.roll_matrix(roll if self._normalise_roll else 0.0)[:2, :2]
+        inside = within_reach(points_px, np.zeros(2), np.array(size) - 1.0, self._crop.beyond)
+        turn = geometry.roll_matrix(roll if self._crop.normalise_roll else 0.0)[:2, :2]
         upright = inside @ turn.T
         low, high = upright.min(0), upright.max(0)
-        return turn.T @ ((low + high) / 2), max(float((high - low).max() * self._margin), LEAST_SIDE_PX)
+        return turn.T @ ((low + high) / 2), max(float((high - low).max() * self._crop.margin), LEAST_SIDE_PX)
 
     def _remember(self, person: int, frame: Frame, fitted: Fitted, before: Memory | None) -> None:
         if fitted.confidence < self._settings.min_confidence:
@@ -322,9 +320,9 @@ def make_fitter(settings: config.Fit) -> Fitter:
             bundle.body.name,
             bundle.card.name,
         )
-    runner, crop = make_runner(settings, bundle), bundle.crop
+    runner = make_runner(settings, bundle)
     warm_up(runner, bundle.body)
-    return Fitter(settings, runner, bundle.body, crop.margin, crop.normalise_roll, bundle.card.name)
+    return Fitter(settings, runner, bundle.body, bundle.crop, bundle.card.name)
 
 
 def warm_up(runner: Runner, body: Body) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from refit_rt import geometry, mirror
 from refit_rt.body import load_body
+from refit_rt.bundle import Crop
 from refit_rt.cameras import Camera
 from refit_rt.crops import cam_from_translation
 from refit_rt.fit import Fitter
@@ -18,6 +19,7 @@ from refit_rt.types import Frame, Tracks
 
 WIDTH, HEIGHT, FOCAL_PX = 1000, 800, 900.0
 BODY = load_body()
+UPRIGHT = Crop(normalise_roll=True)
 CAMERA = Camera("test", (WIDTH, HEIGHT), FOCAL_PX, (499.5, 399.5))
 
 

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch", reason="evaluation needs torch: pip install
 
 from refit_rt import config, fit, mirror, runners  # noqa: E402
 from refit_rt.body import load_body  # noqa: E402
+from refit_rt.bundle import Crop  # noqa: E402
 from refit_rt.cameras import Camera  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.geometry import matrix_from_axis_angle  # noqa: E402
@@ -157,7 +158,7 @@ def test_a_start_is_the_one_that_the_runtime_makes(network):
     )
     assert not away.any()
     assert not anew.any()
-    fitter = fit.Fitter(config.Fit(mirror="off"), None, BODY, 1.2, True)  # type: ignore[arg-type]
+    fitter = fit.Fitter(config.Fit(mirror="off"), None, BODY, Crop(normalise_roll=True))  # type: ignore[arg-type]
     turns = [fit.geometry.roll_matrix(roll) for roll in rolls]
     view = runners.View((500.0, 400.0, 300.0), 600.0, (480.0, 360.0))
     states = [runners.State(*(part[0].numpy() for part in state)) for state in (last, fresh)]

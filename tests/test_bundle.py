@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="exporting needs onnx: pip install refit-rt[t
 from tiny import lively
 
 from refit_rt.body import PACKAGED, load_body
-from refit_rt.bundle import find_bundle, load_bundle
+from refit_rt.bundle import Crop, find_bundle, load_bundle
 from refit_rt.errors import UserError
 from refit_rt.export import Facts, export_bundle
 from refit_rt.model.config import EDGE
@@ -21,7 +21,9 @@ from refit_rt.model.config import EDGE
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("made") / "edge"
-    facts = Facts("edge", "Apache-2.0", margin=1.3, normalise_roll=True, accuracy={"mpjpe_mm": 61.5})
+    crop = Crop(margin=1.3, normalise_roll=True, beyond=0.8)
+    crop = Crop(margin=1.3, normalise_roll=True, beyond=0.8)
+    facts = Facts("edge", "Apache-2.0", crop, accuracy={"mpjpe_mm": 61.5})
     export_bundle(lively(EDGE, load_body()), out, facts)
     return out
 
@@ -35,8 +37,7 @@ def test_what_was_exported_is_what_is_loaded(bundle):
     loaded = load_bundle(bundle)
     assert loaded.card.name == "edge"
     assert loaded.card.accuracy == {"mpjpe_mm": 61.5}
-    assert loaded.crop.margin == 1.3
-    assert loaded.crop.normalise_roll
+    assert loaded.crop == Crop(EDGE.crop_px, 1.3, normalise_roll=True, beyond=0.8)
     assert loaded.body.digest == load_body().digest
     assert loaded.card.scale_floor == EDGE.scale_floor
     assert all(array.dtype == np.float32 for array in loaded.weights.values())

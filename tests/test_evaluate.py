@@ -116,6 +116,24 @@ def test_a_fit_that_is_the_truth_scores_nothing():
     np.testing.assert_allclose(share, 0, atol=0.05)
 
 
+def test_of_somebody_at_a_desk_only_what_is_known_is_measured():
+    """Hips and legs unknown: the shoulders are the origin, and an error of the legs is none."""
+    clip, track = clip_of(), track_of(clip_of())
+    clip.limbs[:, 6:] = np.nan
+    clip.limbs_px[:, 6:] = np.nan
+    track.joints[:, [4, 5, 7, 8]] += 0.5
+    track.joints[:, 21] += (0, 0, 0.12)  # one wrist of six joints
+    scores = real_fit.scores(clip, track)
+    np.testing.assert_allclose(scores["mpjpe"], 20, atol=0.01)
+    for name, expected in (("px", 0), ("jitter", 0), ("depth", 0), ("turned", 0)):
+        np.testing.assert_allclose(scores[name], expected, atol=0.05, err_msg=name)
+    np.testing.assert_allclose(real_fit.scores(clip, track_of(clip, degrees=180))["turned"], 100)
+    mm, _ = real_fit.joint_errors(clip, track)
+    np.testing.assert_allclose(mm[:, :5], 0, atol=0.05)
+    np.testing.assert_allclose(mm[:, 5], 120, atol=0.1)
+    assert np.isnan(mm[:, 6:]).all()
+
+
 def test_frames_left_out_by_a_lower_rate_are_left_out_of_the_scores():
     clip = clip_of()
     half = track_of(clip).every(2)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from refit_rt import config, geometry
-from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam
+from refit_rt.bundle import Crop
+from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam, within_reach
 from refit_rt.fit import EXCHANGED, Fitter
 from refit_rt.runners import View
 from refit_rt.types import Tracks
-from tests.all_knowing import BODY, CAMERA, FOCAL_PX, AllKnowing, Truth, follow, picture, truth
+from tests.all_knowing import BODY, CAMERA, FOCAL_PX, UPRIGHT, AllKnowing, Truth, follow, picture, truth
 
 
 @pytest.mark.parametrize("roll_deg", [0, 25, -50, 90, 180])
@@ -16,7 +17,7 @@ def test_a_leaning_person_comes_back_to_the_camera_within_three_millimetres(roll
     roll = np.deg2rad(roll_deg)
     who = truth(1, roll)
     runner = AllKnowing(who)
-    people, rolls = follow(Fitter(config.Fit(), runner, BODY, 1.2, True), who, 0, roll)
+    people, rolls = follow(Fitter(config.Fit(), runner, BODY, UPRIGHT), who, 0, roll)
     assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
     posed = BODY.joints(geometry.matrix_from_axis_angle(people.poses[0]), people.betas[0]) + people.trans[0]
     assert np.abs(posed - who.joints).max() < 0.003
@@ -28,7 +29,7 @@ def test_a_leaning_person_comes_back_to_the_camera_within_three_millimetres(roll
 def test_official_crops_are_never_turned() -> None:
     who = truth(2, np.deg2rad(30))
     runner = AllKnowing(who)
-    people, rolls = follow(Fitter(config.Fit(), runner, BODY, 1.2, False), who, 0, np.deg2rad(30))
+    people, rolls = follow(Fitter(config.Fit(), runner, BODY, Crop()), who, 0, np.deg2rad(30))
     assert np.abs(runner.rolls).max() < 1e-3
     assert rolls[0] == 0
     assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
@@ -37,7 +38,7 @@ def test_official_crops_are_never_turned() -> None:
 def test_a_known_person_starts_between_last_body_and_fresh_estimate() -> None:
     who = truth(3)
     runner = AllKnowing(who, off=0.2)
-    fitter = Fitter(config.Fit(blend=0.7, iterations=2, cold_iterations=5), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(blend=0.7, iterations=2, cold_iterations=5), runner, BODY, UPRIGHT)
     for index in range(2):
         follow(fitter, who, index)
     (_, cold), (_, again), (start, warm) = runner.asked
@@ -53,7 +54,7 @@ def test_a_known_person_starts_between_last_body_and_fresh_estimate() -> None:
 def test_last_body_is_the_start_again_in_a_crop_of_another_roll() -> None:
     who = truth(4)
     runner = AllKnowing(who, off=0.0)
-    fitter = Fitter(config.Fit(blend=1.0), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(blend=1.0), runner, BODY, UPRIGHT)
     follow(fitter, who, 0)
     fitter._memory[4].roll += 0.5  # as if the crop were turned another way now
     follow(fitter, who, 1)
@@ -67,7 +68,7 @@ def test_last_body_is_the_start_again_in_a_crop_of_another_roll() -> None:
 def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> None:
     who = truth(5)
     runner = AllKnowing(who)
-    fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     for index in range(30):
         follow(fitter, who, index)
     runner.who = turned_round(who)  # from now on the network sees a back where a chest is
@@ -95,7 +96,7 @@ def turned_round(who: Truth) -> Truth:
 def test_a_first_body_seen_from_the_wrong_side_is_soon_given_up() -> None:
     who = truth(5)
     runner = AllKnowing(turned_round(who))
-    fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     follow(fitter, who, 0)
     runner.who = who
     made = []
@@ -117,7 +118,7 @@ def test_exchanged_landmarks_are_left_for_right() -> None:
 
 def test_a_person_whom_a_detection_puts_elsewhere_begins_anew() -> None:
     runner = AllKnowing(truth(8))
-    fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     follow(fitter, runner.who, 0)
     runner.who = truth(9, trans=(-0.9, 0.2, 3.5))
     people, _ = follow(fitter, runner.who, 1, fresh=True)
@@ -128,14 +129,14 @@ def test_a_person_whom_a_detection_puts_elsewhere_begins_anew() -> None:
 def test_nobody_is_remembered_for_long() -> None:
     who = truth(6)
     runner = AllKnowing(who)
-    fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     follow(fitter, who, 0)
     follow(fitter, who, 60)  # two seconds later
     assert [iterations for _, iterations in runner.asked] == [5] * 4
 
 
 def test_a_frame_without_people_is_a_message_without_people() -> None:
-    fitter = Fitter(config.Fit(), AllKnowing(truth(7)), BODY, 1.2, True)
+    fitter = Fitter(config.Fit(), AllKnowing(truth(7)), BODY, UPRIGHT)
     none = np.zeros(0, np.float32)
     tracks = Tracks(picture(), np.zeros(0, np.int64), np.zeros((0, 4), np.float32), none, none, np.zeros(0, bool))
     people, rolls = fitter.fit(tracks, CAMERA)
@@ -148,6 +149,38 @@ def test_the_full_frame_camera_and_its_inverse_agree() -> None:
     view = View((200.0, 650.0, 320.0), 1200.0, (640.0, 360.0))
     trans = np.array([-0.8, 0.5, 4.2])
     assert np.allclose(translation_from_cam(cam_from_translation(trans, view), view), trans, atol=1e-12)
+
+
+def test_a_body_beyond_the_picture_is_followed_as_far_as_the_network_wants() -> None:
+    """Of somebody whose upper 300 px are in the picture and 600 below it."""
+    points = np.array([[400.0, 500.0], [500.0, 800.0], [450.0, 1400.0]])
+    low, high = np.zeros(2), np.array([1000.0, 800.0])
+    for beyond, bottom in ((0.0, 800.0), (0.5, 950.0), (0.8, 1040.0), (3.0, 1400.0)):
+        within = within_reach(points, low, high, beyond)
+        assert within[:, 1].max() == pytest.approx(bottom)
+        assert within[:, 1].min() == 500.0
+    on_both_sides = within_reach(np.array([[-400.0, 300.0], [100.0, 300.0], [300.0, 300.0], [500.0, 300.0]]), low,
+                                 np.array([350.0, 800.0]), 0.5)  # fmt: skip
+    # 200 px are in, 500 are beyond on the left and 200 on the right: 100 of room, shared in proportion
+    assert np.ptp(on_both_sides[:, 0]) == pytest.approx(300)
+    assert on_both_sides[:, 0].min() == pytest.approx(100 - 100 * 5 / 7)
+    nobody = within_reach(points + 5000, low, high, 0.8)
+    assert (nobody == high).all()
+
+
+@pytest.mark.parametrize("beyond", [0.0, 0.2, 0.8])
+def test_the_crop_of_somebody_cut_off_is_the_bundles(beyond: float) -> None:
+    who = truth(5, trans=(0.0, 0.9, 1.6))  # near: about the upper half of the body is in the picture
+    fitter = Fitter(config.Fit(), AllKnowing(who), BODY, Crop(beyond=beyond))
+    people, _ = follow(fitter, who, 0)
+    assert np.abs(people.joints_camera[0] - who.joints).max() < 0.01
+    pixels = fitter._memory[4].points_px
+    inside = pixels[((pixels >= 0) & (pixels <= [999, 799])).all(1)]
+    assert 20 < len(inside) < 80
+    _, cut = fitter._crop_of(pixels, 0.0, (1000, 800))
+    seen, whole = np.ptp(inside, 0).max(), np.ptp(pixels, 0).max()
+    assert whole > 1.25 * seen
+    assert cut == pytest.approx(1.2 * min((1 + beyond) * seen, whole), rel=0.02)
 
 
 def test_lean_and_square() -> None:

@@ -10,7 +10,7 @@ from refit_rt.bundle import find_bundle, load_bundle
 from refit_rt.fit import EXCHANGED, Fitter, exchanged
 from refit_rt.runners import Seen, State, View
 from refit_rt.runners.cpu import CpuRunner
-from tests.all_knowing import BODY, AllKnowing, Truth, follow, truth
+from tests.all_knowing import BODY, UPRIGHT, AllKnowing, Truth, follow, truth
 
 VIEW = View((512.0, 380.0, 320.0), 900.0, (500.0, 400.0))
 
@@ -90,7 +90,7 @@ def test_whatever_is_looked_at_a_leaning_person_comes_back_within_three_millimet
     roll = np.deg2rad(25)
     who = truth(1, roll)
     runner = AllKnowing(who)
-    fitter = Fitter(config.Fit(mirror=how), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(mirror=how), runner, BODY, UPRIGHT)
     for index in range(6):
         people, _ = follow(fitter, who, index, roll)
         assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
@@ -101,7 +101,7 @@ def test_whatever_is_looked_at_a_leaning_person_comes_back_within_three_millimet
 def test_what_sways_from_hand_to_hand_is_not_told_and_even_motion_is_not_held_back() -> None:
     walker, step = truth(2), np.array([0.02, 0.0, -0.01])  # 0.6 m/s at 30 frames a second
     runner = AllKnowing(walker, sway=0.03)
-    fitter = Fitter(config.Fit(mirror="turns"), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(mirror="turns"), runner, BODY, UPRIGHT)
     off = []
     for index in range(10):
         here = Truth(walker.rotations, walker.betas, walker.trans + index * step)
@@ -115,7 +115,7 @@ def test_what_sways_from_hand_to_hand_is_not_told_and_even_motion_is_not_held_ba
 def test_nothing_is_taken_from_before_a_cut() -> None:
     who = truth(3)
     runner = AllKnowing(who)
-    fitter = Fitter(config.Fit(), runner, BODY, 1.2, True)
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     for index in range(5):
         follow(fitter, who, index)
     elsewhere = truth(4, trans=(-0.6, 0.0, 4.0))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -133,6 +134,42 @@ def test_a_calibration_is_read(rig, tmp_path):
         real_clip.read_rig(file)
     with pytest.raises(UserError, match="cannot be read"):
         real_clip.read_rig(tmp_path / "none.json")
+
+
+def test_a_calibration_of_caliscope_is_read(rig, tmp_path):
+    """One of its cameras with its turn as a matrix, the other with a rotation vector; its videos are cam_0.mp4, …"""
+    tables = []
+    turns = rig[0].rotation, cv2.Rodrigues(rig[1].rotation)[0][:, 0]
+    for number, (c, turn) in enumerate(zip(rig[:2], turns, strict=True)):
+        tables.append(
+            f"[cameras.{number}]\ncam_id = {number}\nsize = {list(c.size)}\nmatrix = {c.matrix.tolist()}\n"
+            f"distortions = {c.distortion.tolist()}\ntranslation = {c.translation.tolist()}\n"
+            f"rotation = {turn.tolist()}\n"
+        )
+    file = tmp_path / "rig.toml"
+    file.write_text("\n".join(tables))
+    read = real_clip.read_rig(file)
+    assert [camera.name for camera in read] == ["cam_0", "cam_1"]
+    for known, camera in zip(rig, read, strict=False):
+        np.testing.assert_allclose(camera.project(np.array([0.1, 0.2, 1.0])), known.project(np.array([0.1, 0.2, 1.0])))
+    file.write_text("\n".join(tables).replace("distortions", "distortion"))
+    with pytest.raises(UserError, match="'distortions'"):
+        real_clip.read_rig(file)
+    file.write_text("cameras = [")
+    with pytest.raises(UserError, match="no calibration of a rig"):
+        real_clip.read_rig(file)
+
+
+def test_legs_that_no_camera_sees_are_not_known_and_the_arms_tell_the_stature(rig, points):
+    seen = pixels_of(rig, points)
+    seen[:, :, 8:] += np.random.default_rng(3).normal(0, 300, (4, FRAMES, 4, 2))  # knees and ankles: guesses
+    found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+    np.testing.assert_allclose(found[:, :8], points[:, :8], atol=1e-3)
+    assert np.isnan(found[:, 8:]).all()
+    assert np.isnan(residual[:, 8:]).mean() > 0.7
+    arm = np.linalg.norm(np.diff(points[0, [0, 2, 4]], axis=0), axis=-1).sum()
+    other = np.linalg.norm(np.diff(points[0, [1, 3, 5]], axis=0), axis=-1).sum()
+    assert reference_of(rig, found).height_m == pytest.approx((arm + other) / 2 / 0.332)
 
 
 def test_what_is_missing_is_told_in_one_line(rig, tmp_path):

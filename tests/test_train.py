@@ -14,15 +14,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="training is done in torch: pip install refit-rt[train]")
 
 from refit_rt.body import load_body  # noqa: E402
+from refit_rt.detect.pull import pull  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.model.blazepose import blazepose_of  # noqa: E402
+from refit_rt.model.blazepose import BlazePose, blazepose_of  # noqa: E402
 from refit_rt.model.body import BodyTorch  # noqa: E402
 from refit_rt.model.weights import read_checkpoint  # noqa: E402
 from training import lifting, train  # noqa: E402
 from training.batches import ahead, draw, make_batch, mirror  # noqa: E402
 from training.heat import Heat  # noqa: E402
 from training.landmark_map import load_map, observed  # noqa: E402
-from training.optimise import ScaledAdamW, scale_of  # noqa: E402
+from training.optimise import ScaledAdamW, group_of, scale_of  # noqa: E402
 from training.parallel import Place  # noqa: E402
 from training.produce import label_row  # noqa: E402
 from training.recipe import EdgeRecipe, PublishedRecipe, read_recipe  # noqa: E402
@@ -149,6 +150,32 @@ def test_steps_are_in_proportion_to_the_weights():
     moved = (weight.detach() - before).abs()
     torch.testing.assert_close(moved, (0.01 * scale).expand_as(moved), rtol=1e-3, atol=1e-7)
     assert scale[0].mean() > 5 * scale[1].mean() > 20 * scale[5].mean()
+
+
+def test_weights_that_are_held_go_back_by_the_rate_and_free_ones_do_not():
+    linear, anchor = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    before, target = (module.weight.detach().clone() for module in (linear, anchor))
+    for hold, back in ((2.0, 0.02), (0.0, 0.0)):
+        with torch.no_grad():
+            linear.weight.copy_(before)
+        optimiser = ScaledAdamW([group_of(linear, 1.0, hold, anchor)], lr=0.01)
+        linear.weight.grad, linear.bias.grad = torch.zeros(3, 4), torch.zeros(3)
+        optimiser.step()
+        torch.testing.assert_close(linear.weight.detach(), before + back * (target - before))
+
+
+def test_a_backbone_held_to_its_own_stays_nearer_to_it_and_goes_on_so_after_a_pause(store, tmp_path):
+    far = []
+    for hold in (0.0, 300.0):
+        made = recipe(store, tmp_path / str(hold), steps=2, hold=hold, start_from=str(SHIPPED))
+        Trainer(made).run()
+        trainer = Trainer(msgspec.structs.replace(made, steps=4))
+        trainer.run()
+        own = BlazePose()
+        own.load_tflite(pull("pose_landmark_full.tflite"))
+        pairs = zip(blazepose_of(trainer.net).parameters(), own.parameters(), strict=True)
+        far.append(sum(float((a - b).detach().norm()) for a, b in pairs))
+    assert far[1] < 0.9 * far[0]
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(store, tmp_path, monkeypatch, caplog):

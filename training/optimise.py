@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 
 class ScaledAdamW(torch.optim.AdamW):
-    """A group with `scales`, a tensor a parameter, moves by lr · scale · (Adam's direction).
+    """A group with `scales`, a tensor a parameter, moves by lr · scale · (Adam's direction). One with `anchors` also
+    goes lr · `hold` of the way back to them at every step: weight decay, but towards weights that knew something.
 
     BlazePose has its batch-norm folded in: its weights are 0.004 in one layer and 10 in the next. One step size for all
     either ruins the first or never moves the second (measured: every term of the loss grew for six minutes).
@@ -19,15 +20,17 @@ class ScaledAdamW(torch.optim.AdamW):
         for group, olds in zip(scaled, before, strict=True):
             for p, old, scale in zip(group["params"], olds, group["scales"], strict=True):
                 p.copy_(old + scale * (p - old))
+            for p, anchor in zip(group["params"], group.get("anchors", ()), strict=False):
+                p.lerp_(anchor, group["lr"] * group["hold"])
         return answer
 
     def load_state_dict(self, state_dict) -> None:
-        """As torch's, and the scales go where the parameters are: torch moves only what it knows."""
+        """As torch's, and scales and anchors go where the parameters are: torch moves only what it knows."""
         super().load_state_dict(state_dict)
         for group in self.param_groups:
-            if "scales" in group:
-                pairs = zip(group["scales"], group["params"], strict=True)
-                group["scales"] = [scale.to(p.device) for scale, p in pairs]
+            for name in ("scales", "anchors"):
+                if name in group:
+                    group[name] = [one.to(p.device) for one, p in zip(group[name], group["params"], strict=True)]
 
 
 def scale_of(parameter: Tensor) -> Tensor:
@@ -46,7 +49,13 @@ def scale_of(parameter: Tensor) -> Tensor:
         return (rows * columns / whole).clamp(min=1e-2 * float(whole))
 
 
-def group_of(module: nn.Module, rate: float) -> dict:
-    """A group of ScaledAdamW: what of a module learns, `rate` of its own size a step at most."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return {"params": parameters, "share": rate, "scales": [scale_of(p) for p in parameters], "weight_decay": 0.0}
+def group_of(module: nn.Module, rate: float, hold: float = 0.0, anchor: nn.Module | None = None) -> dict:
+    """A group of ScaledAdamW: what of a module learns, `rate` of its own size a step at most, held to another of its
+    kind (`anchor`) if that is given."""
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    group = {"params": [*named.values()], "share": rate, "weight_decay": 0.0}
+    group["scales"] = [scale_of(p) for p in named.values()]
+    if anchor is not None:
+        known = dict(anchor.named_parameters())
+        group |= {"hold": hold, "anchors": [known[name].detach().to(p.device) for name, p in named.items()]}
+    return group

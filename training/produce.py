@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from training.store import Writer
-from training.synthetic.generator import Assets, Generator, Sample
+from training.synthetic.generator import CLOSE, Assets, Generator, Sample
 
 log = logging.getLogger(__name__)
 MOMENTS = 3
@@ -53,6 +53,8 @@ class Settings:
     """Share of rows that belong to sequences."""
     around: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
     """Share of rows in which four cameras see one person at the same moment; `sequences` counts among the others."""
+    close: Annotated[float, tyro.conf.arg(metavar="SHARE")] = CLOSE
+    """Share of people, beside those at desks, whom a webcam sees from near by, mostly cut off."""
     held_out: bool = False
     """Draw from the benchmark's people, motions and places, which training never sees."""
 
@@ -60,7 +62,7 @@ class Settings:
 def main(settings: Settings) -> None:
     """Fills the store."""
     assets = Assets(motion=settings.motion, hdri=settings.hdri, photos=settings.photos, garments=settings.garments)
-    generator = Generator(settings.seed, assets, held_out=settings.held_out)
+    generator = Generator(settings.seed, assets, held_out=settings.held_out, close=settings.close)
     rng = np.random.default_rng(settings.seed + 1)
     writer = Writer(settings.folder, f"{'held' if settings.held_out else 'seed'}{settings.seed}")
     alone = MOMENTS / (MOMENTS - (MOMENTS - 1) * settings.sequences)  # rows of a still or a sequence, on average

@@ -12,6 +12,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -28,11 +29,14 @@ LIMBS = ("l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist",
 SMPL_LIMBS = np.array([16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8])  # of the body's 24 joints
 MEDIAPIPE_LIMBS = np.array([11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])  # of mediapipe's 33 landmarks
 L_HIP, R_HIP = 6, 7  # rows of LIMBS
+LEAST_KNOWN = 6  # limb joints: somebody at a desk shows shoulders, elbows and wrists
+OFTEN = 0.25  # of the moments the cameras must agree on a joint; else it is not known at all
 FEWER = 1.5  # how much better one camera less must agree: three cameras agree more easily than four
 HIDDEN = 0.05  # weight of a landmark that the detector only guesses
 MIRRORED = 0.5  # a pair is swapped that, swapped, lies this much nearer to where the cameras together have it
-WRONG = 0.015  # of the picture's height: joints on which the cameras agree no better are taken from the moments around
+WRONG_M = 0.06  # at the joint: those on which the cameras agree no better are taken from the moments around
 TORSO_AND_LEG = 0.779  # shank + thigh + (mid-hip to mid-shoulder) over stature (Drillis and Contini 1966)
+ARM = 0.332  # upper arm and forearm over stature (the same)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +70,7 @@ class RigCamera:
 class Reference:
     """Where the limb joints were, as far as the detector can say."""
 
-    points: np.ndarray  # (frame, 12, 3) world metres
+    points: np.ndarray  # (frame, 12, 3) world metres; NaN in every frame: a joint that the cameras do not see
     residual_px: np.ndarray  # (frame, 12) worst distance from the detector's over the cameras used; NaN: interpolated
     landmarks_px: np.ndarray  # (camera, frame, 33, 2) the detector's, pixels of the video, NaN where no one was found
     visibility: np.ndarray  # (camera, frame, 33) 0..1
@@ -80,40 +84,67 @@ class Reference:
 
     @property
     def height_m(self) -> float:
-        """Stature as the triangulated bones have it: works for someone who bends."""
+        """Stature as the triangulated bones have it: works for someone who bends, and by the arms of someone seated
+        whose legs no one sees."""
         at = {name: self.points[:, row] for row, name in enumerate(LIMBS)}
 
         def bone(a: str, b: str) -> float:
             return float(np.nanmedian(np.linalg.norm(at[a] - at[b], axis=-1)))
 
+        if not np.isfinite(self.points).all():
+            arms = [bone(f"{s}_shoulder", f"{s}_elbow") + bone(f"{s}_elbow", f"{s}_wrist") for s in "lr"]
+            return float(np.mean(arms)) / ARM
         legs = np.mean([bone(f"{s}_hip", f"{s}_knee") + bone(f"{s}_knee", f"{s}_ankle") for s in "lr"])
         middle = (self.points[:, 0] + self.points[:, 1] - self.points[:, L_HIP] - self.points[:, R_HIP]) / 2
         return float(legs + np.nanmedian(np.linalg.norm(middle, axis=-1))) / TORSO_AND_LEG
 
 
 def read_rig(path: Path) -> list[RigCamera]:
-    """A calibration: {"cameras": [{"name", "size", "K", "dist", "R_world_to_cam", "t_world_to_cam"}]}.
+    """A calibration: {"cameras": [{"name", "size", "K", "dist", "R_world_to_cam", "t_world_to_cam"}]}, or Caliscope's
+    toml.
 
     Raises UserError.
     """
     try:
-        cameras = []
-        for entry in json.loads(path.read_text())["cameras"]:
-            distortion = np.zeros(5)
-            distortion[: len(entry["dist"])] = entry["dist"]
-            matrix = np.array(entry["K"], float).reshape(3, 3)
-            rotation = np.array(entry["R_world_to_cam"], float).reshape(3, 3)
-            translation = np.array(entry["t_world_to_cam"], float).reshape(3)
-            width, height = entry["size"]
-            cameras.append(RigCamera(entry["name"], (width, height), matrix, distortion, rotation, translation))
+        text = path.read_text()
+        cameras = _caliscope(tomllib.loads(text)) if path.suffix == ".toml" else _ours(json.loads(text))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Give the rig's with --calibration") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, cv2.error) as error:
         need = "name, size, K, dist, R_world_to_cam, t_world_to_cam"
-        raise UserError(f"{path}: no calibration of a rig ({error!r}). Each of its cameras needs {need}") from error
+        raise UserError(
+            f"{path}: no calibration of a rig ({error!r}). Each of its cameras needs {need}; or give Caliscope's toml"
+        ) from error
     if len(cameras) < 2:
         raise UserError(f"{path}: {len(cameras)} camera, two at least are needed to triangulate. Give the whole rig")
     return cameras
+
+
+def _ours(rig: dict) -> list[RigCamera]:
+    return [
+        _camera(one["name"], one["size"], one["K"], one["dist"], one["R_world_to_cam"], one["t_world_to_cam"])
+        for one in rig["cameras"]
+    ]
+
+
+def _caliscope(rig: dict) -> list[RigCamera]:
+    """Its cameras film into cam_0.mp4 and so on; rotation (a matrix, or a rotation vector) and translation take world
+    to camera."""
+    cameras = []
+    for one in rig["cameras"].values():
+        turn = np.array(one["rotation"], float)
+        turn = cv2.Rodrigues(turn)[0] if turn.size == 3 else turn
+        name = f"cam_{one['cam_id']}"
+        cameras.append(_camera(name, one["size"], one["matrix"], one["distortions"], turn, one["translation"]))
+    return cameras
+
+
+def _camera(name: str, size, matrix, dist, rotation, translation) -> RigCamera:
+    distortion = np.zeros(5)
+    distortion[: len(dist)] = dist
+    width, height = size
+    return RigCamera(str(name), (width, height), np.array(matrix, float).reshape(3, 3), distortion,
+                     np.array(rotation, float).reshape(3, 3), np.array(translation, float).reshape(3))  # fmt: skip
 
 
 def video_of(folder: Path, camera: str) -> Path:
@@ -195,7 +226,8 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
     """Limb joints in pixels (camera, frame, 12, 2), visibility (camera, frame, 12) → world (frame, 12, 3), residual px.
 
     Detectors take a back for a front and one leg for the other: pairs are swapped where that agrees with the cameras
-    together. What remains in doubt is interpolated in time, its residual NaN. Raises UserError for a joint never seen.
+    together. What remains in doubt is interpolated in time, its residual NaN. Joints on which they hardly ever agree
+    are NaN throughout: the legs of somebody at a desk. Raises UserError when that leaves fewer than six.
     """
     count, frames = pixels.shape[:2]
     weight = (visibility + HIDDEN).reshape(count, -1)
@@ -203,14 +235,22 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
     pixels = unmirrored(cameras, pixels, points.reshape(frames, -1, 3))
     points, residual = triangulate(cameras, pixels.reshape(count, -1, 2), weight)
     points, residual = points.reshape(frames, -1, 3), residual.reshape(frames, -1)
-    doubtful = ~(residual < WRONG * max(camera.size[1] for camera in cameras))
-    for joint, name in enumerate(LIMBS):
+    doubtful = ~(residual < WRONG_M * px_per_metre(cameras, points))
+    unknown = (~doubtful).mean(0) < OFTEN
+    if len(LIMBS) - unknown.sum() < LEAST_KNOWN:
+        names = ", ".join(name for name, lost in zip(LIMBS, unknown, strict=True) if lost)
+        raise UserError(f"the cameras never agree on {names}: check that videos and calibration belong together")
+    for joint in range(len(LIMBS)):
         known = np.flatnonzero(~doubtful[:, joint])
-        if not len(known):
-            raise UserError(f"the cameras never agree on {name}: check that videos and calibration belong together")
         for axis in range(3):
-            points[:, joint, axis] = np.interp(np.arange(frames), known, points[known, joint, axis])
+            where = points[known, joint, axis] if not unknown[joint] else [np.nan] * len(known)
+            points[:, joint, axis] = np.interp(np.arange(frames), known, where) if len(known) else np.nan
     return points, np.where(doubtful, np.nan, residual)
+
+
+def px_per_metre(cameras: list[RigCamera], points: np.ndarray) -> np.ndarray:
+    """How large a metre is at world points (..., 3), in the cameras' mean."""
+    return np.mean([camera.matrix[0, 0] / np.maximum(camera.seen(points)[..., 2], 0.1) for camera in cameras], 0)
 
 
 def unmirrored(cameras: list[RigCamera], pixels: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from refit_rt.runners import make_runner
 from refit_rt.smooth import Smoother
 from refit_rt.types import Frame, Tracks
 from training import metrics
-from training.real_clip import L_HIP, R_HIP, SMPL_LIMBS, Reference, RigCamera, video_of
+from training.real_clip import SMPL_LIMBS, Reference, RigCamera, video_of
 
 SHOULDERS, HIPS = [11, 12], [23, 24]  # mediapipe landmarks
 
@@ -39,7 +39,7 @@ class Clip:
 
     camera: Camera
     frames: list[np.ndarray]  # each (height, width, 3) BGR
-    limbs: np.ndarray  # (frame, 12, 3) metres, camera frame
+    limbs: np.ndarray  # (frame, 12, 3) metres, camera frame; NaN: a joint that the reference does not know
     limbs_px: np.ndarray  # (frame, 12, 2)
     boxes: np.ndarray  # (frame, 4) xyxy round the detector's landmarks
     roll: np.ndarray  # (frame,) radians, of the detector's torso
@@ -83,7 +83,7 @@ def load_clip(folder: Path, rig: RigCamera, reference: Reference) -> Clip:
     limbs = rig.seen(reference.points)
     marks = held(reference.landmarks_px[row])
     up = marks[:, SHOULDERS].mean(1) - marks[:, HIPS].mean(1)
-    depth = limbs[:, [L_HIP, R_HIP], 2].mean(1)
+    depth = limbs[:, metrics.root_of(metrics.known_of(limbs)), 2].mean(1)
     return Clip(camera, frames, limbs, rig.project(reference.points), np.concatenate([marks.min(1), marks.max(1)], 1),
                 np.arctan2(up[:, 0], -up[:, 1]), reference.height_m * focal_px / depth, reference.fps)  # fmt: skip
 
@@ -116,19 +116,21 @@ def _fit_frame(clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int
 
 
 def scores(clip: Clip, track: Track) -> dict[str, np.ndarray]:
-    """Of one clip: each measure, (frame,) or, for jitter, (frame - 2,)."""
+    """Of one clip: each measure, (frame,) or, for jitter, (frame - 2,). Of the joints that the reference knows."""
     limbs, truth = track.joints[:, SMPL_LIMBS].astype(float), clip.limbs[track.frames]
+    known = metrics.known_of(clip.limbs)
+    root = metrics.root_of(known)
     mpjpe, aligned = metrics.limb_errors_mm(limbs, truth)
-    off_px = np.linalg.norm(track.joints_px[:, SMPL_LIMBS] - clip.limbs_px[track.frames], axis=-1).mean(1)
-    hips, true_hips = limbs[:, [L_HIP, R_HIP]].mean(1), truth[:, [L_HIP, R_HIP]].mean(1)
+    off_px = np.linalg.norm(track.joints_px[:, SMPL_LIMBS] - clip.limbs_px[track.frames], axis=-1)[:, known].mean(1)
+    middle, true_middle = limbs[:, root].mean(1), truth[:, root].mean(1)
     return {
         "mpjpe": mpjpe,
         "pa": aligned,
         "px": 100 * off_px / clip.height_px[track.frames],
-        "jitter": metrics.acceleration_mm(limbs - hips[:, None]),
-        "true_jitter": metrics.acceleration_mm(truth - true_hips[:, None]),
-        "shake": metrics.acceleration_mm(hips[:, None]),
-        "depth": 1000 * (hips - true_hips)[:, 2],
+        "jitter": metrics.acceleration_mm((limbs - middle[:, None])[:, known]),
+        "true_jitter": metrics.acceleration_mm((truth - true_middle[:, None])[:, known]),
+        "shake": metrics.acceleration_mm(middle[:, None]),
+        "depth": 1000 * (middle - true_middle)[:, 2],
         "size": 100 * metrics.size_share(limbs, truth),
         "turned": 100.0 * (metrics.turned_rad(limbs, truth) > metrics.MIRRORED_RAD),
         "confidence": track.confidence,
@@ -136,10 +138,11 @@ def scores(clip: Clip, track: Track) -> dict[str, np.ndarray]:
 
 
 def joint_errors(clip: Clip, track: Track) -> tuple[np.ndarray, np.ndarray]:
-    """Of each limb joint, (T, 12): mm, the middle of the hips as origin, and per cent of the stature in the picture."""
+    """Of each limb joint, (T, 12): mm about the middle of the hips or shoulders, and per cent of the stature in the
+    picture. NaN: not known."""
     limbs, truth = track.joints[:, SMPL_LIMBS], clip.limbs[track.frames]
-    hips = [L_HIP, R_HIP]
-    off = (limbs - limbs[:, hips].mean(1, keepdims=True)) - (truth - truth[:, hips].mean(1, keepdims=True))
+    root = metrics.root_of(metrics.known_of(clip.limbs))
+    off = (limbs - limbs[:, root].mean(1, keepdims=True)) - (truth - truth[:, root].mean(1, keepdims=True))
     off_px = track.joints_px[:, SMPL_LIMBS] - clip.limbs_px[track.frames]
     height = clip.height_px[track.frames, None]
     return 1000 * np.linalg.norm(off, axis=-1), 100 * np.linalg.norm(off_px, axis=-1) / height
@@ -158,7 +161,7 @@ class Runtime:
         """One that remembers no one."""
         settings = msgspec.structs.replace(self._like, warm=way.warm, iterations=way.iterations, blend=way.blend,
                                            **({} if way.warm else {"cold_iterations": way.iterations}))  # fmt: skip
-        return Fitter(settings, self._runner, self.body, self._crop.margin, self._crop.normalise_roll)
+        return Fitter(settings, self._runner, self.body, self._crop)
 
     def fit(self, clips: list[Clip], way: Way) -> list[Track]:
         """Each clip by itself."""

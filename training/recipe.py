@@ -62,6 +62,9 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Parts of the backbone, from the picture on (stem, then trunk blocks), that keep their weights; -1: all."""
     backbone_rate: float = 0.3
     """A step changes a weight of the backbone by `rate` times this of its own size (training.optimise)."""
+    hold: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """How hard the backbone is held to BlazePose's own weights, which know real people: each step goes the learning
+    rate times this of the way back to them."""
     flip: float = 0.5
     """Share of rows shown in the mirror."""
     own_previous: float = 0.8

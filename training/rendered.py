@@ -60,18 +60,30 @@ class Rendered:
         if recipe.start_from:
             backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # older checkpoints divide by less
             return
-        path = Path(recipe.backbone_tflite)
-        if not recipe.backbone_tflite:
-            from refit_rt.detect.pull import pull
-
-            path = pull("pose_landmark_full.tflite")
-        backbone.load_tflite(path)
+        self._load_own(backbone)
         rng = np.random.default_rng(recipe.seed)
         rows = self.store.take(self.store.index[rng.permutation(len(self.store))[:STATISTICS_ROWS]])
         with torch.no_grad():
             images = make_batch(rows, self.net.body).images
             raw = [backbone.raw(chunk) for chunk in images.split(CHUNK)]
         backbone.set_statistics(*(torch.cat(parts) for parts in zip(*raw, strict=True)))
+
+    def _load_own(self, backbone: BlazePose) -> None:
+        """BlazePose's own weights."""
+        path = Path(self.recipe.backbone_tflite)
+        if not self.recipe.backbone_tflite:
+            from refit_rt.detect.pull import pull
+
+            path = pull("pose_landmark_full.tflite")
+        backbone.load_tflite(path)
+
+    def _anchor(self) -> BlazePose | None:
+        """What the backbone is held to."""
+        if not self.recipe.hold or self.recipe.compare:
+            return None
+        own = BlazePose()
+        self._load_own(own)
+        return own
 
     def _lifter(self) -> Lifter:
         recorded = load_motion(Path(self.recipe.motion)) if self.recipe.motion else None
@@ -81,7 +93,9 @@ class Rendered:
         """The backbone's weights learn in proportion to their size, the heads' as they are."""
         own = set() if self.recipe.compare else {id(p) for p in self.net.backbone.parameters()}
         heads = {"params": [p for p in self.net.parameters() if p.requires_grad and id(p) not in own], "share": 1.0}
-        backbone = [] if self.recipe.frozen < 0 or not own else [group_of(self.net.backbone, self.recipe.backbone_rate)]
+        recipe, backbone = self.recipe, []
+        if recipe.frozen >= 0 and own:
+            backbone = [group_of(self.net.backbone, recipe.backbone_rate, recipe.hold, self._anchor())]
         heat = self.objective.heat
         begun = [] if heat is None else [{"params": list(heat.parameters()), "share": HEAT_RATE}]
         return [heads, *backbone, *begun]

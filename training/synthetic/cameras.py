@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refit_rt.crops import BEYOND, within_reach
 from refit_rt.geometry import roll_matrix
 from training.synthetic.light import cross
 
@@ -12,7 +13,6 @@ SIZES = ((1280, 720), (1920, 1080), (640, 480), (1080, 1920), (720, 1280), (1000
 SIZE_SHARES = (0.33, 0.25, 0.17, 0.08, 0.05, 0.05, 0.07)
 NEAREST_M = 0.45
 SHORT_TRUNK = 0.12  # of the body's extent: pelvis and neck nearer than this say nothing about roll
-BEYOND = 0.1  # of the picture's size: so far outside of it the boxes of those who are cut off reach
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,8 +134,9 @@ def random_box(rng: np.random.Generator, view: View, points: np.ndarray) -> np.n
     front = points[points[:, 2] > 0.15]
     pixels = front[:, :2] / front[:, 2:] * view.focal_px
     turn = roll_matrix(view.turned)[:2, :2]
-    reach = np.array(view.size) * (0.5 + (BEYOND if rng.random() < 0.7 else rng.uniform(0.0, 0.6)))
-    box = box_around(np.clip(pixels @ turn, -reach, reach) @ turn.T + view.centre_px)  # clipped as the sensor sees it
+    beyond = BEYOND if rng.random() < 0.7 else rng.uniform(0.0, 2 * BEYOND)
+    half = np.array(view.size) / 2  # cut off as the sensor sees it
+    box = box_around(within_reach(pixels @ turn, -half, half, beyond) @ turn.T + view.centre_px)
     box[2] = max(box[2], 24.0)
     box[:2] += rng.normal(0, 0.025, 2).clip(-0.08, 0.08) * box[2]
     box[2] *= rng.uniform(0.8, 1.25)

@@ -25,6 +25,7 @@ POSE_BATCH = 64
 RECORDED_SHARE = 0.5
 TRIES, LEAST_VISIBLE = 3, 0.22  # a person hidden behind furniture or out of the frame is drawn again
 GARMENT_SHARE = 0.6  # of the outfits are meshes at least in part, where there are garments; the others are painted
+CLOSE = 0.06  # of the benchmark's people, too
 HELD_EVERY = 6  # of recorded clips, panoramas, photos and garments every sixth is kept for the benchmark
 
 
@@ -77,7 +78,8 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0, assets: Assets | None = None, held_out: bool = False, body: Body | None = None,
-                 outfits: int = 120) -> None:  # fmt: skip
+                 outfits: int = 120, close: float = CLOSE) -> None:  # fmt: skip
+        """close: share of people, beside those at desks, whom a webcam sees from near by."""
         assets = assets or Assets()
         self.body = body or load_body()
         self.key = [seed, int(held_out)]
@@ -90,7 +92,7 @@ class Generator:
         self.wardrobe = wardrobe.part(garments, HELD_EVERY, held_out) if garments else None
         fixed = np.random.default_rng([*self.key, 1])
         self.noise_volume, self.noise, self.to_linear = cloth.noise_volume(fixed), make_noise(fixed), to_linear_table()
-        self.outfit_count, self._epoch, self._next = outfits, -1, 0
+        self.outfit_count, self.close, self._epoch, self._next = outfits, close, -1, 0
         self._batch = (-1, Poses(np.zeros((0, 24, 3, 3), np.float32), np.zeros(0, int)))
 
     def sample(self, number: int | None = None) -> Sample:
@@ -99,7 +101,7 @@ class Generator:
         rng = np.random.default_rng([*self.key, 2, number])
         rotations, kind = self._pose(number)
         heading = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.6)
-        close = (kind == gestures.DESK and rng.random() < 0.75) or rng.random() < 0.06
+        close = (kind == gestures.DESK and rng.random() < 0.75) or rng.random() < self.close
         heading = rng.normal(0, 0.45) if close else heading
         rotations = turned(rotations, heading)
         betas, outfit = random_betas(rng), self.outfits[rng.integers(len(self.outfits))]
@@ -130,7 +132,7 @@ class Generator:
             moved.append((Person(outfit, person.points + extra.astype(np.float32), person.normals), shift + extra))
         middle = frames // 2
         joints = self.body.joints(poses[middle], betas) + moved[middle][1]
-        close = kind == gestures.DESK and rng.random() < 0.75
+        close = (kind == gestures.DESK and rng.random() < 0.75) or rng.random() < self.close
         stage = self._stage(rng, number, outfit, betas, joints, heading, kind, close)
         frame_rng = lambda: np.random.default_rng([*self.key, 6, number])  # noqa: E731  one exposure and box for all
         return [
