@@ -6,6 +6,7 @@ from refit_rt.body import load_body  # noqa: E402
 from refit_rt.bundle import load_bundle  # noqa: E402
 from refit_rt.checkpoint import export_checkpoint  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
+from refit_rt.model.blazepose import BlazePose  # noqa: E402
 from refit_rt.model.config import EDGE  # noqa: E402
 from refit_rt.model.refit import build  # noqa: E402
 
@@ -43,6 +44,28 @@ def test_the_mean_of_runs_is_each_runs_share_of_it(tmp_path, monkeypatch):
     assert mean["average"]["matrix"].tolist() == [[2, 2], [2, 2]]
     torch.testing.assert_close(mean["average"]["backbone.feature_mean"], torch.full((2,), 2 / 3))
     assert (mean["average"]["count"], mean["views"]) == (7, 40)
+
+
+def test_a_backbone_goes_part_of_the_way_back_to_its_own_weights_and_the_heads_stay(tmp_path, monkeypatch, caplog):
+    from training import checkpoint
+
+    net, own = build(EDGE, load_body()), BlazePose()
+    checkpoint.load_own(own)
+    torch.save({"average": net.state_dict()}, tmp_path / "a.pt")
+    given = ["checkpoint", str(tmp_path / "a.pt"), str(tmp_path / "out.pt"), "--own"]
+    monkeypatch.setattr("sys.argv", [*given, "0.25"])
+    assert checkpoint.main() == 0
+    made = torch.load(tmp_path / "out.pt", weights_only=True)["average"]
+    for name, value in own.named_parameters():
+        tuned = net.state_dict()[f"backbone.{name}"]
+        torch.testing.assert_close(made[f"backbone.{name}"].float(), 0.75 * tuned + 0.25 * value, atol=1e-4, rtol=1e-3)
+    name = "update.gru.from_input.weight"
+    torch.testing.assert_close(made[name].float(), net.state_dict()[name], atol=1e-4, rtol=1e-3)
+    torch.save({"average": {"backbone.other": torch.zeros(1)}}, tmp_path / "a.pt")
+    for share, said in (("0.25", "has no BlazePose"), ("1.5", "between 0 and 1")):
+        monkeypatch.setattr("sys.argv", [*given, share])
+        assert checkpoint.main() == 2
+        assert said in caplog.text
 
 
 def test_a_mean_of_other_networks_or_with_other_shares_is_refused_and_nothing_is_written(tmp_path, monkeypatch, caplog):

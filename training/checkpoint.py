@@ -9,8 +9,10 @@ import torch
 import tyro
 from torch import nn
 
+from refit_rt.detect.pull import pull
 from refit_rt.errors import UserError
 from refit_rt.model import weights
+from refit_rt.model.blazepose import BlazePose
 from refit_rt.model.weights import read_checkpoint
 from training.told import BAD_INPUT
 
@@ -70,6 +72,25 @@ def mean_of(checkpoints: list[dict], shares: list[float]) -> dict:
     return {"average": average} | {name: sum(one.get(name, 0) for one in checkpoints) for name in ("steps", "views")}
 
 
+def load_own(backbone: BlazePose, tflite: str = "") -> None:
+    """BlazePose's own weights, of a file or, if that is empty, pulled. Raises UserError."""
+    backbone.load_tflite(Path(tflite) if tflite else pull("pose_landmark_full.tflite"))
+
+
+def nearer_to_own(checkpoint: dict, share: float) -> dict:
+    """The averaged weights with the backbone's `share` of the way back to BlazePose's own ("robust fine-tuning",
+    Wortsman et al., CVPR 2022): what renders taught is kept in part, what real people taught comes back. Raises
+    UserError for a network with another backbone."""
+    own, average = BlazePose(), dict(checkpoint["average"])
+    load_own(own)
+    for name, value in own.named_parameters():
+        mine = average.get(f"backbone.{name}")
+        if mine is None or mine.shape != value.shape:
+            raise UserError(f"has no BlazePose for a backbone ({name}). Leave out --own")
+        average[f"backbone.{name}"] = torch.lerp(mine.float(), value.detach(), share)
+    return checkpoint | {"average": average}
+
+
 @dataclass(frozen=True)
 class Arguments:
     """The short form of a checkpoint, or the mean of several."""
@@ -78,6 +99,8 @@ class Arguments:
     """One or more checkpoints of training.train, then the file to write."""
     shares: tuple[float, ...] = ()
     """Of each checkpoint in the mean; left out: equal ones."""
+    own: float = 0.0
+    """Part of the way that the backbone goes back to BlazePose's own weights, which know real people."""
 
 
 def shortened(settings: Arguments) -> dict:
@@ -92,8 +115,11 @@ def shortened(settings: Arguments) -> dict:
     for path, checkpoint in zip(sources, checkpoints, strict=True):
         if "average" not in checkpoint:
             raise UserError(f"{path}: has no weights 'average'. Give a last.pt of training.train")
+    if not 0 <= settings.own <= 1:
+        raise UserError(f"--own {settings.own:g}: must lie between 0 and 1")
     try:
-        return slim(mean_of(checkpoints, shares) if len(sources) > 1 else checkpoints[0])
+        whole = mean_of(checkpoints, shares) if len(sources) > 1 else checkpoints[0]
+        return slim(nearer_to_own(whole, settings.own) if settings.own else whole)
     except UserError as error:
         raise UserError(f"{', '.join(map(str, sources))}: {error}") from error
 

@@ -240,11 +240,11 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
     if len(LIMBS) - unknown.sum() < LEAST_KNOWN:
         names = ", ".join(name for name, lost in zip(LIMBS, unknown, strict=True) if lost)
         raise UserError(f"the cameras never agree on {names}: check that videos and calibration belong together")
-    for joint in range(len(LIMBS)):
+    points[:, unknown] = np.nan
+    for joint in np.flatnonzero(~unknown):
         known = np.flatnonzero(~doubtful[:, joint])
         for axis in range(3):
-            where = points[known, joint, axis] if not unknown[joint] else [np.nan] * len(known)
-            points[:, joint, axis] = np.interp(np.arange(frames), known, where) if len(known) else np.nan
+            points[:, joint, axis] = np.interp(np.arange(frames), known, points[known, joint, axis])
     return points, np.where(doubtful, np.nan, residual)
 
 

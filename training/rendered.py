@@ -13,7 +13,7 @@ from refit_rt.model.config import EDGE
 from refit_rt.model.refit import build
 from refit_rt.model.weights import read_checkpoint
 from training.batches import Drawn, ahead, draw, make_batch
-from training.checkpoint import load_into
+from training.checkpoint import load_into, load_own
 from training.lifting import Lifter
 from training.losses import errors_of
 from training.objective import Objective
@@ -60,7 +60,7 @@ class Rendered:
         if recipe.start_from:
             backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # older checkpoints divide by less
             return
-        self._load_own(backbone)
+        load_own(backbone, recipe.backbone_tflite)
         rng = np.random.default_rng(recipe.seed)
         rows = self.store.take(self.store.index[rng.permutation(len(self.store))[:STATISTICS_ROWS]])
         with torch.no_grad():
@@ -68,21 +68,12 @@ class Rendered:
             raw = [backbone.raw(chunk) for chunk in images.split(CHUNK)]
         backbone.set_statistics(*(torch.cat(parts) for parts in zip(*raw, strict=True)))
 
-    def _load_own(self, backbone: BlazePose) -> None:
-        """BlazePose's own weights."""
-        path = Path(self.recipe.backbone_tflite)
-        if not self.recipe.backbone_tflite:
-            from refit_rt.detect.pull import pull
-
-            path = pull("pose_landmark_full.tflite")
-        backbone.load_tflite(path)
-
     def _anchor(self) -> BlazePose | None:
         """What the backbone is held to."""
         if not self.recipe.hold or self.recipe.compare:
             return None
         own = BlazePose()
-        self._load_own(own)
+        load_own(own, self.recipe.backbone_tflite)
         return own
 
     def _lifter(self) -> Lifter:
