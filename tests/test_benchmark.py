@@ -126,6 +126,14 @@ def test_the_truth_itself_has_no_error(network, tmp_path):
     np.testing.assert_allclose(measure(moved)[:, 3], 0.05 * 600 / 4 * 256 / 300, atol=1.0)
 
 
+def test_half_precision_answers_nearly_the_same(network, tmp_path):
+    images = store_of(tmp_path, (1,)).take(np.zeros((1, 2), int)).images
+    exact, rounded = (benchmark.encode(network, images, precision) for precision in ("f32", "bf16"))
+    assert rounded.maps.dtype == torch.float32
+    off = (rounded.maps - exact.maps).square().mean().sqrt() / exact.maps.square().mean().sqrt()
+    assert 1e-4 < float(off) < 0.2
+
+
 def random_state(seed: int, cam: tuple[float, float, float]) -> State:
     rng = np.random.default_rng(seed)
     rotations = matrix_from_axis_angle(rng.normal(0, 0.4, (24, 3)))

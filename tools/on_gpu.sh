@@ -68,7 +68,7 @@ if [ "$(left)" -gt 90 ] && [ -e "$HERE/motion.npz" ]; then
     fi
     round=$(date +%s) # no two calls, on whatever machine, render the same people
     for core in $(seq $((CORES > 5 ? CORES - 4 : 1))); do
-        timeout "$(left)" python3 -m training.produce "$RUN/store" --seed $((1000 * round + core)) "${assets[@]}" \
+        timeout "$(left)" python3 -m training.produce "$RUN/store" --seed $((1000 * round + core)) --close 0.22 "${assets[@]}" \
             >"$RUN/produce$core.log" 2>&1 &
     done
     until [ -n "$(find "$RUN/store" -maxdepth 1 -name '[!.]*-0000' 2>/dev/null)" ] || [ "$(left)" -lt 60 ]; do sleep 1; done

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ MEASURES = ("mpjpe", "pa", "pve", "px")  # mm, mm after Procrustes, mm of the wh
 EVERY = (1, 2, 4)  # long clips are followed at every n-th frame
 LONG = 600  # moments from which a chain is a long clip
 KINDS = ("stills", "clips", "long clips")
+Precision = Literal["f32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Protocol:
     share: float = config.Fit().blend  # of the last body in the start
     min_confidence: float = config.Fit().min_confidence  # below it live starts cold, and forgets
     turns: bool = config.Fit().mirror == "turns"  # every second look at a person is at the mirror image
+    precision: Precision = "f32"  # of the encoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,18 +101,21 @@ def load_network(checkpoint: Path, body: Body | None = None) -> ReFit:
     return network.eval()
 
 
-def encode(network: ReFit, images: np.ndarray) -> Encoded:
-    """(B, 256, 256, 3) uint8 RGB."""
+def encode(network: ReFit, images: np.ndarray, precision: Precision = "f32") -> Encoded:
+    """(B, 256, 256, 3) uint8 RGB. bf16: what convolutions take and give is rounded so, as `fit.precision: bf16` does it
+    where the processor can; torch does it anywhere, slowly."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return network.encode(pixels)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        encoded = network.encode(pixels)
+    return Encoded(*(None if part is None else part.float() for part in encoded))
 
 
-def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None) -> Batch:
+def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None, precision: Precision = "f32") -> Batch:
     """Rows of a store → tensors. time_s (B,): since the person's first moment."""
     label = dict(zip(LABELS, torch.from_numpy(rows.labels).split(list(LABELS.values()), dim=1), strict=True))
     view = View(label["box"], label["focal_px"][:, 0], label["centre_px"])
     times = torch.zeros(len(rows.labels)) if time_s is None else torch.from_numpy(time_s).float()
-    crops = Crops(encode(network, rows.images), view, label["roll"][:, 0], times)
+    crops = Crops(encode(network, rows.images, precision), view, label["roll"][:, 0], times)
     return Batch(crops, label["rotations"].view(-1, 24, 3, 3), label["betas"], label["trans"], label["visible"][:, 0])
 
 
@@ -171,7 +177,7 @@ class Scorer:
         chains, network = self.chains, self.network
         times = chains.place[rows] / np.maximum(chains.fps[rows], 1)
         taken = self.store.take(self.store.index[chains.row[rows]])
-        batch = batch_of(network, taken, times)
+        batch = batch_of(network, taken, times, self.protocol.precision)
         measure = Measure(self._surface, batch, network.config.crop_px)
         cold = network(batch.crops.encoded, batch.crops.view, self.protocol.iterations)
         long = chains.kind[rows] == 2
@@ -180,7 +186,9 @@ class Scorer:
         self.out.cold[rows] = errors
         _note(self.out, rows, batch, measure, cold[-1])
         turns = self.protocol.turns and bool(chains.place[rows].any())
-        other = encode(network, np.ascontiguousarray(taken.images[:, :, ::-1])) if turns else batch.crops.encoded
+        other = batch.crops.encoded
+        if turns:
+            other = encode(network, np.ascontiguousarray(taken.images[:, :, ::-1]), self.protocol.precision)
         for level in np.unique(chains.place[rows]):
             for long in (False, True):
                 here = np.flatnonzero((chains.place[rows] == level) & ((chains.kind[rows] == 2) == long))

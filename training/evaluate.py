@@ -31,7 +31,7 @@ Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the tr
 
 BENCHMARK_PROTOCOL = """\
 Benchmark {store}: {stills} stills; {clips} clips, {clip_rows} moments; {long} long clips, {long_rows} moments.
-Averaged weights of {checkpoint}. Crops and their boxes are the store's own.
+Averaged weights of {checkpoint}, encoder in {precision}. Crops and their boxes are the store's own.
 MPJPE: mean error of SMPL's 24 joints, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the
 pelvis as origin; px: joints of the 256-pixel crop that truly lie in it. Each cell: mean / median.
 cold i: i updates from the network's own first estimate. warm i: i updates from a start as live: {share:g} times the
@@ -71,6 +71,8 @@ class Benchmark:
     live: int = config.Fit().iterations
     """Updates of a warm answer before it is handed on to the next moment."""
     blend: float = config.Fit().blend
+    precision: Literal["f32", "bf16"] = "f32"
+    """Of the encoder; bf16 is computed by torch, on any processor, slowly."""
     limit: int = 0
     """About so many rows of each kind, none of people with more moments; 0: all."""
     threads: int = 1
@@ -113,14 +115,14 @@ def benchmark(settings: Benchmark) -> Iterator[str]:
     if not 1 <= settings.live <= settings.iterations:
         raise UserError(f"--live {settings.live}: must lie between 1 and --iterations ({settings.iterations})")
     network = held_out.load_network(settings.checkpoint)
-    protocol = held_out.Protocol(settings.iterations, settings.live, settings.blend)
+    protocol = held_out.Protocol(settings.iterations, settings.live, settings.blend, precision=settings.precision)
     scores = held_out.score(network, store, protocol, settings.limit)
     kind, first = scores.chains.kind, scores.chains.place == 0
     rows, people = (np.bincount(kinds, minlength=len(held_out.KINDS)) for kinds in (kind, kind[first]))
     yield BENCHMARK_PROTOCOL.format(
         store=settings.store, stills=people[0], clips=people[1], clip_rows=rows[1], long=people[2], long_rows=rows[2],
         checkpoint=settings.checkpoint, share=protocol.share, rest=1 - protocol.share, live=protocol.live,
-        iterations=protocol.iterations, least=protocol.min_confidence)  # fmt: skip
+        iterations=protocol.iterations, least=protocol.min_confidence, precision=protocol.precision)  # fmt: skip
     yield report(scores, settings.live)
     if settings.sheets:
         from training.benchmark_sheets import still_sheets
