@@ -69,11 +69,11 @@ def encoder(settings: config.Config) -> str:
     """The bundle's encoder in every precision that it and this processor have, beside the official HRNet-W48."""
     import openvino
 
-    from refit_rt.runners.openvino_ import OpenVinoEncoder, choose_precision
+    from refit_rt.runners.openvino_ import OpenVinoEncoder, has_bf16
 
     bundle = load_bundle(find_bundle(settings.fit.bundle))
     threads = settings.fit.threads
-    floats = ["f32", "bf16"] if choose_precision(openvino.Core()) == "bf16" else ["f32"]
+    floats = ["f32", "bf16"] if has_bf16(openvino.Core()) else ["f32"]
     encoders = {name: _encoder_or_none(OpenVinoEncoder, bundle, name, threads) for name in (*floats, "int8")}
     with tempfile.TemporaryDirectory() as folder:
         official = official_bundle(Path(folder) / "w48")

@@ -92,7 +92,7 @@ class Fit(Settings, frozen=True):
     backend: Literal["cpu", "tensorrt", "torch"] = "cpu"
     """cpu: OpenVINO and numba; tensorrt: an NVIDIA GPU (see refit-rt build); torch: the readable network."""
     precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "auto"
-    """The encoder's arithmetic; auto: bf16 where the processor has it, else f32; f16 with tensorrt, loop included."""
+    """The encoder's arithmetic; auto: f32, with tensorrt f16 (loop included). bf16 is for processors that have it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where torch's loop runs; auto: a GPU that torch sees, there by trt_plugins' kernels, else the processor."""
     plugins: str = ""

@@ -107,7 +107,8 @@ def encode(network: ReFit, images: np.ndarray, precision: Precision = "f32") -> 
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         encoded = network.encode(pixels)
-    return Encoded(*(None if part is None else part.float() for part in encoded))
+    maps, hidden, keypoints = encoded
+    return Encoded(maps.float(), hidden.float(), None if keypoints is None else keypoints.float())
 
 
 def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None, precision: Precision = "f32") -> Batch:

@@ -27,7 +27,7 @@ class OpenVinoEncoder:
         """precision auto, f32, bf16 or int8; threads 0: all cores, or one where more are no
         faster. Raises UserError when it cannot run here."""
         core = ov.Core()
-        self.precision = choose_precision(core) if precision == "auto" else precision
+        self.precision = "f32" if precision == "auto" else precision
         path = encoder_file(bundle, self.precision)
         try:
             model = core.read_model(path)
@@ -53,9 +53,10 @@ class OpenVinoEncoder:
         return Seen(take("maps"), take("hidden"), take("keypoints") if self._has_keypoints else None)
 
 
-def choose_precision(core: ov.Core) -> str:
-    """bf16 where the processor computes in it (half the time at no loss that was seen), else f32."""
-    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+def has_bf16(core: ov.Core) -> bool:
+    """Whether the processor computes in bf16. It halves the time of a crop; of the shipped bundle it moves bodies by
+    27 mm in the median and adds 3 mm to MPJPE on renders (int8: nothing), so that nobody gets it unasked."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def encoder_file(bundle: Bundle, precision: str) -> Path:
@@ -115,8 +116,7 @@ def fewest_threads(core: ov.Core, model: ov.Model, precision: str, path: Path, c
 def compile_model(core: ov.Core, model: ov.Model, precision: str, threads: int, path: Path) -> ov.CompiledModel:
     """For the least wait for one answer; what was compiled is kept on disk for the next start."""
     options: dict = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-    # What int8 leaves in floating point runs in the better of the two.
-    options["INFERENCE_PRECISION_HINT"] = choose_precision(core) if precision == "int8" else precision
+    options["INFERENCE_PRECISION_HINT"] = "f32" if precision == "int8" else precision  # of what int8 leaves as it is
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
