@@ -113,7 +113,7 @@ class Fit(Settings, frozen=True):
     """Start from last frame's body."""
     mirror: Literal["off", "turns", "both"] = "turns"
     """Mirror images. turns: every second look is at one, for nothing; both: each look, too, at twice the cost; off."""
-    blend: Share = 0.5
+    blend: Share = 0.4
     """Weight of last frame's body in the start; the rest is the fresh estimate."""
     min_confidence: Share = 0.3
     """Below this a person is lost and fitted anew from a detection."""
