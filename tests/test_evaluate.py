@@ -179,6 +179,14 @@ def test_a_sheet_shows_the_body_where_it_stands(tmp_path):
     assert (tmp_path / "deep" / "one.png").stat().st_size > 5000
 
 
+def test_a_sheet_of_somebody_at_a_desk_shows_what_is_known():
+    clip = clip_of()
+    clip.limbs[:, 6:], clip.limbs_px[:, 6:] = np.nan, np.nan
+    picture, fitted, side = np.split(sheets.tiles(clip, track_of(clip), 0, BODY), 3, axis=1)
+    for part in (picture != 90, fitted != 90, side != 255):
+        assert 0.005 < part.any(-1).mean() < 0.6
+
+
 def test_a_crop_on_a_sheet_shows_the_body_where_its_joints_are():
     """The body's pixels reach as far as the true joints, to the width of a hand or a head beyond them."""
     crop, lens = np.full((256, 256, 3), 90, np.uint8), (480.0, np.array([127.5, 120.0]))

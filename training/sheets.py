@@ -9,7 +9,7 @@ from refit_rt import geometry
 from refit_rt.body import Body
 from refit_rt.errors import UserError
 from refit_rt.raster import buffers, rasterise, vertex_normals
-from training.real_clip import LIMBS
+from training.real_clip import LIMBS, SMPL_LIMBS
 from training.real_fit import Clip, Track
 
 TILE_PX = 320
@@ -22,8 +22,10 @@ LEFT_BGR, RIGHT_BGR = (60, 220, 60), (40, 40, 255)
 
 
 def draw_limbs(image: np.ndarray, limbs_px: np.ndarray) -> None:
-    """A stick figure of limb joints (12, 2), in place; its left side green, its right side red."""
+    """A stick figure of limb joints (12, 2), in place; its left side green, its right side red. NaN: not drawn."""
     for a, b in BONES:
+        if not np.isfinite(limbs_px[[a, b]]).all():
+            continue
         left, right = (LIMBS[a][0] == "l") and (LIMBS[b][0] == "l"), (LIMBS[a][0] == "r") and (LIMBS[b][0] == "r")
         colour = LEFT_BGR if left else RIGHT_BGR if right else (0, 230, 255)
         start, end = ([int(v) for v in np.rint(np.clip(limbs_px[i], -1e4, 1e4))] for i in (a, b))
@@ -51,7 +53,10 @@ def tiles(clip: Clip, track: Track, row: int, body: Body) -> np.ndarray:
     rest = body.vertices(np.broadcast_to(np.eye(3), (24, 3, 3)), track.betas[row])
     front = rest[:, 2] > 0
     points = body.vertices(rotations, track.betas[row]) + track.trans[row]
-    around = np.concatenate([track.joints_px[row], clip.limbs_px[index]])
+    known = np.isfinite(clip.limbs_px[index]).all(1)
+    around = clip.limbs_px[index][known]  # of somebody cut off, what is known of them
+    if known.all():
+        around = np.concatenate([track.joints_px[row], around])
     centre, side = (around.min(0) + around.max(0)) / 2, float((around.max(0) - around.min(0)).max() * MARGIN)
     matrix = geometry.crop_from_image(centre, side, 0.0, TILE_PX)
     picture = geometry.crop(clip.frames[index], centre, side, 0.0, TILE_PX)
@@ -60,19 +65,23 @@ def tiles(clip: Clip, track: Track, row: int, body: Body) -> np.ndarray:
     scale = TILE_PX / side
     lens = clip.camera.focal_px * scale, geometry.apply_2d(matrix, np.array(clip.camera.centre_px))
     shade(points, body.faces, front, *lens, fitted, 0.75)
-    return np.concatenate([truth, fitted, from_side(points, clip.limbs[index], body, front)], 1)
+    middle = track.joints[row][SMPL_LIMBS][known].mean(0)
+    return np.concatenate([truth, fitted, from_side(points, middle, clip.limbs[index], body, front)], 1)
 
 
-def from_side(points: np.ndarray, limbs: np.ndarray, body: Body, front: np.ndarray) -> np.ndarray:
-    """Body and reference limbs (12, 3) as a camera at the right of the first would see them, far away."""
+def from_side(
+    points: np.ndarray, body_middle: np.ndarray, limbs: np.ndarray, body: Body, front: np.ndarray
+) -> np.ndarray:
+    """Body and reference limbs (12, 3) as a camera at the right of the first would see them, far away, `body_middle`
+    (3,) and the middle of the limbs (those that are known) in one place."""
     image = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
-    middle = limbs.mean(0)
+    middle = np.nanmean(limbs, 0)
     turn = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
     away = np.array([0.0, 0.0, SIDE_M])
     focal_px = TILE_PX * SIDE_M / 2.4  # 2.4 m fill the tile
     centre_px = np.full(2, TILE_PX / 2)
-    shift = points.mean(0) - middle  # both about the same middle: depth errors have a column of their own
-    shade((points - middle - shift) @ turn.T + away, body.faces, front, focal_px, centre_px, image, 0.8)
+    # Both about the same middle: depth errors have a column of their own.
+    shade((points - body_middle) @ turn.T + away, body.faces, front, focal_px, centre_px, image, 0.8)
     draw_limbs(image, geometry.project((limbs - middle) @ turn.T + away, focal_px, centre_px))
     return image
 
@@ -87,7 +96,7 @@ def crop_tiles(image: np.ndarray, points: np.ndarray, front: np.ndarray, limbs: 
     fitted = truth.copy()
     draw_limbs(truth, geometry.project(limbs, focal_px, centre_px))
     shade(points, body.faces, front, focal_px, centre_px, fitted, 0.75)
-    return np.concatenate([truth, fitted, from_side(points, limbs, body, front)], 1)
+    return np.concatenate([truth, fitted, from_side(points, points.mean(0), limbs, body, front)], 1)
 
 
 def sheet(tiles: list[tuple[np.ndarray, str]], path: Path) -> None:
