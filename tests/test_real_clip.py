@@ -167,6 +167,11 @@ def test_legs_that_no_camera_sees_are_not_known_and_the_arms_tell_the_stature(ri
     np.testing.assert_allclose(found[:, :8], points[:, :8], atol=1e-3)
     assert np.isnan(found[:, 8:]).all()
     assert np.isnan(residual[:, 8:]).mean() > 0.7
+    guessed = np.ones(seen.shape[:3])
+    guessed[1:, :, 8:] = 0.1  # all cameras agree, but three of them only guess
+    alike, _ = real_clip.limbs_of(rig, pixels_of(rig, points), guessed)
+    assert np.isnan(alike[:, 8:]).all()
+    assert np.isfinite(alike[:, :8]).all()
     arm = np.linalg.norm(np.diff(points[0, [0, 2, 4]], axis=0), axis=-1).sum()
     other = np.linalg.norm(np.diff(points[0, [1, 3, 5]], axis=0), axis=-1).sum()
     assert reference_of(rig, found).height_m == pytest.approx((arm + other) / 2 / 0.332)

@@ -31,6 +31,7 @@ MEDIAPIPE_LIMBS = np.array([11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])  # 
 L_HIP, R_HIP = 6, 7  # rows of LIMBS
 LEAST_KNOWN = 6  # limb joints: somebody at a desk shows shoulders, elbows and wrists
 OFTEN = 0.25  # of the moments the cameras must agree on a joint; else it is not known at all
+SEEN = 0.3  # visibility in the second-best camera, most of the time, of a joint that is known
 FEWER = 1.5  # how much better one camera less must agree: three cameras agree more easily than four
 HIDDEN = 0.05  # weight of a landmark that the detector only guesses
 MIRRORED = 0.5  # a pair is swapped that, swapped, lies this much nearer to where the cameras together have it
@@ -226,8 +227,9 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
     """Limb joints in pixels (camera, frame, 12, 2), visibility (camera, frame, 12) → world (frame, 12, 3), residual px.
 
     Detectors take a back for a front and one leg for the other: pairs are swapped where that agrees with the cameras
-    together. What remains in doubt is interpolated in time, its residual NaN. Joints on which they hardly ever agree
-    are NaN throughout: the legs of somebody at a desk. Raises UserError when that leaves fewer than six.
+    together. What remains in doubt is interpolated in time, its residual NaN. Joints that no two cameras see, or on
+    which they hardly ever agree, are NaN throughout: the legs of somebody at a desk. Raises UserError when that leaves
+    fewer than six.
     """
     count, frames = pixels.shape[:2]
     weight = (visibility + HIDDEN).reshape(count, -1)
@@ -236,7 +238,8 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
     points, residual = triangulate(cameras, pixels.reshape(count, -1, 2), weight)
     points, residual = points.reshape(frames, -1, 3), residual.reshape(frames, -1)
     doubtful = ~(residual < WRONG_M * px_per_metre(cameras, points))
-    unknown = (~doubtful).mean(0) < OFTEN
+    second = np.sort(visibility, 0)[-2]  # (frame, 12): whether two cameras see it, and do not just guess alike
+    unknown = ((~doubtful).mean(0) < OFTEN) | (np.median(second, 0) < SEEN)
     if len(LIMBS) - unknown.sum() < LEAST_KNOWN:
         names = ", ".join(name for name, lost in zip(LIMBS, unknown, strict=True) if lost)
         raise UserError(f"the cameras never agree on {names}: check that videos and calibration belong together")
