@@ -61,7 +61,15 @@ def test_a_backbone_goes_part_of_the_way_back_to_its_own_weights_and_the_heads_s
         torch.testing.assert_close(made[f"backbone.{name}"].float(), 0.75 * tuned + 0.25 * value, atol=1e-4, rtol=1e-3)
     name = "update.gru.from_input.weight"
     torch.testing.assert_close(made[name].float(), net.state_dict()[name], atol=1e-4, rtol=1e-3)
+    monkeypatch.setattr("sys.argv", [*given, "1"])
+    assert checkpoint.main() == 0
+    again = BlazePose()
+    checkpoint.load_own(again, str(tmp_path / "out.pt"))  # where there is nothing to read a .tflite
+    for one, other in zip(again.parameters(), own.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
     torch.save({"average": {"backbone.other": torch.zeros(1)}}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="--own 1"):
+        checkpoint.load_own(again, str(tmp_path / "a.pt"))
     for share, said in (("0.25", "has no BlazePose"), ("1.5", "between 0 and 1")):
         monkeypatch.setattr("sys.argv", [*given, share])
         assert checkpoint.main() == 2

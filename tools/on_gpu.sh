@@ -16,6 +16,9 @@ pack() {
     mkdir -p "$HERE/wheels" "$HERE/hdri"
     python3 -m pip download --quiet --dest "$HERE/wheels" --only-binary :all: --python-version "${GPU_PYTHON:-3.12}" \
         --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 msgspec tyro
+    # BlazePose's own weights, to which training holds the backbone: there is no OpenVINO there to read the .tflite.
+    "$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)" -m training.checkpoint \
+        training/checkpoints/edge.pt "$HERE/own.pt" --own 1
     cp "$1" "$HERE/motion.npz"
     cp "$2"/*.hdr "$HERE/hdri/"
     if [ -n "${3:-}" ]; then # geometry and bindings only: textures are not used

@@ -72,9 +72,19 @@ def mean_of(checkpoints: list[dict], shares: list[float]) -> dict:
     return {"average": average} | {name: sum(one.get(name, 0) for one in checkpoints) for name in ("steps", "views")}
 
 
-def load_own(backbone: BlazePose, tflite: str = "") -> None:
-    """BlazePose's own weights, of a file or, if that is empty, pulled. Raises UserError."""
-    backbone.load_tflite(Path(tflite) if tflite else pull("pose_landmark_full.tflite"))
+def load_own(backbone: BlazePose, file: str = "") -> None:
+    """BlazePose's own weights: of its .tflite, which is pulled if none is given, or, where OpenVINO cannot be had to
+    read that, of a checkpoint that went all the way back to them (`--own 1`). Raises UserError."""
+    if Path(file).suffix != ".pt":
+        backbone.load_tflite(Path(file) if file else pull("pose_landmark_full.tflite"))
+        return
+    average = read_checkpoint(Path(file)).get("average", {})
+    own = dict(backbone.named_parameters())
+    if any(f"backbone.{name}" not in average for name in own):
+        raise UserError(f"{file}: has no BlazePose for a backbone. Make it: python -m training.checkpoint ... --own 1")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(average[f"backbone.{name}"])
 
 
 def nearer_to_own(checkpoint: dict, share: float) -> dict:

@@ -54,7 +54,8 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Folder of training.produce --held-out, for the curve; empty: no curve."""
     evaluate_rows: int = 512
     backbone_tflite: str = ""
-    """BlazePose's weights; empty: pulled."""
+    """BlazePose's weights; empty: pulled. Where there is no OpenVINO to read them, a checkpoint of
+    `training.checkpoint --own 1`."""
     compare: Literal["", "random", "resnet"] = ""
     """Another backbone, from random weights: BlazePose's architecture, or a ResNet as dear (training.resnet). All of
     it learns, at the heads' rate."""
