@@ -50,6 +50,15 @@ def test_other_seeds_and_the_held_out_half_show_other_people(samples):
         assert (other.sample(2).image != samples[2].image).mean() > 0.5
 
 
+def test_webcams_see_people_from_nearer_by():
+    far, near = (
+        np.median([one.sample(number).trans[2] for number in range(16)])
+        for one in (Generator(seed=5, outfits=4, close=share) for share in (0.0, 1.0))
+    )
+    assert near < 0.7 * far
+    assert near < 2.0
+
+
 def test_the_truth_is_whole_and_the_picture_is_a_picture(samples):
     for s in samples:
         assert s.image.shape == (256, 256, 3)
