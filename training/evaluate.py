@@ -46,8 +46,8 @@ difference from the truth. Long clips are followed at their own rate and at a ha
 
 REAL_PROTOCOL = """\
 Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
-own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}. Truth: {joints} limb joints triangulated from
-mediapipe in all cameras (residual median {residual:.1f} px); mediapipe's hips and shoulders are not quite the body's:
+own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}. Truth: {joints} limb joints, those that two
+cameras see, triangulated from mediapipe in all cameras (residual median {residual:.1f} px); mediapipe's hips and shoulders are not quite the body's:
 a perfect fit keeps about 17 mm. Boxes and roll of cold starts: mediapipe's landmarks. Share of the last body in a warm
 start: {blend:g}.
 MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
@@ -143,7 +143,7 @@ def real(settings: Real) -> Iterator[str]:
         )
         yield REAL_PROTOCOL.format(
             folder=settings.folder, views=len(clips), frames=len(reference.points), fps=reference.fps,
-            joints=len(LIMBS), bundle=settings.bundle, precision=settings.precision, mirror=settings.mirror,
+            joints=metrics.known_of(reference.points).sum(), bundle=settings.bundle, precision=settings.precision, mirror=settings.mirror,
             residual=np.nanmedian(reference.residual_px), blend=settings.blend, height=reference.height_m)  # fmt: skip
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
