@@ -46,10 +46,10 @@ difference from the truth. Long clips are followed at their own rate and at a ha
 
 REAL_PROTOCOL = """\
 Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
-own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}. Truth: {joints} limb joints, those that two
-cameras see, triangulated from mediapipe in all cameras (residual median {residual:.1f} px); mediapipe's hips and shoulders are not quite the body's:
-a perfect fit keeps about 17 mm. Boxes and roll of cold starts: mediapipe's landmarks. Share of the last body in a warm
-start: {blend:g}.
+own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}. Truth: {joints} limb joints, those that two cameras
+see, triangulated from mediapipe in all cameras (residual median {residual:.1f} px); mediapipe's hips and shoulders are
+not quite the body's: a perfect fit keeps about 17 mm. Boxes and roll of cold starts: mediapipe's landmarks. Share of
+the last body in a warm start: {blend:g}.
 MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
 joints from the truth's, per cent of the stature ({height:.2f} m) at that depth; jitter: second difference of joints
 about the hips, mean / median, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth:
@@ -141,10 +141,12 @@ def real(settings: Real) -> Iterator[str]:
         runtime = real_fit.Runtime(
             folder, config.Fit(precision=settings.precision, threads=settings.threads, mirror=settings.mirror)
         )
+        known = metrics.known_of(reference.points)
         yield REAL_PROTOCOL.format(
             folder=settings.folder, views=len(clips), frames=len(reference.points), fps=reference.fps,
-            joints=metrics.known_of(reference.points).sum(), bundle=settings.bundle, precision=settings.precision, mirror=settings.mirror,
-            residual=np.nanmedian(reference.residual_px), blend=settings.blend, height=reference.height_m)  # fmt: skip
+            joints=known.sum(), bundle=settings.bundle, precision=settings.precision, mirror=settings.mirror,
+            residual=np.nanmedian(reference.residual_px[:, known]), blend=settings.blend,
+            height=reference.height_m)  # fmt: skip
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
         live = next((way for way in warm if way.iterations == config.Fit().iterations), warm[0])
