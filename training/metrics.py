@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from training.losses import pa_mpjpe_mm
+from training.real_clip import L_HIP, R_HIP
 
-SHOULDERS, HIPS = np.array([0, 1]), np.array([6, 7])  # of real_clip.LIMBS
+SHOULDERS, HIPS = np.array([0, 1]), np.array([L_HIP, R_HIP])  # of real_clip.LIMBS
 MIRRORED_RAD = np.pi / 2  # a body that faces this far from the truth has its front and back exchanged
 
 

@@ -20,8 +20,9 @@ class ScaledAdamW(torch.optim.AdamW):
         for group, olds in zip(scaled, before, strict=True):
             for p, old, scale in zip(group["params"], olds, group["scales"], strict=True):
                 p.copy_(old + scale * (p - old))
-            for p, anchor in zip(group["params"], group.get("anchors", ()), strict=False):
-                p.lerp_(anchor, group["lr"] * group["hold"])
+            if "anchors" in group:
+                for p, anchor in zip(group["params"], group["anchors"], strict=True):
+                    p.lerp_(anchor, group["lr"] * group["hold"])
         return answer
 
     def load_state_dict(self, state_dict) -> None:

@@ -29,7 +29,7 @@ LIMBS = ("l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist",
 SMPL_LIMBS = np.array([16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8])  # of the body's 24 joints
 MEDIAPIPE_LIMBS = np.array([11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])  # of mediapipe's 33 landmarks
 L_HIP, R_HIP = 6, 7  # rows of LIMBS
-LEAST_KNOWN = 6  # limb joints: somebody at a desk shows shoulders, elbows and wrists
+ARMS = slice(0, 6)  # rows of LIMBS: what even somebody at a desk shows
 OFTEN = 0.25  # of the moments the cameras must agree on a joint; else it is not known at all
 SEEN = 0.3  # visibility in the second-best camera, most of the time, of a joint that is known
 FEWER = 1.5  # how much better one camera less must agree: three cameras agree more easily than four
@@ -228,8 +228,8 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
 
     Detectors take a back for a front and one leg for the other: pairs are swapped where that agrees with the cameras
     together. What remains in doubt is interpolated in time, its residual NaN. Joints that no two cameras see, or on
-    which they hardly ever agree, are NaN throughout: the legs of somebody at a desk. Raises UserError when that leaves
-    fewer than six.
+    which they hardly ever agree, are NaN throughout: the legs of somebody at a desk. Raises UserError when shoulders,
+    elbows or wrists are among them.
     """
     count, frames = pixels.shape[:2]
     weight = (visibility + HIDDEN).reshape(count, -1)
@@ -240,7 +240,7 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
     doubtful = ~(residual < WRONG_M * px_per_metre(cameras, points))
     second = np.sort(visibility, 0)[-2]  # (frame, 12): whether two cameras see it, and do not just guess alike
     unknown = ((~doubtful).mean(0) < OFTEN) | (np.median(second, 0) < SEEN)
-    if len(LIMBS) - unknown.sum() < LEAST_KNOWN:
+    if unknown[ARMS].any():
         names = ", ".join(name for name, lost in zip(LIMBS, unknown, strict=True) if lost)
         raise UserError(f"the cameras never agree on {names}: check that videos and calibration belong together")
     points[:, unknown] = np.nan
