@@ -23,6 +23,7 @@ OPPOSED_RAD = np.deg2rad(80)  # fresh and last body turned apart by more see fro
 OPPOSED_S = 0.7  # so long the last body is believed then, but no longer than it was agreed with before
 SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
 LEAST_SIDE_PX = 16.0
+LEAST_SHARE = 0.2  # of a body's extent, or of the picture's if that is less: the crop of whom hardly a hand is left
 MEMORY_S = 0.5  # a body older than this is no start
 MOST_SCALE = 1.6  # a body that grows or shrinks by more than this in a frame is a mistake
 HALF_CROP_PX = 128  # pixels of the crop in which errors are foretold; it shows 1 / scale metres of the body
@@ -229,7 +230,8 @@ class Fitter:
         turn = geometry.roll_matrix(roll if self._crop.normalise_roll else 0.0)[:2, :2]
         upright = inside @ turn.T
         low, high = upright.min(0), upright.max(0)
-        return turn.T @ ((low + high) / 2), max(float((high - low).max() * self._crop.margin), LEAST_SIDE_PX)
+        least_px = max(LEAST_SHARE * min(np.ptp(points_px, 0).max(), max(size)), LEAST_SIDE_PX)
+        return turn.T @ ((low + high) / 2), max(float((high - low).max() * self._crop.margin), least_px)
 
     def _remember(self, person: int, frame: Frame, fitted: Fitted, before: Memory | None) -> None:
         if fitted.confidence < self._settings.min_confidence:

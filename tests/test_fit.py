@@ -183,6 +183,14 @@ def test_the_crop_of_somebody_cut_off_is_the_bundles(beyond: float) -> None:
     assert cut == pytest.approx(1.2 * min((1 + beyond) * seen, whole), rel=0.02)
 
 
+def test_the_crop_of_somebody_who_has_all_but_left_does_not_collapse() -> None:
+    fitter = Fitter(config.Fit(), AllKnowing(truth(5)), BODY, UPRIGHT)
+    leaving = np.array([[995.0, 400.0], [1100.0, 300.0], [1250.0, 900.0]])  # one marker is left in the picture
+    assert fitter._crop_of(leaving, 0.0, (1000, 800))[1] == pytest.approx(0.2 * 600)
+    far = leaving[0] + 100 * (leaving - leaving[0])  # however far away the rest is said to be
+    assert fitter._crop_of(far, 0.0, (1000, 800))[1] == pytest.approx(0.2 * 1000)
+
+
 def test_lean_and_square() -> None:
     assert lean(np.zeros(2), np.array([10.0, -10.0]), 1.0, 0.0) == pytest.approx(
         np.pi / 4
