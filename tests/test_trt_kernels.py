@@ -26,13 +26,11 @@ from trt_calls import (  # noqa: E402
 
 from refit_rt.bundle import SHIPPED, Bundle, load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.model import feedback  # noqa: E402
 from refit_rt.model.camera import box_features  # noqa: E402
 from refit_rt.runners import cuda_ops  # noqa: E402
 from refit_rt.runners.cuda_ops import KERNELS, SOURCES, CudaError, Kernels, LookSizes, compiled_kernels  # noqa: E402
 from refit_rt.runners.onnx_step import step_model  # noqa: E402
 from refit_rt.runners.torch_kernels import kernels_for  # noqa: E402
-from tools import bench_cuda  # noqa: E402
 
 SHIM = Path(__file__).parent / "trt_shim"
 FLAGS = ["-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
@@ -203,13 +201,6 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(monkeypatch, tmp_pat
     with pytest.raises(UserError, match=r"for sm_35 \(nvcc fatal : Unsupported gpu"):
         compiled_kernels((3, 5), tmp_path)
     assert not list((tmp_path / "kernels").iterdir())
-
-
-def test_the_look_up_that_can_be_recorded_is_the_networks():
-    torch.manual_seed(0)
-    maps, markers_px = torch.randn(2, 5, 64, 64), 300 * torch.rand(2, 5, 2) - 20
-    offsets = feedback.window_offsets(3)
-    assert torch.equal(bench_cuda.look_up(maps, markers_px, offsets), feedback.look_up(maps, markers_px, offsets))
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from refit_rt.bench_loop import SeparateGRUs, WholeMesh, smpl_sized_body, uniform_regressor
 from refit_rt.bundle import SHIPPED, Bundle, load_bundle
@@ -114,12 +112,7 @@ def torch_us(model: ReFit, inputs: list[Inputs], recorded: bool) -> float | None
 
     if not recorded:
         return timed(begin, run) / ITERATIONS
-    with (
-        patch.object(feedback, "look_up", look_up),
-        patch.object(feedback, "LANDMARKS", torch.tensor(feedback.LANDMARKS)),
-        patch.object(feedback, "LANDMARK_JOINTS", torch.tensor(feedback.LANDMARK_JOINTS)),
-    ):
-        return recorded_us(begin, run)
+    return recorded_us(begin, run)
 
 
 def recorded_us(begin: Callable[[int], None], run: Run) -> float | None:
@@ -133,15 +126,6 @@ def recorded_us(begin: Callable[[int], None], run: Run) -> float | None:
         sys.stderr.write(f"torch's loop cannot be recorded: {error}\n")
         return None
     return timed(begin, graph.replay) / ITERATIONS
-
-
-def look_up(maps: Tensor, markers_px: Tensor, offsets: Tensor) -> Tensor:
-    """As in refit_rt/model/feedback.py, but for a size that is not copied to the GPU, which cannot be recorded."""
-    batch, markers, side, _ = maps.shape
-    grid = 2 * (markers_px[:, :, None] / feedback.MAP_STRIDE + offsets) / (side - 1) - 1
-    flat = maps.reshape(batch * markers, 1, side, side).float()
-    seen = grid_sample(flat, grid.reshape(batch * markers, 1, -1, 2), align_corners=True)
-    return seen.reshape(batch, markers, -1)
 
 
 def copies(inputs: Inputs) -> Inputs:

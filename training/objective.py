@@ -33,6 +33,7 @@ class Objective:
         self.weights = Weights(**recipe.weights)
         self.device = net.mean_betas.device
         self.learns = recipe.frozen >= 0
+        self.layout = torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format
         self.landmark_map = load_map(self.device)
         self.heat = None
         if recipe.heat and self.learns:
@@ -45,7 +46,7 @@ class Objective:
             torch.set_grad_enabled(learn and self.learns),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"),
         ):
-            raw = backbone.raw(images.contiguous(memory_format=torch.channels_last))
+            raw = backbone.raw(images.contiguous(memory_format=self.layout))
         features, summary, landmarks, world = (answer.float() for answer in raw)
         return backbone.see(features, summary, landmarks, world), (landmarks, world)
 

@@ -18,11 +18,11 @@ class ScaledAdamW(torch.optim.AdamW):
         before = [[p.clone() for p in group["params"]] for group in scaled]
         answer = super().step(closure)
         for group, olds in zip(scaled, before, strict=True):
-            for p, old, scale in zip(group["params"], olds, group["scales"], strict=True):
-                p.copy_(old + scale * (p - old))
+            moved = torch._foreach_sub(group["params"], olds)
+            torch._foreach_mul_(moved, group["scales"])
+            torch._foreach_copy_(group["params"], torch._foreach_add(olds, moved))
             if "anchors" in group:
-                for p, anchor in zip(group["params"], group["anchors"], strict=True):
-                    p.lerp_(anchor, group["lr"] * group["hold"])
+                torch._foreach_lerp_(group["params"], group["anchors"], group["lr"] * group["hold"])
         return answer
 
     def load_state_dict(self, state_dict) -> None:

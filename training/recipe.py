@@ -53,6 +53,10 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     held_out: str = ""
     """Folder of training.produce --held-out, for the curve; empty: no curve."""
     evaluate_rows: int = 512
+    layout: Literal["channels_last", "contiguous"] = "channels_last"
+    """Of the backbone's pictures and maps in memory; `training.trial` tells which is faster on a machine."""
+    unpacked: bool = False
+    """Keep the store's pictures in memory once they were unpacked, 0.2 MB each: for a GPU that sees each many times."""
     backbone_tflite: str = ""
     """BlazePose's weights; empty: pulled. Where there is no OpenVINO to read them, a checkpoint of
     `training.checkpoint --own 1`."""

@@ -35,13 +35,15 @@ class Rendered:
 
     def __init__(self, recipe: EdgeRecipe, place: Place, resumes: bool) -> None:
         self.recipe, self.place = recipe, place
-        self.store = Store(Path(recipe.store))
+        self.store = Store(Path(recipe.store), recipe.unpacked)
         self.held = Store(Path(recipe.held_out)) if recipe.held_out else None
         self.net = build(EDGE, load_body(), ResNet() if recipe.compare == "resnet" else None)
         self.net.feedback.dropout = recipe.marker_dropout
         if not resumes:
             self._begin()
-        self.net.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a stub's fault
+        self.net.to(place.device)
+        if recipe.layout == "channels_last":
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a stub's fault
         backbone = blazepose_of(self.net)
         backbone.requires_grad_(recipe.frozen >= 0)
         if not recipe.compare:

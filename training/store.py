@@ -41,13 +41,18 @@ class Shard:
     labels: np.ndarray  # (n, LABEL_COUNT) float32
     previous: np.ndarray  # (n,) int32
     around: np.ndarray  # (n,) PLACE
+    kept: dict[int, np.ndarray] | None = None  # pictures that were unpacked before; None: none is kept
 
     def picture(self, row: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
+        if self.kept is not None and row in self.kept:
+            return self.kept[row]
         begin = int(self.ends[row - 1]) if row else 0
         image = cv2.imdecode(np.asarray(self.pictures[begin : self.ends[row]]), cv2.IMREAD_COLOR_RGB)
         if image is None:
             raise UserError(f"a shard's picture {row} is damaged. Delete the store's last folder, or render it again")
+        if self.kept is not None:
+            self.kept[row] = image
         return image
 
 
@@ -114,8 +119,9 @@ class Writer:
 class Store:
     """All whole shards of a folder; `rescan` finds new ones while a producer goes on."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, unpacked: bool = False) -> None:
+        """unpacked: pictures stay in memory once they were read, 0.2 MB each. Raises UserError: nothing is there."""
+        self.folder, self._unpacked = folder, unpacked
         self._found: dict[str, Shard] = {}
         self.rescan()
         if not self._found:
@@ -124,7 +130,7 @@ class Store:
     def rescan(self) -> None:
         for path in sorted(self.folder.glob("[!.]*-[0-9][0-9][0-9][0-9]")):
             if path.name not in self._found:
-                self._found[path.name] = read_shard(path)
+                self._found[path.name] = read_shard(path, self._unpacked)
         self.shards = list(self._found.values())
         self.index = np.concatenate(  # (rows, 2) shard number, row
             [np.stack([np.full(len(s.labels), i), np.arange(len(s.labels))], 1) for i, s in enumerate(self.shards)]
@@ -163,13 +169,13 @@ def _groups(number: int, shard: Shard) -> np.ndarray:
     return np.stack([np.full(len(first), number), first, views], 1)
 
 
-def read_shard(path: Path) -> Shard:
-    """Raises UserError for a folder that is not one of `Writer`'s."""
+def read_shard(path: Path, unpacked: bool = False) -> Shard:
+    """unpacked: as of `Store`. Raises UserError for a folder that is not one of `Writer`'s."""
     try:
         pictures = np.load(path / FILES[0], mmap_mode="r")
         ends, labels, previous = (np.load(path / name) for name in FILES[1:])
         around = np.load(path / AROUND) if (path / AROUND).exists() else no_group(len(ends))
-        shard = Shard(pictures, ends, labels, previous, around)
+        shard = Shard(pictures, ends, labels, previous, around, {} if unpacked else None)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: is no shard of rendered people ({error}). Delete it") from error
     right = shard.labels.shape == (len(ends), LABEL_COUNT) and ends[-1] == len(pictures)

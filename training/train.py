@@ -186,11 +186,11 @@ class Trainer:
     def _follow(self) -> None:
         """The averaged weights go a little of the way."""
         decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
-        for name, value in self.net.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
-            else:
-                self.average[name].copy_(value)
+        state = self.net.state_dict()
+        floats = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[name] for name in floats], [state[name] for name in floats], 1 - decay)
+        for name in state.keys() - set(floats):
+            self.average[name].copy_(state[name])
 
     def evaluate(self) -> np.ndarray | None:
         """The task's figures with the averaged weights."""

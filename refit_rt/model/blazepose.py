@@ -154,10 +154,8 @@ class BlazePose(nn.Module):
     def flat(self, summary: Tensor, landmarks: Tensor, world: Tensor) -> Tensor:
         """(B, summary_size): the landmarks about -1..1, the world landmarks and the 2x2 summary, whitened."""
         points = landmarks.reshape(-1, 39, 5)
-        place = points[..., :3] / 128 - points.new_tensor([1.0, 1.0, 0.0])
-        flat = torch.cat(
-            [torch.cat([place, torch.tanh(points[..., 3:] / 5)], -1).flatten(1), world, summary.flatten(1)], 1
-        )
+        place, depth, seen = points[..., :2] / 128 - 1, points[..., 2:3] / 128, torch.tanh(points[..., 3:] / 5)
+        flat = torch.cat([torch.cat([place, depth, seen], -1).flatten(1), world, summary.flatten(1)], 1)
         return (flat - self.summary_mean) / self.summary_deviation
 
     def fold_whitening(self, following: nn.Conv2d) -> None:

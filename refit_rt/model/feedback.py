@@ -49,7 +49,7 @@ def look_up(maps: Tensor, markers_px: Tensor, offsets: Tensor) -> Tensor:
     batch, markers, height, width = maps.shape
     cells = markers_px[:, :, None] / MAP_STRIDE + offsets
     # Cell centres are whole numbers, so corners align: -1 and 1 are the first and the last cell.
-    grid = 2 * cells / torch.tensor([width - 1, height - 1], dtype=maps.dtype, device=maps.device) - 1
+    grid = 2 * torch.stack((cells[..., 0] / (width - 1), cells[..., 1] / (height - 1)), -1) - 1
     seen = grid_sample(
         maps.reshape(batch * markers, 1, height, width).float(),
         grid.reshape(batch * markers, 1, -1, 2),
@@ -64,19 +64,18 @@ def keypoint_state(keypoints: Tensor, crop_px: int) -> Tensor:
     return torch.cat([(keypoints[..., :2] / half - 1).flatten(1), keypoints[..., 2] / half, keypoints[..., 3]], dim=1)
 
 
-def keypoint_residual(keypoints: Tensor, joints_px: Tensor) -> Tensor:
-    """(B, 33, 4) landmarks, (B, 24, 2) projected joints → (B, 34): how far each visible landmark is from its joint."""
-    landmarks = keypoints[:, LANDMARKS]
-    apart = ((landmarks[..., :2] - joints_px[:, LANDMARK_JOINTS]) / RESIDUAL_PX).clamp(-4, 4)
-    return (apart * landmarks[..., 3:]).flatten(1)
-
-
 class KeypointFeedback(nn.Module):
     """The backbone's 2-D landmarks against the projected body → what to add to the local features; zero at birth."""
+
+    landmarks: Tensor
+    joints: Tensor
 
     def __init__(self, config: ReFitConfig) -> None:
         super().__init__()
         self.crop_px = config.crop_px
+        # Not lists at their place of use: each would be copied to the GPU, which waits for it and cannot be recorded.
+        self.register_buffer("landmarks", torch.tensor(LANDMARKS), persistent=False)
+        self.register_buffer("joints", torch.tensor(LANDMARK_JOINTS), persistent=False)
         inputs = 4 * LANDMARK_COUNT + 2 * 24 + 2 * config.marker_count + 2 * len(LANDMARKS)
         self.first = nn.Linear(inputs, KEYPOINT_HIDDEN)
         self.last = nn.Linear(KEYPOINT_HIDDEN, config.local)
@@ -87,8 +86,14 @@ class KeypointFeedback(nn.Module):
         """(B, 33, 4), (B, 24, 2), (B, M, 2) crop px → (B, local)."""
         half = self.crop_px / 2
         body = [(points / half - 1).clamp(-3, 3).flatten(1) for points in (joints_px, markers_px)]
-        x = torch.cat([keypoint_state(keypoints, self.crop_px), *body, keypoint_residual(keypoints, joints_px)], dim=1)
+        x = torch.cat([keypoint_state(keypoints, self.crop_px), *body, self.residual(keypoints, joints_px)], dim=1)
         return self.last(torch.relu(self.first(x)))
+
+    def residual(self, keypoints: Tensor, joints_px: Tensor) -> Tensor:
+        """(B, 33, 4) landmarks, (B, 24, 2) projected joints → (B, 34): how far each visible landmark is from its joint."""
+        landmarks = keypoints[:, self.landmarks]
+        apart = ((landmarks[..., :2] - joints_px[:, self.joints]) / RESIDUAL_PX).clamp(-4, 4)
+        return (apart * landmarks[..., 3:]).flatten(1)
 
 
 class Feedback(nn.Module):

@@ -1,0 +1,73 @@
+"""Which precision and layout train a recipe fastest on this machine: `python -m training.trial RECIPE [--into FILE]`.
+
+Depthwise convolutions decide it: libraries differ by an order of magnitude in how they run them backwards.
+"""
+
+import logging
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import tyro
+
+from refit_rt.errors import UserError
+from training.recipe import EdgeRecipe, read_recipe
+from training.told import printed
+from training.train import Trainer
+
+log = logging.getLogger(__name__)
+WARM_UP, STEPS = 3, 8
+LONGEST_S = 6.0  # of one kind's steps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times steps of one model's training."""
+
+    recipe: tyro.conf.Positional[Path]
+    into: Path | None = None
+    """Write the recipe with what was fastest here."""
+
+
+def step_s(recipe: EdgeRecipe) -> float:
+    """Median seconds of a step, its pictures already read."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(msgspec.structs.replace(recipe, out=folder, held_out=""))
+        batches = trainer.task.batches(0)
+        drawn = [next(batches) for _ in range(3)]
+        batches.close()
+        times, began = [], time.monotonic()
+        for number in range(WARM_UP + STEPS):
+            start = time.monotonic()
+            trainer.step(drawn[number % len(drawn)])  # reads the loss, and so waits for the GPU
+            times.append(time.monotonic() - start)
+            if time.monotonic() - began > LONGEST_S:
+                break
+    return median(times[WARM_UP:] or times[-1:])
+
+
+def trials(settings: Settings):
+    """Yields a line for each kind, and at last the fastest's. Raises UserError: a recipe of another model."""
+    recipe = read_recipe(settings.recipe)
+    if not isinstance(recipe, EdgeRecipe):
+        raise UserError(f"{settings.recipe}: is not of the edge model. Only its precision and layout are compared")
+    found = {}
+    for precision in ("bf16", "f32"):
+        for layout in ("channels_last", "contiguous"):
+            kind = msgspec.structs.replace(recipe, precision=precision, layout=layout)
+            found[precision, layout] = (seconds := step_s(kind))
+            yield f"{precision} {layout}: {1000 * seconds:.1f} ms a step of {recipe.batch}"
+    precision, layout = min(found, key=lambda kind: found[kind])
+    yield f"fastest: {precision} {layout}"
+    if settings.into is not None:
+        best = msgspec.structs.replace(recipe, precision=precision, layout=layout)
+        settings.into.write_bytes(msgspec.yaml.encode(best))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.exit(printed(trials(tyro.cli(Settings))))
