@@ -1,5 +1,7 @@
 """AdamW whose steps are in proportion to the weights where a network was trained without normalisation."""
 
+# pyright: reportPrivateImportUsage=false
+# torch keeps its operations on many tensors at once to itself; one by one, a step launches a thousand kernels more.
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class ScaledAdamW(torch.optim.AdamW):
             torch._foreach_mul_(moved, group["scales"])
             torch._foreach_copy_(group["params"], torch._foreach_add(olds, moved))
             if "anchors" in group:
-                torch._foreach_lerp_(group["params"], group["anchors"], group["lr"] * group["hold"])
+                nearer(group["params"], group["anchors"], group["lr"] * group["hold"])
         return answer
 
     def load_state_dict(self, state_dict) -> None:
@@ -32,6 +34,11 @@ class ScaledAdamW(torch.optim.AdamW):
             for name in ("scales", "anchors"):
                 if name in group:
                     group[name] = [one.to(p.device) for one, p in zip(group[name], group["params"], strict=True)]
+
+
+def nearer(tensors: list[Tensor], goals: list[Tensor], share: float) -> None:
+    """Each tensor goes a share of the way to its goal."""
+    torch._foreach_lerp_(tensors, goals, share)
 
 
 def scale_of(parameter: Tensor) -> Tensor:

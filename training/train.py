@@ -25,7 +25,7 @@ from refit_rt.model.refit import ReFit
 from refit_rt.model.weights import read_checkpoint
 from training.allocator import keep_freed_memory
 from training.checkpoint import load_into, write_checkpoint
-from training.optimise import ScaledAdamW
+from training.optimise import ScaledAdamW, nearer
 from training.parallel import Place, agreed, average_gradients, join, leave, same_everywhere
 from training.recipe import EdgeRecipe, Recipe, read_recipe
 from training.told import BAD_INPUT, Told
@@ -188,7 +188,7 @@ class Trainer:
         decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
         state = self.net.state_dict()
         floats = [name for name, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[name] for name in floats], [state[name] for name in floats], 1 - decay)
+        nearer([self.average[name] for name in floats], [state[name] for name in floats], 1 - decay)
         for name in state.keys() - set(floats):
             self.average[name].copy_(state[name])
 

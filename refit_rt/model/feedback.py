@@ -90,7 +90,7 @@ class KeypointFeedback(nn.Module):
         return self.last(torch.relu(self.first(x)))
 
     def residual(self, keypoints: Tensor, joints_px: Tensor) -> Tensor:
-        """(B, 33, 4) landmarks, (B, 24, 2) projected joints → (B, 34): how far each visible landmark is from its joint."""
+        """(B, 33, 4) landmarks, (B, 24, 2) projected joints → (B, 34): each visible landmark less its joint."""
         landmarks = keypoints[:, self.landmarks]
         apart = ((landmarks[..., :2] - joints_px[:, self.joints]) / RESIDUAL_PX).clamp(-4, 4)
         return (apart * landmarks[..., 3:]).flatten(1)
