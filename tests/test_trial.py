@@ -50,15 +50,16 @@ def test_a_step_is_timed_in_either_layout_and_leaves_nothing(folder, layout, tmp
 def test_the_fastest_kind_goes_into_the_recipe(tmp_path, monkeypatch):
     times = {("bf16", "channels_last"): 24.0, ("bf16", "contiguous"): 0.35, ("f32", "channels_last"): 11.0}
     monkeypatch.setattr(trial, "step_s", lambda kind: times.get((kind.precision, kind.layout), 0.23))
-    told = list(trials(trial.Settings(CONFIGS / "edge.yaml", into=tmp_path / "best.yaml")))
+    told = list(trials(trial.Settings(CONFIGS / "edge.yaml", into=tmp_path / "best.yaml", more=4)))
     assert told == [
         "bf16 channels_last: 24000.0 ms a step of 24", "bf16 contiguous: 350.0 ms a step of 24",
         "f32 channels_last: 11000.0 ms a step of 24", "f32 contiguous: 230.0 ms a step of 24",
-        "fastest: f32 contiguous",
+        "fastest: f32 contiguous", "f32 contiguous: 230.0 ms a step of 96",
     ]  # fmt: skip
     best, recipe = read_recipe(tmp_path / "best.yaml"), read_recipe(CONFIGS / "edge.yaml")
     assert isinstance(best, EdgeRecipe)
     assert isinstance(recipe, EdgeRecipe)
+    assert best.batch == recipe.batch
     assert (best.precision, best.layout, best.rate, best.store) == ("f32", "contiguous", recipe.rate, recipe.store)
 
 

@@ -105,7 +105,7 @@ if [ -n "$TRAINS" ] && [ "$(left)" -gt 90 ]; then
         cp training/configs/edge_gpu.yaml "$RUN/first.yaml"
         if [ -e "$HERE/edge_gpu.pt" ]; then sed -i "s|^start_from:.*|start_from: $HERE/edge_gpu.pt|" "$RUN/first.yaml"; fi
         if [ ! -d "$RUN/held/held900-0000" ]; then sed -i '/^held_out:/d' "$RUN/first.yaml"; fi
-        timeout 90 python3 -m training.trial "$RUN/first.yaml" --into "$RUN/trial.yaml" 2>&1 | tee "$OUT/trial.txt" || true
+        timeout 90 python3 -m training.trial "$RUN/first.yaml" --more 4 --into "$RUN/trial.yaml" 2>&1 | tee "$OUT/trial.txt" || true
         [ -e "$RUN/trial.yaml" ] || cp "$RUN/first.yaml" "$RUN/trial.yaml"
         mv "$RUN/trial.yaml" "$RUN/recipe.yaml"
     fi
