@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What waits for a GPU, in order of value: the kernels checked, the kernels timed, the edge model trained. Runs in calls of
+# What waits for a GPU, in order of value: the kernels timed, the kernels checked, beside them the edge model trained. Runs in calls of
 # limited length and goes on where the last one stopped; what it leaves lies under $OUT (out/gpu if that is not set).
 #
 #   tools/on_gpu.sh pack MOTION.npz HDRI_FOLDER [GARMENTS_FOLDER]
