@@ -121,7 +121,7 @@ print((done + float(sys.argv[2])) / 60)' "$RUN/last.pt" $(($(left) - 50)))
     if [ -e "$RUN/last.pt" ]; then python3 -m training.checkpoint "$RUN/last.pt" "$OUT/edge_gpu.pt"; fi
 fi
 if [ "${kernels:-}" ]; then
-    if [ -z "$TRAINS" ]; then wait "$kernels"; fi
+    wait "$kernels" || true # its own limit ends it
     tail -25 "$OUT/kernels.txt"
 fi
 ls -l "$OUT"
