@@ -55,6 +55,8 @@ class Settings:
     """Share of rows in which four cameras see one person at the same moment; `sequences` counts among the others."""
     close: Annotated[float, tyro.conf.arg(metavar="SHARE")] = CLOSE
     """Share of people, beside those at desks, whom a webcam sees from near by, mostly cut off."""
+    webcam: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
+    """Share of people who talk to a webcam with their hands, or hold things up to it."""
     held_out: bool = False
     """Draw from the benchmark's people, motions and places, which training never sees."""
 
@@ -62,7 +64,8 @@ class Settings:
 def main(settings: Settings) -> None:
     """Fills the store."""
     assets = Assets(motion=settings.motion, hdri=settings.hdri, photos=settings.photos, garments=settings.garments)
-    generator = Generator(settings.seed, assets, held_out=settings.held_out, close=settings.close)
+    generator = Generator(settings.seed, assets, held_out=settings.held_out, close=settings.close,
+                          webcam=settings.webcam)  # fmt: skip
     rng = np.random.default_rng(settings.seed + 1)
     writer = Writer(settings.folder, f"{'held' if settings.held_out else 'seed'}{settings.seed}")
     alone = MOMENTS / (MOMENTS - (MOMENTS - 1) * settings.sequences)  # rows of a still or a sequence, on average

@@ -1,6 +1,6 @@
 """Chairs, tables, shelves, plants, poles: things made of cuboids, to sit on, to stand behind, to be in the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,7 +71,21 @@ def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
     )
 
 
-def _paint(rng: np.random.Generator, textures: Textures) -> tuple[np.ndarray, int]:
+def moved(things: Things, turn: np.ndarray, place: np.ndarray) -> Things:
+    """Turned by (3, 3) about the origin, then shifted by (3,) metres."""
+    turn = turn.astype(np.float32)
+    points = things.points @ turn.T + place.astype(np.float32)
+    return replace(things, points=np.ascontiguousarray(points), normals=np.ascontiguousarray(things.normals @ turn.T))
+
+
+def joined(a: Things, b: Things) -> Things:
+    """Both as one mesh."""
+    both = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in Things.__dataclass_fields__}
+    return Things(**both | {"faces": np.concatenate([a.faces, b.faces + len(a.points)]).astype(np.int32)})
+
+
+def paint(rng: np.random.Generator, textures: Textures) -> tuple[np.ndarray, int]:
+    """Colour (3,) linear and texture (-1: plain) of a thing."""
     kind = rng.random()
     if kind < 0.35:
         colour = np.array([0.6, 0.42, 0.26]) * rng.uniform(0.4, 1.4)
@@ -84,8 +98,8 @@ def _paint(rng: np.random.Generator, textures: Textures) -> tuple[np.ndarray, in
 
 def seat(rng, textures: Textures, height: float, width: float = 0.44) -> list[Cuboid]:
     """A stool, chair, armchair or bench whose seat is `height` above the floor; its front is +z."""
-    colour, texture = _paint(rng, textures)
-    legs, _ = _paint(rng, textures)
+    colour, texture = paint(rng, textures)
+    legs, _ = paint(rng, textures)
     depth, thick = rng.uniform(0.36, 0.5), rng.uniform(0.02, 0.07)
     thick = min(thick, height * 0.45)
     half = width / 2 * rng.uniform(0.9, 1.3)
@@ -115,7 +129,7 @@ def seat(rng, textures: Textures, height: float, width: float = 0.44) -> list[Cu
 
 def table(rng, textures: Textures, height: float | None = None, width: float | None = None) -> list[Cuboid]:
     """A table or desk, sometimes with things on it."""
-    colour, texture = _paint(rng, textures)
+    colour, texture = paint(rng, textures)
     height = rng.uniform(0.68, 0.78) if height is None else height
     half, deep = (width or rng.uniform(0.8, 1.8)) / 2, rng.uniform(0.25, 0.45)
     parts = [Cuboid((0, height - 0.02, 0), (half, rng.uniform(0.012, 0.03), deep), colour, texture)]
@@ -126,7 +140,7 @@ def table(rng, textures: Textures, height: float | None = None, width: float | N
             at = (x * (half - 0.05), height / 2, z * (deep - 0.05))
             parts.append(Cuboid(at, (0.025, height / 2, 0.025), colour * 0.8, -1))
     for _ in range(rng.integers(0, 5)):
-        tint, pattern = _paint(rng, textures)
+        tint, pattern = paint(rng, textures)
         size = rng.uniform(0.02, 0.14, 3)
         at = (rng.uniform(-0.8, 0.8) * half, height + size[1], rng.uniform(-0.7, 0.7) * deep)
         parts.append(Cuboid(at, (size[0], size[1], size[2]), tint, pattern))
@@ -135,7 +149,7 @@ def table(rng, textures: Textures, height: float | None = None, width: float | N
 
 def clutter(rng, textures: Textures) -> list[Cuboid]:
     """Some other piece: cupboard, box, pole, plant, lamp, sofa, screen."""
-    colour, texture = _paint(rng, textures)
+    colour, texture = paint(rng, textures)
     kind = rng.random()
     if kind < 0.25:
         half = np.array([rng.uniform(0.2, 0.8), rng.uniform(0.2, 1.05), rng.uniform(0.15, 0.3)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from refit_rt.body import Body, load_body
 from refit_rt.raster import vertex_normals
-from training.synthetic import cameras, cloth, gestures, motion, scenes, wardrobe
+from training.synthetic import cameras, cloth, furniture, gestures, motion, scenes, wardrobe, webcam
 from training.synthetic.cameras import View
 from training.synthetic.draw import Person, Stock, draw
 from training.synthetic.figure import make_figure
@@ -78,8 +78,9 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0, assets: Assets | None = None, held_out: bool = False, body: Body | None = None,
-                 outfits: int = 120, close: float = CLOSE) -> None:  # fmt: skip
-        """close: share of people, beside those at desks, whom a webcam sees from near by."""
+                 outfits: int = 120, close: float = CLOSE, webcam: float = 0.0) -> None:  # fmt: skip
+        """close: share of people, beside those at desks, whom a webcam sees from near by. webcam: share of those who
+        talk to one with their hands, or hold things up to it; whoever else is drawn stays the same."""
         assets = assets or Assets()
         self.body = body or load_body()
         self.key = [seed, int(held_out)]
@@ -92,13 +93,15 @@ class Generator:
         self.wardrobe = wardrobe.part(garments, HELD_EVERY, held_out) if garments else None
         fixed = np.random.default_rng([*self.key, 1])
         self.noise_volume, self.noise, self.to_linear = cloth.noise_volume(fixed), make_noise(fixed), to_linear_table()
-        self.outfit_count, self.close, self._epoch, self._next = outfits, close, -1, 0
+        self.outfit_count, self.close, self.webcam, self._epoch, self._next = outfits, close, webcam, -1, 0
         self._batch = (-1, Poses(np.zeros((0, 24, 3, 3), np.float32), np.zeros(0, int)))
 
     def sample(self, number: int | None = None) -> Sample:
         """The picture of this number, or the next one."""
         number = self._count(number)
         rng = np.random.default_rng([*self.key, 2, number])
+        if (talker := self._talker(number)) is not None:
+            return self._talking(talker, number, 1, 0.0)[0]
         rotations, kind = self._pose(number)
         heading = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.6)
         close = (kind == gestures.DESK and rng.random() < 0.75) or rng.random() < self.close
@@ -117,6 +120,8 @@ class Generator:
     def clip(self, frames: int, fps: float, number: int | None = None) -> list[Sample]:
         """One person moving before a camera that stands still: `frames` pictures, `fps` a second."""
         number = self._count(number)
+        if (talker := self._talker(number)) is not None:
+            return self._talking(talker, number, frames, fps)
         rng = np.random.default_rng([*self.key, 5, number])
         heading = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.6)
         poses, places, kind = motion.random_clip(rng, frames, fps, self.body, self.motion)
@@ -139,6 +144,33 @@ class Generator:
             self._shoot(frame_rng(), stage, person, pose, shift, kind, jitter=rng)
             for (person, shift), pose in zip(moved, poses, strict=True)
         ]
+
+    def _talker(self, number: int) -> np.random.Generator | None:
+        """What draws the talker of this number; None: nobody talks to a webcam in it."""
+        rng = np.random.default_rng([*self.key, 8, number]) if self.webcam else None
+        return rng if rng is not None and rng.random() < self.webcam else None
+
+    def _talking(self, rng: np.random.Generator, number: int, frames: int, fps: float) -> list[Sample]:
+        """Somebody who talks to a webcam, or to someone beside it."""
+        for _ in range(TRIES):
+            talk = webcam.random_talk(rng, frames, fps, self.body)
+            heading = rng.normal(0, 0.35) if rng.random() < 0.6 else rng.uniform(-1.9, 1.9)
+            poses = turned(talk.rotations, heading)
+            betas, outfit = random_betas(rng), self.outfits[rng.integers(len(self.outfits))]
+            people = [self.dressed(outfit, pose, betas) for pose in poses]
+            joints = [self.body.joints(pose, betas) + shift for pose, (_, shift) in zip(poses, people, strict=True)]
+            held = webcam.random_held(rng, self.stock.textures, talk, joints[0])
+            stage = self._stage(rng, number, outfit, betas, joints[frames // 2], heading, talk.kind, True)
+            samples = []
+            for pose, (person, shift), at in zip(poses, people, joints, strict=True):
+                things = stage.scene.things if held is None else furniture.joined(stage.scene.things, held.at(at))
+                now = replace(stage, scene=replace(stage.scene, things=things))
+                alike = np.random.default_rng([*self.key, 9, number])  # one exposure and box for all
+                jitter = rng if frames > 1 else None
+                samples.append(self._shoot(alike, now, person, pose, shift, talk.kind, jitter))
+            if min(sample.visible for sample in samples) > LEAST_VISIBLE:
+                break
+        return samples
 
     def around(self, count: int, number: int | None = None) -> list[Sample]:
         """One person at one moment, seen by `count` cameras that stand round about: a picture each."""

@@ -48,10 +48,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--clips", action="store_true", help="every row a clip")
     parser.add_argument("--fps", type=float, default=8.0)
+    parser.add_argument("--webcam", type=float, default=0.0, help="share of people who talk to a webcam")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     assets = Assets(arguments.motion, arguments.hdri, arguments.photos, arguments.garments)
-    generator = Generator(arguments.seed, assets)
+    generator = Generator(arguments.seed, assets, webcam=arguments.webcam)
     numbers = range(arguments.start, arguments.start + arguments.columns * arguments.rows)
     if arguments.clips:
         samples = [s for row in range(arguments.rows) for s in generator.clip(arguments.columns, arguments.fps, row)]
