@@ -150,16 +150,12 @@ class Held:
         return furniture.moved(self.things, axes @ self.turn, place)
 
 
-def _once(axis: str, angle: float) -> Rotation:
-    return Rotation.from_euler(axis, [angle])
-
-
 def random_held(rng: np.random.Generator, textures: Textures, talk: Talk, joints: np.ndarray) -> Held | None:
     """What a talker with joints (24, 3) at the first moment holds; None: nothing."""
     if talk.mode not in (HOLD_TWO, HOLD_ONE):
         return None
     colour, texture = furniture.paint(rng, textures)
-    tilt = _once("x", rng.uniform(-0.7, 0.4))
+    tilt = Rotation.from_euler("x", rng.uniform(-0.7, 0.4))
     if talk.mode == HOLD_TWO:  # a board, a book, a tablet, a box
         half = float(np.linalg.norm(joints[20] - joints[21])) / 2
         thick = rng.uniform(0.003, 0.02) if rng.random() < 0.75 else rng.uniform(0.04, 0.12)
@@ -167,10 +163,10 @@ def random_held(rng: np.random.Generator, textures: Textures, talk: Talk, joints
         parts = [Cuboid((0, rng.uniform(-0.03, 0.06), 0), size, colour, texture)]
     elif rng.random() < 0.5:  # a phone, a card, a remote control
         parts = [Cuboid((0, 0.02, 0), (rng.uniform(0.03, 0.06), rng.uniform(0.05, 0.1), 0.005), colour, texture)]
-        tilt = _once("y", rng.uniform(-3, 3)) * tilt
+        tilt = Rotation.from_euler("y", rng.uniform(-3, 3)) * tilt
     else:  # a cup, a bottle, a pen
         wide = rng.uniform(0.006, 0.045)
         parts = [Cuboid((0, 0.02, 0), (wide, rng.uniform(0.04, 0.12), wide), colour, texture)]
-        tilt = _once("y", rng.uniform(-3, 3)) * _once("x", rng.normal(0, 0.3))
+        tilt = Rotation.from_euler("y", rng.uniform(-3, 3)) * Rotation.from_euler("x", rng.normal(0, 0.3))
     things = furniture.assembled([(parts, np.zeros(3), 0.0)])
-    return Held(things, talk.mode == HOLD_TWO, talk.left, tilt.as_matrix()[0])
+    return Held(things, talk.mode == HOLD_TWO, talk.left, tilt.as_matrix())
