@@ -9,7 +9,8 @@ import pytest
 
 from refit_rt.errors import UserError
 from training import real_clip
-from training.real_clip import LIMBS, Reference, RigCamera
+from training.real_clip import LIMBS, Reference
+from training.rig import RigCamera, read_rig
 
 FRAMES = 20
 
@@ -123,17 +124,17 @@ def test_a_calibration_is_read(rig, tmp_path):
     ]  # fmt: skip
     file = tmp_path / "rig.json"
     file.write_text(json.dumps({"cameras": entries}))
-    for known, read in zip(rig, real_clip.read_rig(file), strict=True):
+    for known, read in zip(rig, read_rig(file), strict=True):
         np.testing.assert_allclose(read.project(np.array([0.1, 0.2, 1.0])), known.project(np.array([0.1, 0.2, 1.0])))
     file.write_text(json.dumps({"cameras": entries[:1]}))
     with pytest.raises(UserError, match="1 camera"):
-        real_clip.read_rig(file)
+        read_rig(file)
     del entries[0]["K"]
     file.write_text(json.dumps({"cameras": entries}))
     with pytest.raises(UserError, match="'K'"):
-        real_clip.read_rig(file)
+        read_rig(file)
     with pytest.raises(UserError, match="cannot be read"):
-        real_clip.read_rig(tmp_path / "none.json")
+        read_rig(tmp_path / "none.json")
 
 
 def test_a_calibration_of_caliscope_is_read(rig, tmp_path):
@@ -148,16 +149,16 @@ def test_a_calibration_of_caliscope_is_read(rig, tmp_path):
         )
     file = tmp_path / "rig.toml"
     file.write_text("\n".join(tables))
-    read = real_clip.read_rig(file)
+    read = read_rig(file)
     assert [camera.name for camera in read] == ["cam_0", "cam_1"]
     for known, camera in zip(rig, read, strict=False):
         np.testing.assert_allclose(camera.project(np.array([0.1, 0.2, 1.0])), known.project(np.array([0.1, 0.2, 1.0])))
     file.write_text("\n".join(tables).replace("distortions", "distortion"))
     with pytest.raises(UserError, match="'distortions'"):
-        real_clip.read_rig(file)
+        read_rig(file)
     file.write_text("cameras = [")
     with pytest.raises(UserError, match="no calibration of a rig"):
-        real_clip.read_rig(file)
+        read_rig(file)
 
 
 def test_legs_that_no_camera_sees_are_not_known_and_the_arms_tell_the_stature(rig, points):
@@ -196,7 +197,7 @@ def test_the_treadmill_calibration_sees_its_own_floor():
     file = Path(__file__).parents[2] / "shared/media/treadmill_4cam/calibration_recommended.json"
     if not file.exists():
         pytest.skip("no ../shared/media here")
-    for camera in real_clip.read_rig(file):
+    for camera in read_rig(file):
         x, y = camera.project(np.array([0.0, 0.0, 0.0]))
         assert 0 < x < camera.size[0]
         assert 0 < y < camera.size[1]

@@ -21,8 +21,9 @@ from refit_rt import config
 from refit_rt.errors import UserError
 from training import metrics, real_fit
 from training.allocator import keep_freed_memory
-from training.real_clip import LIMBS, load_reference, read_rig
+from training.real_clip import LIMBS, load_reference
 from training.real_fit import Clip, Track, Way
+from training.rig import read_rig
 from training.told import printed
 
 log = logging.getLogger(__name__)

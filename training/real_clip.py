@@ -7,21 +7,19 @@ mediapipe's as they are: the free body, posed and shaped freely to fit those of 
 model's backbone, so that only the other cameras make the reference independent of it.
 """
 
-import json
 import logging
 import subprocess
 import sys
 import tempfile
-import tomllib
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tyro
 
 from refit_rt.errors import UserError
+from training.rig import RigCamera, read_rig
 
 log = logging.getLogger(__name__)
 LIMBS = ("l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist",
@@ -38,33 +36,6 @@ MIRRORED = 0.5  # a pair is swapped that, swapped, lies this much nearer to wher
 WRONG_M = 0.06  # at the joint: those on which the cameras agree no better are taken from the moments around
 TORSO_AND_LEG = 0.779  # shank + thigh + (mid-hip to mid-shoulder) over stature (Drillis and Contini 1966)
 ARM = 0.332  # upper arm and forearm over stature (the same)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RigCamera:
-    """One calibrated camera, lens and place."""
-
-    name: str  # the video's file name without its ending
-    size: tuple[int, int]  # width, height in pixels
-    matrix: np.ndarray  # (3, 3)
-    distortion: np.ndarray  # (5,) OpenCV k1 k2 p1 p2 k3
-    rotation: np.ndarray  # (3, 3) camera from world
-    translation: np.ndarray  # (3,) metres, camera from world
-
-    def seen(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) → camera frame (..., 3), metres."""
-        return points @ self.rotation.T + self.translation
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) → pixels (..., 2), lens and all."""
-        flat = self.seen(points).reshape(-1, 1, 3)
-        pixels, _ = cv2.projectPoints(flat, np.zeros(3), np.zeros(3), self.matrix, self.distortion)
-        return pixels.reshape(*points.shape[:-1], 2)
-
-    def rays(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) → directions (x/z, y/z) (..., 2) without distortion. NaN stays NaN."""
-        flat = np.ascontiguousarray(pixels, float).reshape(-1, 1, 2)
-        return cv2.undistortPoints(flat, self.matrix, self.distortion).reshape(pixels.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,54 +69,6 @@ class Reference:
         legs = np.mean([bone(f"{s}_hip", f"{s}_knee") + bone(f"{s}_knee", f"{s}_ankle") for s in "lr"])
         middle = (self.points[:, 0] + self.points[:, 1] - self.points[:, L_HIP] - self.points[:, R_HIP]) / 2
         return float(legs + np.nanmedian(np.linalg.norm(middle, axis=-1))) / TORSO_AND_LEG
-
-
-def read_rig(path: Path) -> list[RigCamera]:
-    """A calibration: {"cameras": [{"name", "size", "K", "dist", "R_world_to_cam", "t_world_to_cam"}]}, or Caliscope's
-    toml.
-
-    Raises UserError.
-    """
-    try:
-        text = path.read_text()
-        cameras = _caliscope(tomllib.loads(text)) if path.suffix == ".toml" else _ours(json.loads(text))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the rig's with --calibration") from error
-    except (ValueError, KeyError, TypeError, cv2.error) as error:
-        need = "name, size, K, dist, R_world_to_cam, t_world_to_cam"
-        raise UserError(
-            f"{path}: no calibration of a rig ({error!r}). Each of its cameras needs {need}; or give Caliscope's toml"
-        ) from error
-    if len(cameras) < 2:
-        raise UserError(f"{path}: {len(cameras)} camera, two at least are needed to triangulate. Give the whole rig")
-    return cameras
-
-
-def _ours(rig: dict) -> list[RigCamera]:
-    return [
-        _camera(one["name"], one["size"], one["K"], one["dist"], one["R_world_to_cam"], one["t_world_to_cam"])
-        for one in rig["cameras"]
-    ]
-
-
-def _caliscope(rig: dict) -> list[RigCamera]:
-    """Its cameras film into cam_0.mp4 and so on; rotation (a matrix, or a rotation vector) and translation take world
-    to camera."""
-    cameras = []
-    for one in rig["cameras"].values():
-        turn = np.array(one["rotation"], float)
-        turn = cv2.Rodrigues(turn)[0] if turn.size == 3 else turn
-        name = f"cam_{one['cam_id']}"
-        cameras.append(_camera(name, one["size"], one["matrix"], one["distortions"], turn, one["translation"]))
-    return cameras
-
-
-def _camera(name: str, size, matrix, dist, rotation, translation) -> RigCamera:
-    distortion = np.zeros(5)
-    distortion[: len(dist)] = dist
-    width, height = size
-    return RigCamera(str(name), (width, height), np.array(matrix, float).reshape(3, 3), distortion,
-                     np.array(rotation, float).reshape(3, 3), np.array(translation, float).reshape(3))  # fmt: skip
 
 
 def video_of(folder: Path, camera: str) -> Path:

@@ -17,7 +17,8 @@ from refit_rt.runners import make_runner
 from refit_rt.smooth import Smoother
 from refit_rt.types import Frame, Tracks
 from training import metrics
-from training.real_clip import SMPL_LIMBS, Reference, RigCamera, video_of
+from training.real_clip import SMPL_LIMBS, Reference, video_of
+from training.rig import RigCamera
 
 SHOULDERS, HIPS = [11, 12], [23, 24]  # mediapipe landmarks
 
