@@ -14,6 +14,7 @@ from refit_rt.bundle import Crop
 from refit_rt.cameras import Camera
 from refit_rt.crops import cam_from_translation, lean, square, translation_from_cam, within_reach
 from refit_rt.runners import Result, Runner, Seen, State, View
+from refit_rt.stature import Stature
 from refit_rt.types import Frame, People, Tracks
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class Fitter:
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
         self._in_mirror = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None
         self._crop = crop
+        self._stature = Stature(body) if settings.stature_m else None
         self._memory: dict[int, Memory] = {}
 
     def fit(self, tracks: Tracks, camera: Camera) -> tuple[People, np.ndarray]:
@@ -93,7 +95,8 @@ class Fitter:
         self._forget(frame.time_s, tracks.ids)
         for person in tracks.ids[tracks.fresh]:  # the body is not where the detector sees the person: begin anew
             self._memory.pop(int(person), None)
-        fits = [self._person(frame, camera, *row) for row in zip(tracks.ids, tracks.xyxy, tracks.roll, strict=True)]
+        rows = zip(tracks.ids, tracks.xyxy, tracks.roll, strict=True)
+        fits = [self._sized(self._person(frame, camera, *row), camera) for row in rows]
         return people_of(frame, camera, tracks.ids, fits), np.array([f.roll for f in fits], np.float32)
 
     def _person(self, frame: Frame, camera: Camera, person: int, xyxy: np.ndarray, roll: float) -> Fitted:
@@ -124,12 +127,23 @@ class Fitter:
         now = mirror.Answer(time_s, fitted.rotations, fitted.betas, fitted.trans)
         last = mirror.Answer(memory.time_s, memory.rotations, memory.betas, memory.trans)
         calm = mirror.steadied(now, last, memory.earlier)
-        joints = self.body.joints(calm.rotations, calm.betas) + calm.trans
+        return self._with(fitted, camera, calm.rotations, calm.betas, calm.trans)
+
+    def _sized(self, fitted: Fitted, camera: Camera) -> Fitted:
+        """As tall as the person is, if that is known. Only what is sent: the next start is what the network said."""
+        if self._stature is None:
+            return fitted
+        betas, trans = self._stature.made(self._settings.stature_m, fitted.betas, fitted.trans)
+        return self._with(fitted, camera, fitted.rotations, betas, trans)
+
+    def _with(
+        self, fitted: Fitted, camera: Camera, rotations: np.ndarray, betas: np.ndarray, trans: np.ndarray
+    ) -> Fitted:
+        """The same fit of another body, its joints where they are then."""
+        joints = self.body.joints(rotations, betas) + trans
         points_px = fitted.points_px.copy()
         points_px[: len(joints)] = geometry.project(joints, camera.focal_px, camera.centre_px)
-        return replace(
-            fitted, rotations=calm.rotations, betas=calm.betas, trans=calm.trans, joints=joints, points_px=points_px
-        )
+        return replace(fitted, rotations=rotations, betas=betas, trans=trans, joints=joints, points_px=points_px)
 
     def _look(
         self, frame: Frame, camera: Camera, centre: np.ndarray, side: float, roll: float, memory: Memory | None

@@ -17,7 +17,7 @@ LAYERS = [
     {"bundle", "smpl_file"},
     {"model"},
     {"runners"},
-    {"crops", "mirror"},
+    {"crops", "mirror", "stature"},
     {"capture", "detect", "track", "fit", "smooth", "publish", "motion", "record", "render"},  # these are siblings
     {"follow", "listen"},
     {"pipeline", "audience"},

@@ -47,8 +47,8 @@ difference from the truth. Long clips are followed at their own rate and at a ha
 
 REAL_PROTOCOL = """\
 Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
-own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}. Truth: {joints} limb joints, those that two cameras
-see, triangulated from mediapipe in all cameras (residual median {residual:.1f} px); mediapipe's hips and shoulders are
+own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}{tall}. Truth: {joints} limb joints, those that two
+cameras see, triangulated from mediapipe in all cameras (residual median {residual:.1f} px); mediapipe's hips and shoulders are
 not quite the body's: a perfect fit keeps about 17 mm. Boxes and roll of cold starts: mediapipe's landmarks. Share of
 the last body in a warm start: {blend:g}.
 MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
@@ -98,6 +98,8 @@ class Real:
     blend: float = config.Fit().blend
     mirror: Literal["off", "turns", "both"] = config.Fit().mirror
     """fit.mirror of `refit-rt run`."""
+    stature_m: float = 0.0
+    """fit.stature_m of `refit-rt run`; 0: not known."""
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
     threads: int = 1
     sheets: Path | None = None
@@ -140,12 +142,19 @@ def real(settings: Real) -> Iterator[str]:
         raise UserError("--rates and --iterations: at least one of each is needed, and one update or more")
     with bundle_folder(settings.bundle) as folder:
         runtime = real_fit.Runtime(
-            folder, config.Fit(precision=settings.precision, threads=settings.threads, mirror=settings.mirror)
+            folder,
+            config.Fit(
+                precision=settings.precision,
+                threads=settings.threads,
+                mirror=settings.mirror,
+                stature_m=settings.stature_m,
+            ),
         )
         known = metrics.known_of(reference.points)
         yield REAL_PROTOCOL.format(
             folder=settings.folder, views=len(clips), frames=len(reference.points), fps=reference.fps,
             joints=known.sum(), bundle=settings.bundle, precision=settings.precision, mirror=settings.mirror,
+            tall=f", fit.stature_m {settings.stature_m:g}" if settings.stature_m else "",
             residual=np.nanmedian(reference.residual_px[:, known]), blend=settings.blend,
             height=reference.height_m)  # fmt: skip
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
