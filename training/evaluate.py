@@ -47,10 +47,10 @@ difference from the truth. Long clips are followed at their own rate and at a ha
 
 REAL_PROTOCOL = """\
 Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
-own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}{tall}. Truth: {joints} limb joints, those that two
-cameras see, triangulated from mediapipe in all cameras (residual median {residual:.1f} px); mediapipe's hips and shoulders are
-not quite the body's: a perfect fit keeps about 17 mm. Boxes and roll of cold starts: mediapipe's landmarks. Share of
-the last body in a warm start: {blend:g}.
+own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}{tall}.
+Truth: {joints} limb joints, those that two cameras see, triangulated from mediapipe in all cameras (residual median
+{residual:.1f} px); mediapipe's hips and shoulders are not quite the body's: a perfect fit keeps about 17 mm. Boxes and
+roll of cold starts: mediapipe's landmarks. Share of the last body in a warm start: {blend:g}.
 MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
 joints from the truth's, per cent of the stature ({height:.2f} m) at that depth; jitter: second difference of joints
 about the hips, mean / median, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth:
