@@ -65,6 +65,10 @@ class Body:
         """rotations (24, 3, 3), betas (10,) -> joints (24, 3) float32 metres, body frame."""
         return joint_transforms(self, rotations, betas)[1].astype(np.float32)
 
+    def rest_pelvis(self, betas: np.ndarray) -> np.ndarray:
+        """betas (..., 10) -> (..., 3) metres: the place that the root turns about, before any translation."""
+        return self.joint_template[0] + betas @ self.joint_shape_dirs[0].T
+
     def vertices(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         """rotations (24, 3, 3), betas (10,) -> the posed surface (vertex, 3) float32 metres, body frame."""
         return _posed(self, self.surface_skin, rotations, betas)

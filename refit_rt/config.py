@@ -118,7 +118,7 @@ class Fit(Settings, frozen=True):
     min_confidence: Share = 0.3
     """Below this a person is lost and fitted anew from a detection."""
     stature_m: Annotated[float, Meta(ge=0, le=2.8)] = 0.0
-    """Height of whoever is followed, barefoot, in metres: one camera does not show it; 0: not known."""
+    """Height of everybody followed, barefoot, in metres: one camera does not show it; 0: not known."""
 
 
 class Smooth(Settings, frozen=True):

@@ -80,13 +80,13 @@ class Fitter:
         crop: Crop,
         bundle_name: str = "",
     ) -> None:
-        """crop: how the network wants people cut out."""
+        """crop: how the network wants people cut out. Raises UserError for a stature that the body cannot have."""
         self.body, self.bundle_name = body, bundle_name
         self._settings = settings
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
         self._in_mirror = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None
         self._crop = crop
-        self._stature = Stature(body) if settings.stature_m else None
+        self._stature = Stature(body, settings.stature_m) if settings.stature_m else None
         self._memory: dict[int, Memory] = {}
 
     def fit(self, tracks: Tracks, camera: Camera) -> tuple[People, np.ndarray]:
@@ -133,16 +133,15 @@ class Fitter:
         """As tall as the person is, if that is known. Only what is sent: the next start is what the network said."""
         if self._stature is None:
             return fitted
-        betas, trans = self._stature.made(self._settings.stature_m, fitted.betas, fitted.trans)
+        betas, trans = self._stature.made(fitted.betas, fitted.trans)
         return self._with(fitted, camera, fitted.rotations, betas, trans)
 
     def _with(
         self, fitted: Fitted, camera: Camera, rotations: np.ndarray, betas: np.ndarray, trans: np.ndarray
     ) -> Fitted:
-        """The same fit of another body, its joints where they are then."""
-        joints = self.body.joints(rotations, betas) + trans
-        points_px = fitted.points_px.copy()
-        points_px[: len(joints)] = geometry.project(joints, camera.focal_px, camera.centre_px)
+        """The same fit of another body, and where that falls."""
+        joints, markers = (at(rotations, betas) + trans for at in (self.body.joints, self.body.markers_at))
+        points_px = geometry.project(np.concatenate([joints, markers]), camera.focal_px, camera.centre_px)
         return replace(fitted, rotations=rotations, betas=betas, trans=trans, joints=joints, points_px=points_px)
 
     def _look(
@@ -209,12 +208,8 @@ class Fitter:
         """A body of the camera's frame in the frame of the rolled crop: rotations (24, 3, 3), translation (3,)."""
         rotations = memory.rotations.copy()
         rotations[0] = turn @ rotations[0]
-        pelvis = self._pelvis(memory.betas)
+        pelvis = self.body.rest_pelvis(memory.betas)
         return rotations, turn @ (memory.trans + pelvis) - pelvis
-
-    def _pelvis(self, betas: np.ndarray) -> np.ndarray:
-        """(3,) metres: the place that the root turns about."""
-        return self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
 
     def _place(
         self, result: Result, seen: Seen, view: View, turn: np.ndarray, roll: float, camera: Camera, opposed: bool
@@ -226,7 +221,7 @@ class Fitter:
         rotations = result.rotations.copy()
         rotations[0] = turn.T @ rotations[0]
         # The root turns about the pelvis, which the translation must carry to where it now is.
-        trans = points[PELVIS] - self._pelvis(state.betas)
+        trans = points[PELVIS] - self.body.rest_pelvis(state.betas)
         points_px = geometry.project(points, camera.focal_px, camera.centre_px)
         if self._crop.normalise_roll:
             roll = lean(points_px[PELVIS], points_px[NECK], SHORT_TORSO * view.box[2], roll)

@@ -94,6 +94,8 @@ def load_follower(settings: config.Config, source: Source, timings: Timings) -> 
     from refit_rt.track import Tracker
 
     check_calibration(settings.camera, settings.capture.name)
+    if settings.fit.stature_m and settings.track.max_people > 1:
+        log.warning("fit.stature_m: everybody is taken to be %g m tall", settings.fit.stature_m)
     log.info("loading bundle %s", settings.fit.bundle)
     fitter = make_fitter(settings.fit)
     detector = make_detector(settings.detect, settings.track.max_people, settings.fit.threads)

@@ -73,7 +73,7 @@ class AllKnowing:
         turn = geometry.roll_matrix(roll)
         rotations = self.who.rotations @ geometry.matrix_from_axis_angle(np.full((24, 3), off))
         rotations[0] = turn @ rotations[0]
-        pelvis = BODY.joint_template[0] + BODY.joint_shape_dirs[0] @ self.who.betas
+        pelvis = BODY.rest_pelvis(self.who.betas)
         place = self.who.trans + np.array([self.sway if in_mirror else -self.sway, 0, 0])
         cam = cam_from_translation(turn @ (place + pelvis) - pelvis, view)
         state = State(geometry.six_d_from_matrix(rotations).reshape(144), self.who.betas, cam)

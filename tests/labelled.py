@@ -16,7 +16,7 @@ from refit_rt.geometry import axis_angle_from_matrix, matrix_from_axis_angle, pr
 from training.datasets.crop import Augment
 from training.datasets.joints import OPENPOSE_18, SMPL_PART, SPIN
 from training.datasets.mix import Mix, SetRecipe, open_mix
-from training.datasets.record import Record, rest_pelvis
+from training.datasets.record import Record
 
 BODY = load_body()
 SIZE = (640, 480)  # width, height
@@ -36,7 +36,7 @@ class Person:
 
     @property
     def trans(self) -> np.ndarray:
-        return self.pelvis - rest_pelvis(BODY, self.betas)
+        return self.pelvis - BODY.rest_pelvis(self.betas)
 
     @property
     def joints(self) -> np.ndarray:
@@ -172,7 +172,7 @@ def in_world(one: Person, camera_from_world: np.ndarray) -> tuple[np.ndarray, np
     rotations[0] = back[:3, :3] @ rotations[0]
     pelvis = back[:3, :3] @ one.pelvis + back[:3, 3]
     joints = one.joints @ back[:3, :3].T + back[:3, 3]
-    return axis_angle_from_matrix(rotations).ravel(), pelvis - rest_pelvis(BODY, one.betas), joints
+    return axis_angle_from_matrix(rotations).ravel(), pelvis - BODY.rest_pelvis(one.betas), joints
 
 
 def cameras(count: int) -> np.ndarray:
@@ -263,7 +263,7 @@ def check_person(record: Record, one: Person, pelvis: bool = True) -> None:
     if pelvis:
         assert record.pelvis_m is not None
         np.testing.assert_allclose(record.pelvis_m, one.pelvis, atol=5e-4)
-        trans = record.pelvis_m - rest_pelvis(BODY, record.betas)
+        trans = record.pelvis_m - BODY.rest_pelvis(record.betas)
         assert record.focal_px is not None
         assert record.centre_px is not None
         px = project(BODY.joints(record.rotations, record.betas) + trans, record.focal_px, record.centre_px)

@@ -215,7 +215,7 @@ def test_what_is_told_of_three_looks_is_what_the_runtime_tells(network):
         turn = fit.geometry.roll_matrix(roll)
         rotations = answer.rotations[0].numpy().copy()
         rotations[0] = turn.T @ rotations[0]
-        pelvis = BODY.joint_template[0] + BODY.joint_shape_dirs[0] @ answer.betas[0].numpy()
+        pelvis = BODY.rest_pelvis(answer.betas[0].numpy())
         place = turn.T @ (translation(answer.cam, crops.view)[0].numpy() + pelvis) - pelvis
         answers.append(mirror.Answer(time_s, rotations, answer.betas[0].numpy(), place))
         if i < 2:

@@ -29,7 +29,6 @@ from training.datasets.crop import (  # noqa: E402
 )  # fmt: skip
 from training.datasets.joints import SMPL_PART  # noqa: E402
 from training.datasets.occlude import occlude  # noqa: E402
-from training.datasets.record import rest_pelvis  # noqa: E402
 
 torch.set_num_threads(1)
 SURFACE = BodyTorch(BODY)
@@ -46,7 +45,7 @@ def joints_in_crop(sample: Sample) -> np.ndarray:
         return torch.tensor(np.asarray(values, np.float32)[None])
 
     view = View(tensor(sample.box), tensor(sample.focal_px), tensor(sample.centre_px))
-    place = tensor(sample.pelvis_m - rest_pelvis(BODY, sample.betas))
+    place = tensor(sample.pelvis_m - BODY.rest_pelvis(sample.betas))
     points, _ = SURFACE(tensor(sample.rotations), tensor(sample.betas))
     return project_to_crop(points, cam_from_translation(place, view), view)[0].numpy()
 

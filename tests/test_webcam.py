@@ -38,14 +38,14 @@ def test_the_wrist_reaches_the_place_it_was_sent_to(side, joints):
 
 def test_elbows_hang_and_bend_forwards_only():
     rng = np.random.default_rng(2)
-    for _ in range(20):
-        talk = webcam.random_talk(rng, 1, 0.0, BODY)
-        if talk.mode != webcam.HOLD_TWO:
-            continue
+    talks = [webcam.random_talk(rng, 1, 0.0, BODY) for _ in range(60)]
+    both = [talk for talk in talks if talk.mode == webcam.HOLD_TWO]
+    assert len(both) > 4
+    for talk in both:
         at = in_chest(talk.rotations[0])
         for side, (_, shoulder, elbow, wrist) in ((1.0, LEFT_ARM), (-1.0, RIGHT_ARM)):
             bend = Rotation.from_matrix(talk.rotations[0, elbow]).as_euler("YXZ")
-            assert -side * bend[0] > 0.05
+            assert 0.05 < -side * bend[0] < webcam.MOST_BEND_RAD + 0.01
             assert abs(bend[2]) < 0.1
             line = at[shoulder] + 0.5 * (at[wrist] - at[shoulder])
             assert at[elbow, 1] < line[1]
@@ -108,3 +108,24 @@ def test_a_clip_of_a_talker_is_repeatable_and_one_place():
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.image, b.image)
     assert np.linalg.norm(first[0].joints - first[2].joints, axis=-1).mean() < 0.15
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_the_hand_that_talks_alone_is_the_one_that_is_said(left):
+    poses, _ = random_gestures(np.random.default_rng(8), 4)
+    before = poses.copy()
+    webcam._put_hands(np.random.default_rng(9), poses, webcam.ONE, left, BODY)
+    talks, rests = (LEFT_ARM, RIGHT_ARM) if left else (RIGHT_ARM, LEFT_ARM)
+    np.testing.assert_array_equal(poses[:, rests], before[:, rests])
+    assert np.abs(poses[:, talks] - before[:, talks]).max() > 0.1
+
+
+def test_talkers_are_on_the_move_from_the_first_moment():
+    rng = np.random.default_rng(10)
+    steps = []
+    for _ in range(12):
+        talk = webcam.random_talk(rng, 3, 15.0, BODY)
+        joints = np.stack([BODY.joints(pose, MEAN) for pose in talk.rotations])
+        steps.append(np.linalg.norm(np.diff(joints[:, 20:22], axis=0), axis=-1).max(1))
+    first, second = np.mean(steps, 0)
+    assert first > 0.5 * second

@@ -97,14 +97,14 @@ def encode(path: Path, pictures: Iterator[np.ndarray], keep_every: int) -> list[
 
 def shift_of(body: Body, movement: Movement, row: int) -> np.ndarray:
     """What places the posed body (its root joint at rest) in the world, shoes on: (3,) float32."""
-    pelvis = body.joint_template[0] + body.joint_shape_dirs[0] @ BETAS
+    pelvis = body.rest_pelvis(BETAS)
     return (movement.pelvis[row] - pelvis + np.array([0, people.SOLE_M, 0])).astype(np.float32)
 
 
 def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
     """The keys of motion.npz, one person, every frame."""
     count = len(movement.rotations)
-    pelvis = (body.joint_template[0] + body.joint_shape_dirs[0] @ BETAS).astype(np.float64)
+    pelvis = body.rest_pelvis(BETAS).astype(np.float64)
     rotations = movement.rotations.copy()
     rotations[:, 0] = view.camera_from_world @ rotations[:, 0]
     shift = np.stack([shift_of(body, movement, row) for row in range(count)])

@@ -140,16 +140,11 @@ def real(settings: Real) -> Iterator[str]:
     steps = [_every(reference.fps, rate) for rate in settings.rates]
     if not steps or min(settings.iterations, default=0) < 1:
         raise UserError("--rates and --iterations: at least one of each is needed, and one update or more")
+    fit = config.Fit(precision=settings.precision, threads=settings.threads, mirror=settings.mirror,
+                     stature_m=settings.stature_m)  # fmt: skip
+    like = config.check(config.Config(fit=fit)).fit
     with bundle_folder(settings.bundle) as folder:
-        runtime = real_fit.Runtime(
-            folder,
-            config.Fit(
-                precision=settings.precision,
-                threads=settings.threads,
-                mirror=settings.mirror,
-                stature_m=settings.stature_m,
-            ),
-        )
+        runtime = real_fit.Runtime(folder, like)
         known = metrics.known_of(reference.points)
         yield REAL_PROTOCOL.format(
             folder=settings.folder, views=len(clips), frames=len(reference.points), fps=reference.fps,

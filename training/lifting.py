@@ -95,7 +95,7 @@ class Lifter:
             seen = cameras.stood_upright(view, placed, cameras.random_roll_error(rng))
             camera = seen.to_camera(points + shift)
             box = box_of(rng, project(camera, seen.focal_px, seen.centre_px), seen)
-            pelvis = body.joint_template[0] + body.joint_shape_dirs[0] @ betas
+            pelvis = body.rest_pelvis(betas)
             rotations[0] = seen.camera_from_world @ rotations[0]
             trans = seen.camera_from_world @ (pelvis + shift - seen.place) - pelvis
             rows.append((rotations, betas, trans, box, seen.focal_px, seen.centre_px))

@@ -56,7 +56,7 @@ class Settings:
     close: Annotated[float, tyro.conf.arg(metavar="SHARE")] = CLOSE
     """Share of people, beside those at desks, whom a webcam sees from near by, mostly cut off."""
     webcam: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
-    """Share of people who talk to a webcam with their hands, or hold things up to it."""
+    """Share of people who talk to a webcam with their hands, or hold things up to it; not of `around`."""
     held_out: bool = False
     """Draw from the benchmark's people, motions and places, which training never sees."""
 

@@ -153,7 +153,7 @@ class Runtime:
     """A bundle on its runner, ready to start one fitter after the other."""
 
     def __init__(self, folder: Path, like: config.Fit) -> None:
-        """like: precision, backend and threads. Raises UserError for a bundle that cannot be used."""
+        """like: all that a way of fitting leaves open. Raises UserError for a bundle that cannot be used."""
         bundle = load_bundle(folder)
         self.body = bundle.body
         self._crop, self._like, self._runner = bundle.crop, like, make_runner(like, bundle)

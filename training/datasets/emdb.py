@@ -14,7 +14,7 @@ from refit_rt.errors import UserError
 from refit_rt.geometry import axis_angle_from_matrix, matrix_from_axis_angle
 from training.datasets.joints import points_73
 from training.datasets.pickles import array, read_labels
-from training.datasets.record import Bodies, Table, check_pictures, joined, rest_pelvis
+from training.datasets.record import Bodies, Table, check_pictures, joined
 
 FPS = 30.0
 MARGIN = 1.2  # of the crop over EMDB's boxes, as for the other sets
@@ -50,7 +50,7 @@ def _sequence(source: str, found: dict[str, Any], file: Path, folder: Path, bodi
     turn = camera_from_world[:, :3, :3]
     rotations = matrix_from_axis_angle(np.hstack([root, limbs]).reshape(count, 24, 3))
     rotations[:, 0] = turn @ rotations[:, 0]
-    pelvis = array(found, file, "smpl.trans", (count, 3)) + rest_pelvis(bodies.of(gender), betas)
+    pelvis = array(found, file, "smpl.trans", (count, 3)) + bodies.of(gender).rest_pelvis(betas)
     pelvis = (turn @ pelvis[..., None])[..., 0] + camera_from_world[:, :3, 3]
     corners = array(found, file, "bboxes.bboxes", (count, 4))
     size = corners[:, 2:] - corners[:, :2]

@@ -21,7 +21,7 @@ from training.datasets.crop import Augment, Sample, cut_out, pelvis_in_sight, ra
 from training.datasets.emdb import read_emdb
 from training.datasets.joints import COUNT
 from training.datasets.occlude import occlude, read_cut_outs
-from training.datasets.record import Bodies, Record, Table, rest_pelvis
+from training.datasets.record import Bodies, Record, Table
 from training.datasets.spin import read_bedlam, read_eft, read_spin
 from training.datasets.threedpw import read_3dpw
 from training.store import LABEL_COUNT, LABELS
@@ -114,7 +114,7 @@ def batch_of(samples: list[Sample], source: np.ndarray, body: Body) -> Batch:
         rotations = standing if one.rotations is None else one.rotations
         betas = np.zeros(10) if one.betas is None else one.betas
         pelvis = one.pelvis_m if one.pelvis_m is not None and has[1, row] else pelvis_in_sight(one)
-        told = {"rotations": rotations.ravel(), "betas": betas, "trans": pelvis - rest_pelvis(body, betas),
+        told = {"rotations": rotations.ravel(), "betas": betas, "trans": pelvis - body.rest_pelvis(betas),
                 "box": one.box, "focal_px": one.focal_px, "centre_px": one.centre_px, "roll": one.roll,
                 "visible": 1.0, "fps": 0.0, "kind": -1.0}  # fmt: skip
         for name, value in told.items():

@@ -107,11 +107,6 @@ class Bodies:
         return chosen or self.neutral
 
 
-def rest_pelvis(body: Body, betas: np.ndarray) -> np.ndarray:
-    """The place that SMPL's root turns about, before any translation: (..., 10) -> (..., 3) metres."""
-    return body.joint_template[0] + betas @ body.joint_shape_dirs[0].T
-
-
 def check_pictures(table: Table, labels: Path) -> Table:
     """The same table if its first, middle and last pictures exist. Raises UserError: wrong folder, or nothing in it."""
     if not len(table):

@@ -16,7 +16,7 @@ import numpy as np
 from refit_rt.errors import UserError
 from refit_rt.geometry import axis_angle_from_matrix
 from training.datasets.joints import points_73
-from training.datasets.record import PIXELS_PER_SCALE, Bodies, Table, check_pictures, joined, rest_pelvis
+from training.datasets.record import PIXELS_PER_SCALE, Bodies, Table, check_pictures, joined
 
 BEDLAM_MARGIN = 1.12  # ReFit's: BEDLAM's boxes hold the visible joints with less room than SPIN's
 LEAST_SCALE = 0.3  # of BEDLAM: smaller people are left out, as ReFit does
@@ -105,7 +105,7 @@ def _bedlam_scene(source: str, file: Path, pictures: Path, bodies: Bodies) -> Ta
     names = texts(found["imgname"])
     if not (len(names) and (pictures / names[0]).is_file()):
         names = np.array([f"{file.stem}/png/{name}" for name in names])
-    pelvis = found["trans_cam"] + found["cam_ext"][:, :3, 3] + rest_pelvis(bodies.neutral, betas)
+    pelvis = found["trans_cam"] + found["cam_ext"][:, :3, 3] + bodies.neutral.rest_pelvis(betas)
     scale, camera = BEDLAM_MARGIN * found["scale"], found["cam_int"]
     table = Table(
         source, pictures, names, boxes(found["center"], scale),

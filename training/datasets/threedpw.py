@@ -14,7 +14,7 @@ from refit_rt.errors import UserError
 from refit_rt.geometry import axis_angle_from_matrix, matrix_from_axis_angle
 from training.datasets.joints import OPENPOSE_18, points_73
 from training.datasets.pickles import array, checked, read_labels
-from training.datasets.record import Bodies, Table, check_pictures, joined, rest_pelvis
+from training.datasets.record import Bodies, Table, check_pictures, joined
 
 FPS = 30.0
 MARGIN = 1.2  # of the box round the detections, as SPIN's and ReFit's label files have it
@@ -65,7 +65,7 @@ def _person(
     if "jointPositions" in found:  # the person's own pelvis, whichever body is at hand
         pelvis = of("jointPositions", (count, 72))[:, :3]
     else:
-        pelvis = of("trans", (count, 3)) + rest_pelvis(bodies.of(gender), betas)
+        pelvis = of("trans", (count, 3)) + bodies.of(gender).rest_pelvis(betas)
     pelvis = (turn @ pelvis[..., None])[..., 0] + camera_from_world[:, :3, 3]
     seen = of("poses2d", (count, 3, 18)).transpose(0, 2, 1)
     boxes, found_any = detection_boxes(seen)

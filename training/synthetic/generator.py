@@ -222,7 +222,7 @@ class Generator:
     def _truth(self, view: View, rotations, betas, shift, box, image, visible, kind) -> Sample:
         own = rotations.astype(np.float32)
         own[0] = view.camera_from_world @ rotations[0]
-        pelvis = self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
+        pelvis = self.body.rest_pelvis(betas)
         trans = view.camera_from_world @ (pelvis + shift - view.place) - pelvis
         camera = np.eye(4, dtype=np.float32)
         camera[:3] = np.column_stack([view.camera_from_world, -view.camera_from_world @ view.place])
@@ -237,7 +237,7 @@ class Generator:
         """The dressed surface in the world, its pelvis over the origin and its lowest point on the floor, and the shift
         (3,) that put the posed body there."""
         points = posed(outfit, self.body, rotations, betas)
-        pelvis = self.body.joint_template[0] + self.body.joint_shape_dirs[0] @ betas
+        pelvis = self.body.rest_pelvis(betas)
         lowest = float(points[: len(self.body.template), 1].min())
         shift = np.array([-pelvis[0], -lowest, -pelvis[2]])
         points += shift.astype(np.float32)

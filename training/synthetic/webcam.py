@@ -20,6 +20,7 @@ MODE_SHARES = np.array([0.4, 0.25, 0.18, 0.17])
 KINDS, KIND_SHARES = np.array([gestures.DESK, gestures.SIT, gestures.STAND]), np.array([0.65, 0.1, 0.25])
 HAND_M = 0.09  # from the wrist to the middle of what a hand holds
 KNOTS_S = 0.3, 1.2  # between two places of a hand that talks
+MOST_BEND_RAD = 2.5  # of an elbow, as in `gestures`
 UP = np.array([0.0, 1.0, 0.0])
 
 
@@ -36,7 +37,7 @@ class Talk:
 def random_talk(rng: np.random.Generator, moments: int, fps: float, body: Body) -> Talk:
     """So many moments, `fps` a second (any for one moment); hands wander between places as they please."""
     mode, left = int(rng.choice(4, p=MODE_SHARES)), bool(rng.random() < 0.5)
-    knots = 1 if moments == 1 else max(2, int(np.ceil((moments - 1) / fps / KNOTS_S[0])) + 1)
+    knots = 1 if moments == 1 else int(np.ceil((moments - 1) / fps / KNOTS_S[0])) + 2
     for _ in range(8):
         base, kind = _base(rng)
         poses = np.repeat(base[None], knots, 0)
@@ -47,7 +48,8 @@ def random_talk(rng: np.random.Generator, moments: int, fps: float, body: Body) 
     if moments == 1:
         return Talk(poses, kind, mode, left)
     times = np.concatenate([[0], np.cumsum(rng.uniform(*KNOTS_S, knots - 1))])
-    return Talk(motion.between(times, poses, np.arange(moments) / fps), kind, mode, left)
+    begin = rng.uniform(0, times[1])  # on the way from one place to the next: at a knot hands rest
+    return Talk(motion.between(times, poses, begin + np.arange(moments) / fps), kind, mode, left)
 
 
 def _base(rng: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -103,7 +105,8 @@ def _reach(rng: np.random.Generator, poses: np.ndarray, place: np.ndarray, side:
     upper = float(np.linalg.norm(rest[elbow] - rest[shoulder]))
     fore = float(np.linalg.norm(rest[wrist] - rest[elbow]))
     far = np.linalg.norm(place, axis=1, keepdims=True)
-    length = far.clip(abs(upper - fore) + 0.06, (upper + fore) * 0.985)
+    least = np.sqrt(upper**2 + fore**2 + 2 * upper * fore * np.cos(MOST_BEND_RAD))
+    length = far.clip(least, (upper + fore) * 0.985)
     aim = place / far.clip(1e-6)
     pole = np.array([side * rng.uniform(0.0, 1.0), -1.0, rng.uniform(-0.5, 0.2)]) + rng.normal(0, 0.08, (n, 3))
     pole = pole - (pole * aim).sum(1, keepdims=True) * aim
