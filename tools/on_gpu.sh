@@ -77,7 +77,7 @@ if [ -e "$HERE/motion.npz" ]; then
     fi
     round=$(date +%s) # no two calls, on whatever machine, render the same people
     for core in $(seq $((CORES > 4 ? CORES - 3 : 1))); do
-        python3 -m training.produce "$RUN/store" --seed $((1000 * round + core)) --close 0.22 --around 0.1 "${assets[@]}" \
+        python3 -m training.produce "$RUN/store" --seed $((1000 * round + core)) --close 0.22 --webcam 0.15 --around 0.1 "${assets[@]}" \
             >"$RUN/produce$core.log" 2>&1 &
     done
 fi
