@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from refit_rt import config
-from refit_rt.build_engines import build
+from refit_rt.commands.build import build
 from refit_rt.errors import UserError
 
 ABOUT = """Video in, SMPL bodies out, live.
@@ -69,7 +69,7 @@ def demo(*, out: OutFolder = "", config: ConfigFile = "", settings: Settings) ->
         config: Settings file; config.yaml of this folder when there is one and none is given.
     """
     _quiet_libraries()
-    from refit_rt import demo
+    from refit_rt.commands import demo
 
     _say(demo.main(_with(settings, "", out)))
     return 0
@@ -89,7 +89,7 @@ def listen(
         record: Also write the messages to a motion.npz.
         once: End when the stream ends, instead of waiting for the next.
     """
-    from refit_rt.listen import listen
+    from refit_rt.stream.subscribe import listen
 
     listen(address, _say, Path(record) if record else None, once)
     return 0
@@ -102,7 +102,7 @@ def doctor(*, config: ConfigFile = "", settings: Settings) -> int:
         config: Settings file; config.yaml of this folder when there is one and none is given.
     """
     _quiet_libraries()
-    from refit_rt.doctor import examine
+    from refit_rt.commands.doctor import examine
 
     findings = examine(_with(settings, "", ""), config or (HERE.name if HERE.is_file() else "defaults"))
     for finding in findings:
@@ -122,7 +122,7 @@ def import_smpl(
         file: SMPL_NEUTRAL.pkl, basicModel_neutral_lbs_10_207_0_v1.0.0.pkl, SMPL_NEUTRAL.npz …
         out: The body file to write.
     """
-    from refit_rt.smpl_file import import_smpl
+    from refit_rt.body.smpl_file import import_smpl
 
     _say(f"{import_smpl(Path(file), Path(out))}: use it with --fit.body {out}")
     return 0
@@ -143,7 +143,7 @@ def import_weights(
         out: The bundle's folder.
     """
     with _torch_needed():
-        from refit_rt.export import import_weights
+        from refit_rt.bundle.make import import_weights
     import_weights(Path(checkpoint), Path(body), Path(out))
     _say(f"{out}: use it with --fit.bundle {out}")
     return 0
@@ -166,7 +166,7 @@ def export(
         facts: A yaml file with `training` and `accuracy`, for the card.
     """
     with _torch_needed():
-        from refit_rt.checkpoint import export_checkpoint
+        from refit_rt.bundle.checkpoint import export_checkpoint
     export_checkpoint(Path(checkpoint), Path(out), licence, Path(facts) if facts else None)
     _say(f"{out}: use it with --fit.bundle {out}")
     return 0
@@ -185,7 +185,7 @@ def quantise(
     """
     _quiet_libraries()
     with _torch_needed():
-        from refit_rt.quantise import quantise_with
+        from refit_rt.bundle.quantise import quantise_with
     stray = quantise_with(bundle, Path(images))
     _say(f"{bundle}: use it with --fit.precision int8 (its maps stray by {stray:.1%} from the exact ones)")
     return 0
@@ -202,7 +202,7 @@ def bench(
         config: Settings file; config.yaml of this folder when there is one and none is given.
     """
     _quiet_libraries()
-    from refit_rt import bench
+    from refit_rt.commands import bench
 
     with _torch_needed():
         _say(bench.main(_with(settings, "", ""), what))

@@ -10,14 +10,14 @@ import numpy as np
 from refit_rt import config
 from refit_rt.cameras import Camera, camera_for, check_calibration
 from refit_rt.capture import Source
-from refit_rt.smooth import Smoother
-from refit_rt.stage import Timings
+from refit_rt.fit.smooth import Smoother
+from refit_rt.live.stage import Timings
 from refit_rt.types import Frame, People
 
 if TYPE_CHECKING:
     from refit_rt.detect import Detector
-    from refit_rt.fit import Fitter
-    from refit_rt.track import Tracker
+    from refit_rt.fit.fitter import Fitter
+    from refit_rt.track.one_camera import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ def confident(people: People, least: float) -> People:
 def load_follower(settings: config.Config, source: Source, timings: Timings) -> Follower:
     """Loads network, body and detector. Raises UserError for what cannot be used."""
     from refit_rt.detect import make_detector
-    from refit_rt.fit import make_fitter
-    from refit_rt.track import Tracker
+    from refit_rt.fit.fitter import make_fitter
+    from refit_rt.track.one_camera import Tracker
 
     check_calibration(settings.camera, settings.capture.name)
     if settings.fit.stature_m and settings.track.max_people > 1:

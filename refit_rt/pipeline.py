@@ -20,15 +20,15 @@ import msgspec
 
 from refit_rt import config
 from refit_rt.capture import Source, is_camera, open_source
+from refit_rt.draw.video import MOST_LIVE_FPS, OverlayWriter, prepare_folder
 from refit_rt.follow import Follower, load_follower
-from refit_rt.interrupt import ended_by_signals
-from refit_rt.latest import Closed, Latest
-from refit_rt.motion import MotionWriter
-from refit_rt.publish import Publisher
-from refit_rt.record import MOST_LIVE_FPS, OverlayWriter, prepare_folder
-from refit_rt.stage import Stage, Timings
+from refit_rt.live.interrupt import ended_by_signals
+from refit_rt.live.latest import Closed, Latest
+from refit_rt.live.stage import Stage, Timings
+from refit_rt.motion.npz import MotionWriter
+from refit_rt.stream.publish import Publisher
+from refit_rt.stream.wire import Run, encode, nobody
 from refit_rt.types import Frame, People
-from refit_rt.wire import Run, encode, nobody
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Pipeline:
         stages = []
         self._stale = folder / "overlay.mp4" if folder and not settings.out.overlay else None
         if folder and settings.out.overlay:
-            from refit_rt.render import Overlay
+            from refit_rt.draw.overlay import Overlay
 
             drawn = Latest(self._lossless)
             rate = fps if self._lossless else min(fps, MOST_LIVE_FPS)

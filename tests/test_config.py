@@ -1,13 +1,12 @@
 import ast
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from refit_rt import config
 from refit_rt.errors import UserError
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 GROUPS = {field.name: type(field.default) for field in msgspec.structs.fields(config.Config)}
 
 

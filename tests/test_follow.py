@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from fakes import people
 
 from refit_rt.cameras import Camera
 from refit_rt.follow import PER_PERSON, confident, undistortion
+from tests.support.fakes import people
 
 
 def test_people_below_the_least_confidence_are_not_shown() -> None:

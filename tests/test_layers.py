@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1] / "refit_rt"
+from tests.support.paths import ROOT
+
+PACKAGE = ROOT / "refit_rt"
 
 LAYERS = [
     {"errors"},
@@ -44,10 +46,10 @@ def imported(path: Path) -> set[str]:
 
 
 def part(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path):
     here = part(path)
     if here == "__init__":
@@ -60,18 +62,20 @@ def test_imports_point_one_way(path: Path):
 
 def test_a_wrong_import_would_be_seen(tmp_path):
     path = tmp_path / "geometry.py"
-    path.write_text("def late():\n    from refit_rt import pipeline\n    from refit_rt.fit import Fitter\n")
+    path.write_text("def late():\n    from refit_rt import pipeline\n    from refit_rt.fit.fitter import Fitter\n")
     assert imported(path) == {"pipeline", "fit"}
 
 
-@pytest.mark.parametrize("module", ["refit_rt.pipeline", "refit_rt.__main__", "refit_rt.listen", "refit_rt.follow"])
+@pytest.mark.parametrize(
+    "module", ["refit_rt.pipeline", "refit_rt.__main__", "refit_rt.stream.subscribe", "refit_rt.follow"]
+)
 def test_what_runs_does_without_torch(module):
     code = f"import sys; sys.modules['torch'] = None; import {module}"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
 def test_only_the_network_and_its_export_name_torch_at_import():
-    for path in ROOT.rglob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         tops = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
         names = {a.name for n in tops if isinstance(n, ast.Import) for a in n.names}
         names |= {n.module or "" for n in tops if isinstance(n, ast.ImportFrom)}
@@ -86,4 +90,4 @@ def test_help_needs_nothing_heavy():
         "try: command(['run', '--help'])\nexcept SystemExit: pass\n"
         f"found = [m for m in {heavy!r} if m in sys.modules]\nassert not found, found"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent, stdout=subprocess.DEVNULL)

@@ -7,16 +7,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeDetector, FakeFitter, FakeTracker, frame
 
-from refit_rt import config, wire
+from refit_rt import config
 from refit_rt.__main__ import command
-from refit_rt.body import load_body
+from refit_rt.body.smpl import load_body
 from refit_rt.errors import UserError
 from refit_rt.follow import Follower
-from refit_rt.listen import Listener
-from refit_rt.motion import MotionWriter, read_motion
+from refit_rt.motion.npz import MotionWriter, read_motion
 from refit_rt.pipeline import Pipeline, Report, is_lossless
+from refit_rt.stream import wire
+from refit_rt.stream.subscribe import Listener
+from tests.support.fakes import FakeDetector, FakeFitter, FakeTracker, frame
 
 
 def load(wrong_at=None):

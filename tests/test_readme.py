@@ -4,10 +4,9 @@ import ast
 from pathlib import Path
 
 import pytest
-
 from tools.file_map import with_map
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
 
 
 def first_lines() -> dict[str, str]:

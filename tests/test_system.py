@@ -9,17 +9,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import people
 
-from refit_rt import config, demo
-from refit_rt.audience import Audience, Heard
-from refit_rt.body import load_body
-from refit_rt.demo import CLIP, TRUTH, draw_clip, errors_of
+from refit_rt import config
+from refit_rt.body.smpl import load_body
+from refit_rt.commands import demo
+from refit_rt.commands.demo import CLIP, TRUTH, draw_clip, errors_of
 from refit_rt.errors import UserError
-from refit_rt.motion import Motion, MotionWriter, read_motion
+from refit_rt.motion.npz import Motion, MotionWriter, read_motion
 from refit_rt.pipeline import Report, run
-from refit_rt.publish import Publisher
-from refit_rt.wire import Run, encode
+from refit_rt.stream.latency import Audience, Heard
+from refit_rt.stream.publish import Publisher
+from refit_rt.stream.wire import Run, encode
+from tests.support.fakes import people
 
 
 def settings(folder: Path, **groups) -> config.Config:
@@ -118,7 +119,7 @@ def test_an_audience_hears_on_to_the_end_after_an_interrupt() -> None:
 
 
 def test_an_audience_that_heard_nothing_says_so_and_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refit_rt.audience.ANSWER_S", 0.2)
+    monkeypatch.setattr("refit_rt.stream.latency.ANSWER_S", 0.2)
     audience = Audience("tcp://127.0.0.1:5597")
     with pytest.raises(UserError, match="the second process heard nothing"), audience:
         pass

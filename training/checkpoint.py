@@ -14,7 +14,7 @@ from refit_rt.errors import UserError
 from refit_rt.model import weights
 from refit_rt.model.blazepose import BlazePose
 from refit_rt.model.weights import read_checkpoint
-from training.told import BAD_INPUT
+from training.reporting import BAD_INPUT
 
 log = logging.getLogger(__name__)
 

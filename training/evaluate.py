@@ -19,12 +19,12 @@ import tyro
 
 from refit_rt import config
 from refit_rt.errors import UserError
-from training import metrics, real_fit
 from training.allocator import keep_freed_memory
-from training.real_clip import LIMBS, load_reference
-from training.real_fit import Clip, Track, Way
+from training.evaluation import metrics, real_fit
+from training.evaluation.real_clip import LIMBS, load_reference
+from training.evaluation.real_fit import Clip, Track, Way
+from training.reporting import printed
 from training.rig import read_rig
-from training.told import printed
 
 log = logging.getLogger(__name__)
 SHOWN, APART = 8, 10  # frames on a sheet, and how far apart two of the same camera lie
@@ -39,8 +39,8 @@ cold i: i updates from the network's own first estimate. warm i: i updates from 
 answer to the person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first
 estimate; where the two face away from each other the answer alone, the landmarks' left and right exchanged; started
 anew, cold, when sizes disagree or confidence falls below {least:g}. "cold 0", "warm 0": the start itself.
-Every second look at a person is at the mirror image, and warm {live} is the mean of both hands (refit_rt.mirror).
-As sent: followed, then through the filter that every subscriber's bodies go through (refit_rt.smooth).
+Every second look at a person is at the mirror image, and warm {live} is the mean of both hands (refit_rt.fit.mirror).
+As sent: followed, then through the filter that every subscriber's bodies go through (refit_rt.fit.smooth).
 Jitter: second difference of the joints about the pelvis, mean mm a moment squared; acceleration error: that of the
 difference from the truth. Long clips are followed at their own rate and at a half and a quarter of it.
 """
@@ -56,7 +56,7 @@ joints from the truth's, per cent of the stature ({height:.2f} m) at that depth;
 about the hips, mean / median, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth:
 error of the hips' distance, mean ± deviation; size: bone lengths over the truth's; turned: frames in which the body
 faces more than 90 degrees away from the truth. As sent: after the filter that every subscriber's bodies go through
-(refit_rt.smooth). Cold is the same at every rate but for the jitter.
+(refit_rt.fit.smooth). Cold is the same at every rate but for the jitter.
 """
 
 
@@ -67,7 +67,7 @@ class Benchmark:
     checkpoint: tyro.conf.Positional[Path]
     """A last.pt of training.train; its averaged weights are evaluated."""
     store: tyro.conf.Positional[Path]
-    """Folder of training.make_benchmark, or of training.produce --held-out."""
+    """Folder of training.evaluation.make_benchmark, or of training.produce --held-out."""
     iterations: int = 5
     live: int = config.Fit().iterations
     """Updates of a warm answer before it is handed on to the next moment."""
@@ -91,7 +91,7 @@ class Real:
     """Synchronised videos, named as in the calibration."""
     calibration: Path
     reference: Path
-    """Truth made by training.real_clip."""
+    """Truth made by training.evaluation.real_clip."""
     rates: tuple[float, ...] = (60.0, 30.0, 15.0)
     """Frames a second at which tracking is tried; the clip's own rate must be a multiple of each."""
     iterations: tuple[int, ...] = (1, 2, 3, 5)
@@ -108,9 +108,9 @@ class Real:
 
 def benchmark(settings: Benchmark) -> Iterator[str]:
     """Protocol and tables. Raises UserError."""
-    from training import benchmark as held_out
-    from training.benchmark_report import report
-    from training.store import Store
+    from training.evaluation import benchmark as held_out
+    from training.evaluation.benchmark_report import report
+    from training.store.shards import Store
 
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
@@ -128,7 +128,7 @@ def benchmark(settings: Benchmark) -> Iterator[str]:
         iterations=protocol.iterations, least=protocol.min_confidence, precision=protocol.precision)  # fmt: skip
     yield report(scores, settings.live)
     if settings.sheets:
-        from training.benchmark_sheets import still_sheets
+        from training.evaluation.benchmark_sheets import still_sheets
 
         yield f"\nPictures of stills: {', '.join(still_sheets(network, store, scores, settings.sheets))}"
 
@@ -212,7 +212,7 @@ def _joints(clips: list[Clip], tracks: list[Track]) -> str:
 
 def _sheets(clips: list[Clip], tracks: list[Track], body, folder: Path) -> list[str]:
     """Best, median and worst frames, by error after Procrustes, of all cameras; the pictures' paths."""
-    from training.sheets import sheet, tiles
+    from training.evaluation.sheets import sheet, tiles
 
     found: list[Piece] = []
     for clip, track in zip(clips, tracks, strict=True):
@@ -248,11 +248,11 @@ def _apart(pieces: list[Piece]) -> list[Piece]:
 def bundle_folder(name: str) -> Iterator[Path]:
     """A bundle's folder; of a checkpoint, a bundle made for the time being. Raises UserError."""
     if Path(name).suffix != ".pt":
-        from refit_rt.bundle import find_bundle
+        from refit_rt.bundle.read import find_bundle
 
         yield find_bundle(name)
         return
-    from refit_rt.checkpoint import export_checkpoint
+    from refit_rt.bundle.checkpoint import export_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         export_checkpoint(Path(name), Path(folder) / "bundle", "none")

@@ -127,9 +127,9 @@ class Settings:
 @torch.no_grad()
 def main(settings: Settings) -> None:
     """Looks at rows of a store."""
-    from training.batches import make_batch
-    from training.benchmark import load_network
-    from training.store import Store
+    from training.evaluation.benchmark import load_network
+    from training.store.batches import make_batch
+    from training.store.shards import Store
 
     net = load_network(settings.checkpoint)
     store = Store(settings.store)

@@ -15,9 +15,9 @@ from refit_rt.geometry import project
 from refit_rt.model.blazepose import LANDMARKS, blazepose_of
 from refit_rt.model.camera import View
 from refit_rt.model.refit import Encoded, ReFit
-from training.batches import truth_of
 from training.landmark_map import POINTS, Observed, answer_of, inside, load_map, observed
 from training.losses import Truth
+from training.store.batches import truth_of
 from training.synthetic import cameras, motion
 from training.synthetic.motion import about_y
 from training.synthetic.people import random_betas
@@ -40,7 +40,7 @@ class Lifter:
     """Draws batches, once it has seen `ENOUGH` rows."""
 
     def __init__(self, net: ReFit, recorded: "motion.Motion | None") -> None:
-        from refit_rt.body import load_body
+        from refit_rt.body.smpl import load_body
 
         self._net, self._motion, self._body = net, recorded, load_body()
         self._device = net.mean_betas.device

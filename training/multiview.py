@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from refit_rt.model.around import SAY_ALONG_RAY
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, translation
 from refit_rt.model.refit import Agree
 from refit_rt.model.rotation import matrix_from_6d, sixd_from_matrix
 from refit_rt.model.update import State
+from refit_rt.model.views import SAY_ALONG_RAY
 
 NEAREST_M = 0.1  # no nearer to a camera, nor behind it, is anybody, wherever rays that miss each other cross
 LEAST_SIZES = 0.1  # views that face opposite ways have no mean: their gradient grows no larger than this allows

@@ -11,14 +11,14 @@ from refit_rt.model.hrnet import Seen
 from refit_rt.model.refit import Agree, Encoded, Estimate, ReFit
 from refit_rt.model.rotation import sixd_from_matrix
 from refit_rt.model.update import State
-from training.batches import Batch, Drawn, make_batch
 from training.heat import Heat
 from training.landmark_map import answer_of, inside, load_map, observed
 from training.lifting import Lifted, Lifter
 from training.losses import Weights, estimate_loss, total_loss
 from training.multiview import agree_in_groups
 from training.recipe import EdgeRecipe
-from training.warm import apart, disturb, exchanged, opposed, turn_camera
+from training.starts import apart, disturb, exchanged, opposed, turn_camera
+from training.store.batches import Batch, Drawn, make_batch
 
 LIFTED_WEIGHT = 0.5  # of a person without a picture, beside one with
 LANDMARK_REACH = 64.0  # px outside of the crop up to which a landmark is taught
@@ -130,7 +130,7 @@ class Objective:
     def _settle(
         self, encoded: Encoded, now: Batch, start: Estimate, weight: Tensor, agree: Agree | None
     ) -> tuple[Encoded, Tensor]:
-        """What refit_rt.fit does with a start that faces away from the fresh estimate: it is believed wholly, and the
+        """What the fitter does with a start that faces away from the fresh estimate: it is believed wholly, and the
         landmarks' left and right are exchanged. Here only where the start is the right one; else it is cold."""
         fresh = self.net.first(encoded, now.view, agree)
         away = opposed(fresh.rotations, start.rotations) & (weight > 0)

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import tyro
 
-from training.store import Writer
+from training.store.shards import Writer
 from training.synthetic.generator import CLOSE, Assets, Generator, Sample
 
 log = logging.getLogger(__name__)

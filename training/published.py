@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refit_rt.body import load_body
+from refit_rt.body.smpl import load_body
 from refit_rt.model.camera import View, project_to_crop
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.refit import Estimate, build
 from refit_rt.model.weights import load_coco_backbone, read_checkpoint
-from training.batches import truth_of
 from training.checkpoint import load_into
 from training.datasets.joints import Keypoints, keypoint_losses
 from training.datasets.mix import Batch, batches, open_mix
 from training.losses import GAMMA, Truth
 from training.parallel import Place
 from training.recipe import PublishedRecipe
-from training.store import LABELS
+from training.store.batches import truth_of
+from training.store.shards import LABELS
 
 
 class Weights(NamedTuple):
@@ -110,5 +110,5 @@ class Published:
         """See `memory`."""
 
     def evaluate(self) -> np.ndarray | None:
-        """Nothing during training: python -m training.evaluate_sets says how good it is on 3DPW and EMDB."""
+        """Nothing during training: python -m training.evaluation.sets says how good it is on 3DPW and EMDB."""
         return None

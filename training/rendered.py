@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refit_rt.body import load_body
+from refit_rt.body.smpl import load_body
 from refit_rt.model.blazepose import LEAST_DEVIATION, BlazePose, blazepose_of
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import build
 from refit_rt.model.weights import read_checkpoint
-from training.batches import Drawn, ahead, draw, make_batch
 from training.checkpoint import load_into, load_own
 from training.lifting import Lifter
 from training.losses import errors_of
@@ -21,7 +20,8 @@ from training.optimise import group_of
 from training.parallel import Place
 from training.recipe import EdgeRecipe
 from training.resnet import ResNet
-from training.store import Store
+from training.store.batches import Drawn, ahead, draw, make_batch
+from training.store.shards import Store
 from training.synthetic.generator import HELD_EVERY
 from training.synthetic.motion import load_motion, part
 

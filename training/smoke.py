@@ -17,9 +17,9 @@ import tyro
 from refit_rt.errors import UserError
 from training.produce import label_row
 from training.recipe import EdgeRecipe
-from training.store import Store, Writer
+from training.reporting import BAD_INPUT
+from training.store.shards import Store, Writer
 from training.synthetic.generator import Generator
-from training.told import BAD_INPUT
 from training.train import Trainer
 
 log = logging.getLogger(__name__)

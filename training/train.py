@@ -20,7 +20,7 @@ import tyro
 from torch import Tensor
 
 from refit_rt.errors import UserError
-from refit_rt.interrupt import ended_by_signals
+from refit_rt.live.interrupt import ended_by_signals
 from refit_rt.model.refit import ReFit
 from refit_rt.model.weights import read_checkpoint
 from training.allocator import keep_freed_memory
@@ -28,7 +28,7 @@ from training.checkpoint import load_into, write_checkpoint
 from training.optimise import ScaledAdamW, nearer
 from training.parallel import Place, agreed, average_gradients, join, leave, same_everywhere
 from training.recipe import EdgeRecipe, Recipe, read_recipe
-from training.told import BAD_INPUT, Told
+from training.reporting import BAD_INPUT, Told
 
 log = logging.getLogger(__name__)
 WARM_UP = 200  # steps over which the learning rate rises

@@ -18,7 +18,7 @@ import tyro
 
 from refit_rt.errors import UserError
 from training.recipe import EdgeRecipe, read_recipe
-from training.told import printed
+from training.reporting import printed
 from training.train import Trainer
 
 WARM_UP, STEPS = 3, 8

@@ -64,7 +64,7 @@ def make_detector(settings: config.Detect, max_people: int, threads: int = 0) ->
             return InParts(blazepose, max_people, settings.threshold)
         return WholePicture(blazepose, settings.threshold)
     if settings.model.lower().endswith(".onnx"):
-        from refit_rt.detect.onnx_ import OnnxDetector
+        from refit_rt.detect.onnx_detector import OnnxDetector
 
         return WholePicture(OnnxDetector(settings, threads), settings.threshold)
     known = "blazepose, or the path of an .onnx file"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from refit_rt.errors import UserError
 
 if TYPE_CHECKING:
-    from refit_rt.body import Body
+    from refit_rt.body.smpl import Body
 
 
 class BodyTorch(nn.Module):
@@ -29,7 +29,7 @@ class BodyTorch(nn.Module):
     skinning: Tensor
 
     def __init__(self, body: Body, points: np.ndarray | None = None) -> None:
-        """body: arrays as in refit_rt.body.Body; points: (P,) vertex ids, the body's markers by default."""
+        """body: arrays as in refit_rt.body.smpl.Body; points: (P,) vertex ids, the body's markers by default."""
         super().__init__()
         if points is None and body.markers is None:
             raise UserError(f"body '{body.name}' names no markers. Import it again: refit-rt import-smpl")

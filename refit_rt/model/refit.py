@@ -20,7 +20,7 @@ from refit_rt.model.start import blend, standing_mean
 from refit_rt.model.update import HEADS, Confidence, Regressor, State, Update
 
 if TYPE_CHECKING:
-    from refit_rt.body import Body
+    from refit_rt.body.smpl import Body
 
 
 class Encoded(NamedTuple):

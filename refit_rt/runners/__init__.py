@@ -9,7 +9,7 @@ from refit_rt import config
 from refit_rt.errors import UserError
 
 if TYPE_CHECKING:
-    from refit_rt.bundle import Bundle
+    from refit_rt.bundle.read import Bundle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +28,9 @@ class Seen:
     maps: np.ndarray  # (marker, 64, 64) float32, one feature map a marker
     hidden: np.ndarray  # (26, 32) float32, first hidden states: joints, shape, camera
     keypoints: np.ndarray | None = None  # (33, 4) float32: x px, y px of the crop, depth px, visibility 0..1
-    mirrored: "Seen | None" = None  # of the crop's mirror image, where a runner looks at that, too (refit_rt.mirror)
+    mirrored: "Seen | None" = (
+        None  # of the crop's mirror image, where a runner looks at that, too (refit_rt.fit.mirror)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,11 +93,11 @@ def make_runner(settings: config.Fit, bundle: "Bundle") -> Runner:
         case "cpu":
             if settings.precision == "f16":
                 raise UserError("fit.precision: f16 is for fit.backend tensorrt. Set auto, f32, bf16 or int8")
-            from refit_rt.runners.cpu import CpuRunner
+            from refit_rt.runners.cpu.runner import CpuRunner
 
             return CpuRunner(bundle, settings.precision, settings.threads)
         case "tensorrt":
-            from refit_rt.runners.tensorrt_ import TensorRtRunner
+            from refit_rt.runners.tensorrt.runner import TensorRtRunner
 
             return TensorRtRunner(bundle, settings)
         case "torch":
@@ -107,8 +109,8 @@ def _torch_runner(settings: config.Fit, bundle: "Bundle") -> Runner:
     try:
         import torch
 
-        from refit_rt.runners.torch_ import TorchRunner
-        from refit_rt.runners.torch_kernels import kernels_for
+        from refit_rt.runners.torch.kernels import kernels_for
+        from refit_rt.runners.torch.runner import TorchRunner
     except ImportError as error:
         cure = "Install it: pip install 'refit-rt[train]', or set fit.backend to cpu"
         raise UserError(f"fit.backend: torch needs {error.name}. {cure}") from error

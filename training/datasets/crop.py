@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from refit_rt import geometry
-from refit_rt.crops import lean
 from refit_rt.errors import UserError
+from refit_rt.fit.crops import lean
 from training.datasets.joints import MIRROR, NAMES
 from training.datasets.record import Record
 from training.synthetic.motion import mirrored

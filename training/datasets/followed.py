@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refit_rt.body import Body
-from refit_rt.crops import lean
+from refit_rt.body.smpl import Body
 from refit_rt.errors import UserError
-from refit_rt.fit import SHORT_TORSO
+from refit_rt.fit.crops import lean
+from refit_rt.fit.fitter import SHORT_TORSO
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View
 from refit_rt.model.refit import Estimate, ReFit
-from training import metrics
 from training.datasets.crop import Change, cut_out, read_picture
 from training.datasets.record import Bodies, Record, Table
+from training.evaluation import metrics
+from training.evaluation.tracked import Crops, Memory, either
 from training.losses import pa_mpjpe_mm
-from training.tracked import Crops, Memory, either
-from training.warm import exchanged
+from training.starts import exchanged
 
 log = logging.getLogger(__name__)
 FPS = 30.0  # of 3DPW and EMDB

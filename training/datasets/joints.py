@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refit_rt import body as smpl
-from refit_rt.body import Body
+from refit_rt.body import smpl as smpl
+from refit_rt.body.smpl import Body
 from refit_rt.errors import UserError
 from refit_rt.model.body import BodyTorch
 

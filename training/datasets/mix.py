@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refit_rt.body import Body
+from refit_rt.body.smpl import Body
 from refit_rt.errors import UserError
 from training.datasets.crop import Augment, Sample, cut_out, pelvis_in_sight, random_change, read_picture
 from training.datasets.emdb import read_emdb
@@ -24,7 +24,7 @@ from training.datasets.occlude import occlude, read_cut_outs
 from training.datasets.record import Bodies, Record, Table
 from training.datasets.spin import read_bedlam, read_eft, read_spin
 from training.datasets.threedpw import read_3dpw
-from training.store import LABEL_COUNT, LABELS
+from training.store.shards import LABEL_COUNT, LABELS
 
 STARTS = np.cumsum([0, *LABELS.values()])
 COLUMN = {name: slice(a, b) for name, a, b in zip(LABELS, STARTS[:-1], STARTS[1:], strict=True)}
@@ -54,7 +54,7 @@ class Batch(NamedTuple):
     a stand-in there (an upright body that fills the box), which no loss may look at."""
 
     images: Tensor  # (B, 256, 256, 3) uint8 RGB
-    labels: Tensor  # (B, LABEL_COUNT) float32 in the layout of training.store.LABELS
+    labels: Tensor  # (B, LABEL_COUNT) float32 in the layout of training.store.shards.LABELS
     keypoints_2d: Tensor  # (B, 73, 3) float32 crop px, confidence (0: unknown), of training.datasets.joints.NAMES
     keypoints_3d: Tensor  # (B, 73, 4) float32 metres about any origin, confidence
     has_smpl: Tensor  # (B,) float32 1: rotations and betas are true

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refit_rt.body import Body
+from refit_rt.body.smpl import Body
 from refit_rt.errors import UserError
 from refit_rt.geometry import matrix_from_axis_angle
 

@@ -5,7 +5,7 @@ import math
 import numba
 import numpy as np
 
-from refit_rt.raster import FAST
+from refit_rt.draw.raster import FAST
 from training.synthetic.light import covered
 from training.synthetic.shade import ambient_of
 

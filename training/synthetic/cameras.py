@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refit_rt.crops import BEYOND, within_reach
+from refit_rt.fit.crops import BEYOND, within_reach
 from refit_rt.geometry import roll_matrix
 from training.synthetic.light import cross
 

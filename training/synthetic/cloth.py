@@ -10,7 +10,7 @@ import math
 import numba
 import numpy as np
 
-from refit_rt.raster import FAST
+from refit_rt.draw.raster import FAST
 
 # Rows of `fabric`
 SKIN, SHIRT, JACKET, TROUSERS, SHOES, HAIR, SOCKS, SKIRT, CAP, SOLE, LIPS, LAYERS = range(12)

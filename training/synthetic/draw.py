@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from refit_rt.raster import buffers, rasterise
+from refit_rt.draw.raster import buffers, rasterise
 from training.synthetic import backdrop, scenes, shade
 from training.synthetic.cameras import View
 from training.synthetic.light import shadow_map

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from refit_rt.body import Body
-from refit_rt.raster import vertex_normals
+from refit_rt.body.smpl import Body
+from refit_rt.draw.raster import vertex_normals
 
 HEAD, NECK, PELVIS = 15, 12, 0
 SKULL_ABOVE_HEAD_JOINT_M = 0.065  # centre of the skull over the joint, on the free body's template

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from refit_rt.errors import UserError
 from training.synthetic import cloth
 
-BASE_MESH = Path(__file__).parent / "base_mesh.npz"  # made by tools/base_mesh.py
+BASE_MESH = Path(__file__).parent / "base_mesh.npz"  # made by training/body/base_mesh.py
 DM = 0.1  # MakeHuman's unit in metres
 TOP, BOTTOM, SUIT, SHOES, HAIR, HAT = range(6)  # what a piece is
 SMALL = 200  # vertices: buttons, buckles, belts

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import KDTree
 
-from refit_rt.body import PACKAGED
+from refit_rt.body.smpl import PACKAGED
 from refit_rt.errors import UserError
 from training.synthetic import cloth, garment_files
 from training.synthetic.figure import HEAD, NECK, Figure, smoothed

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from refit_rt.body import Body, load_body
-from refit_rt.raster import vertex_normals
+from refit_rt.body.smpl import Body, load_body
+from refit_rt.draw.raster import vertex_normals
 from training.synthetic import cameras, cloth, furniture, gestures, motion, scenes, wardrobe, webcam
 from training.synthetic.cameras import View
 from training.synthetic.draw import Person, Stock, draw

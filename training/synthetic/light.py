@@ -7,7 +7,7 @@ import cv2
 import numba
 import numpy as np
 
-from refit_rt.raster import FAST, buffers, rasterise
+from refit_rt.draw.raster import FAST, buffers, rasterise
 
 FAR_BELOW = -1e6
 LAMP_M = 400.0  # so far away that its rays are parallel within 0.5 % over the map

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from refit_rt.body import Body
+from refit_rt.body.smpl import Body
 from refit_rt.geometry import roll_matrix
 from training.synthetic import gestures, motion
 from training.synthetic.draw import Person

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from refit_rt.body import PARENTS, Body
+from refit_rt.body.smpl import PARENTS, Body
 from refit_rt.errors import UserError
-from refit_rt.mirror import SWAP
+from refit_rt.fit.mirror import SWAP
 from training.synthetic import gestures, motion_files
 
 UPPER = np.array([9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])

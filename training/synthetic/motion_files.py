@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from refit_rt.body import BETAS, Body, joint_transforms, load_body
+from refit_rt.body.smpl import BETAS, Body, joint_transforms, load_body
 from refit_rt.errors import UserError
 from training.synthetic.bvh import read_bvh
 from training.synthetic.retarget import retargeted

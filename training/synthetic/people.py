@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refit_rt.body import Body, joint_transforms, skin_points
+from refit_rt.body.smpl import Body, joint_transforms, skin_points
 from training.synthetic import cloth
 from training.synthetic.figure import Figure, Shell, shell_shape_dirs
 from training.synthetic.hair import Hair, hair_shell, random_hair
@@ -21,7 +21,7 @@ SKIN_TONES = np.array(  # sRGB, from pale to very dark
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """Skinning of the shells of an outfit, one after the other, as `refit_rt.body.Skin` has it."""
+    """Skinning of the shells of an outfit, one after the other, as `refit_rt.body.smpl.Skin` has it."""
 
     rest: np.ndarray  # (n, 3) float32
     shape_dirs: np.ndarray  # (n, 3, 10) float32

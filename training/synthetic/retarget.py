@@ -5,7 +5,7 @@ import re
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from refit_rt.body import JOINT_NAMES, PARENTS, Body
+from refit_rt.body.smpl import JOINT_NAMES, PARENTS, Body
 from refit_rt.errors import UserError
 from training.synthetic.bvh import Skeleton, world_poses
 
@@ -28,7 +28,7 @@ LIMBS = (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "w
 # Resting feet are flat and need no correction, but for rigs whose legs rest wide apart (CMU: 20 degrees): there feet
 # are turned with the legs.
 SPLAYED = np.radians(12)
-COLLAR_SHARE = 0.17  # of the way from T-pose to A-pose the collar bone goes: 8 degrees of 48, tools/build_body/tpose.py
+COLLAR_SHARE = 0.17  # of the way from T-pose to A-pose the collar bone goes: 8 degrees of 48, training/body/tpose.py
 
 
 def find_joints(rig: Skeleton, path: str) -> dict[str, int]:

@@ -5,7 +5,7 @@ import math
 import numba
 import numpy as np
 
-from refit_rt.raster import FAST, barycentric
+from refit_rt.draw.raster import FAST, barycentric
 from training.synthetic import cloth
 from training.synthetic.light import shaded_by
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from refit_rt.body import PARENTS
+from refit_rt.body.smpl import PARENTS
 from training.synthetic.generator import Assets, Generator, Sample
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from refit_rt.body import Body
+from refit_rt.body.smpl import Body
 from training.synthetic import furniture, gestures, motion
 from training.synthetic.furniture import Cuboid, Things
 from training.synthetic.gestures import turn

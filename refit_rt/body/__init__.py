@@ -1,0 +1,1 @@
+"""The body: SMPL's joints, markers and vertices, in numpy and numba."""

@@ -1,0 +1,278 @@
+"""The body: SMPL's joints, markers and vertices from a body file, in numpy and numba.
+
+SMPL (Loper et al. 2015): the template is shaped by betas, corrected by pose blend shapes, and skinned linearly along a
+tree of 24 joints. Everything here is in the body frame (y up, facing +z in the T-pose, left is +x) and in metres,
+before any translation; the root joint turns about itself and stays at its rest place.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from refit_rt.errors import UserError
+from refit_rt.files import ASSETS
+
+JOINT_NAMES: tuple[str, ...] = (
+    *("pelvis", "l_hip", "r_hip", "spine1", "l_knee", "r_knee", "spine2", "l_ankle", "r_ankle", "spine3", "l_foot"),
+    *("r_foot", "neck", "l_collar", "r_collar", "head", "l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist"),
+    *("r_wrist", "l_hand", "r_hand"),
+)
+PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+JOINTS, BETAS, POSE_FEATURES = 24, 10, 207  # 207: the nine entries of 23 rotations, the root's left out
+PACKAGED = ASSETS / "body" / "body.npz"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Skin:
+    """What skinning needs of some points of the surface, the influences packed point after point."""
+
+    template: np.ndarray  # (n, 3) float32 metres
+    shape_dirs: np.ndarray  # (n, 3, 10) float32 metres a unit of beta
+    pose_dirs: np.ndarray | None  # (n * 3, pose features that matter) float32 metres
+    pose_columns: np.ndarray  # (pose features that matter,) int64 into the 207
+    starts: np.ndarray  # (n + 1,) int32: point i has influences starts[i]:starts[i + 1]
+    bones: np.ndarray  # (influences,) int32 joint
+    weights: np.ndarray  # (influences,) float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """A body file in memory. Rotations are (24, 3, 3), each joint's relative to its parent, as in SMPL."""
+
+    name: str
+    template: np.ndarray  # (vertex, 3) float32 metres
+    shape_dirs: np.ndarray  # (vertex, 3, 10) float32
+    pose_dirs: np.ndarray | None  # (vertex, 3, 207) float32; None: the body has no pose blend shapes
+    joint_template: np.ndarray  # (24, 3) float32 metres: the regressor on the template
+    joint_shape_dirs: np.ndarray  # (24, 3, 10) float32: the regressor on the shape blend shapes
+    skinning: np.ndarray  # (vertex, 24) float32, each row sums to 1
+    faces: np.ndarray  # (face, 3) int32, counter-clockwise seen from outside
+    parents: np.ndarray  # (24,) int32, -1 for the root
+    markers: np.ndarray | None  # (67,) int32 vertex ids; None: the file names none
+    digest: str  # sha256 of the file
+    surface_skin: Skin = field(init=False, repr=False)
+    marker_skin: Skin | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        every = np.arange(len(self.template))
+        object.__setattr__(self, "surface_skin", _skin(self, every))
+        object.__setattr__(self, "marker_skin", None if self.markers is None else _skin(self, self.markers))
+
+    def joints(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """rotations (24, 3, 3), betas (10,) -> joints (24, 3) float32 metres, body frame."""
+        return joint_transforms(self, rotations, betas)[1].astype(np.float32)
+
+    def rest_pelvis(self, betas: np.ndarray) -> np.ndarray:
+        """betas (..., 10) -> (..., 3) metres: the place that the root turns about, before any translation."""
+        return self.joint_template[0] + betas @ self.joint_shape_dirs[0].T
+
+    def vertices(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """rotations (24, 3, 3), betas (10,) -> the posed surface (vertex, 3) float32 metres, body frame."""
+        return _posed(self, self.surface_skin, rotations, betas)
+
+    def markers_at(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """rotations (24, 3, 3), betas (10,) -> markers (67, 3) float32 metres, without posing the other vertices.
+
+        Raises UserError when the body file names no markers.
+        """
+        if self.marker_skin is None:
+            raise UserError(f"body '{self.name}' names no markers. Import it again: refit-rt import-smpl")
+        return _posed(self, self.marker_skin, rotations, betas)
+
+
+def load_body(path: Path | None = None) -> Body:
+    """Reads a body file (.npz); None reads the free body of this package.
+
+    Raises UserError for a file that is missing, unreadable, incomplete or does not fit together.
+    """
+    path = PACKAGED if path is None else Path(path)
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: body file cannot be read ({error.strerror}). Check body in the settings") from error
+    if path.suffix != ".npz":
+        raise UserError(f"{path}: is no body file (.npz). Make one of a SMPL file: refit-rt import-smpl {path.name}")
+    try:
+        with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
+            entries = {key: archive[key] for key in archive.files}
+    except Exception as error:  # numpy, zipfile and zlib each raise their own when bytes are missing
+        raise UserError(f"{path}: damaged body file ({error}). Import it again: refit-rt import-smpl") from error
+    return body_from_arrays(entries, str(path), hashlib.sha256(blob).hexdigest())
+
+
+def body_from_arrays(entries: dict[str, np.ndarray], place: str, digest: str = "") -> Body:
+    """The body of SMPL's arrays under SMPL's names, checked.
+
+    Needs v_template (V, 3), shapedirs (V, 3, >=10), J_regressor (24, V), weights (V, 24), f (F, 3), kintree_table
+    (2, 24); may have posedirs (V, 3, 207), markers (67,) and name. `place` is what an error calls it. Raises UserError.
+    """
+    check_arrays(entries, place)
+    template = entries["v_template"].astype(np.float64)
+    shape_dirs = entries["shapedirs"][:, :, :BETAS].astype(np.float64)
+    regressor = entries["J_regressor"].astype(np.float64)
+    pose_dirs = entries.get("posedirs")
+    markers = entries.get("markers")
+    return Body(
+        name=str(entries.get("name", Path(place).stem)),
+        template=_frozen(template, np.float32),
+        shape_dirs=_frozen(shape_dirs, np.float32),
+        pose_dirs=_frozen(pose_dirs, np.float32) if pose_dirs is not None and pose_dirs.any() else None,
+        joint_template=_frozen(regressor @ template, np.float32),
+        joint_shape_dirs=_frozen(np.einsum("jv,vck->jck", regressor, shape_dirs, optimize=True), np.float32),
+        skinning=_frozen(entries["weights"], np.float32),
+        faces=_frozen(entries["f"], np.int32),
+        parents=_frozen(np.array(PARENTS), np.int32),
+        markers=None if markers is None else _frozen(markers, np.int32),
+        digest=digest,
+    )
+
+
+def check_arrays(entries: dict[str, np.ndarray], place: str) -> None:
+    """Raises UserError unless the arrays make a SMPL body: see `body_from_arrays`."""
+    needed = ("v_template", "shapedirs", "J_regressor", "weights", "f", "kintree_table")
+    missing = [key for key in needed if key not in entries]
+    if missing:
+        raise UserError(f"{place}: is no SMPL body, it lacks {', '.join(missing)}. Use SMPL_NEUTRAL or the free body")
+    vertices = entries["v_template"].shape[0] if entries["v_template"].ndim else 0
+    shapes = {"v_template": (vertices, 3), "J_regressor": (JOINTS, vertices), "weights": (vertices, JOINTS)}
+    betas = entries["shapedirs"].shape[-1] if entries["shapedirs"].ndim else 0
+    shapes["shapedirs"] = (vertices, 3, max(BETAS, betas))  # SMPL also comes with 300
+    shapes |= {"f": (len(entries["f"]) if entries["f"].ndim else 0, 3), "kintree_table": (2, JOINTS)}
+    if "posedirs" in entries:
+        shapes["posedirs"] = (vertices, 3, POSE_FEATURES)
+    for key, shape in shapes.items():
+        if entries[key].shape != shape:
+            wrong = f"{key} is {entries[key].shape} where {shape} is needed"
+            raise UserError(f"{place}: {wrong}. Only SMPL bodies of 24 joints fit (not SMPL-H, SMPL-X, STAR)")
+        if not np.issubdtype(entries[key].dtype, np.number) or not np.isfinite(entries[key]).all():
+            raise UserError(f"{place}: {key} holds values that are no finite numbers. Fetch or import the file again")
+    if tuple(entries["kintree_table"][0, 1:].astype(np.int64)) != PARENTS[1:]:
+        raise UserError(f"{place}: its joints are not SMPL's tree. Only SMPL bodies of 24 joints fit")
+    _check_ids(entries["f"], vertices, f"{place}: faces")
+    if "markers" in entries:
+        if entries["markers"].ndim != 1:
+            raise UserError(f"{place}: markers is {entries['markers'].shape}, a list of vertex ids is needed")
+        _check_ids(entries["markers"], vertices, f"{place}: marker ids")
+
+
+def _check_ids(ids: np.ndarray, vertices: int, what: str) -> None:
+    if ids.size == 0 or not np.issubdtype(ids.dtype, np.integer) or ids.min() < 0 or ids.max() >= vertices:
+        raise UserError(f"{what} do not fit its {vertices} vertices. They belong to another body: import it again")
+
+
+def vertices_reference(body: Body, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+    """The slow twin of `Body.vertices`: dense linear blend skinning in float64, as in the SMPL paper -> (V, 3)."""
+    shaped = body.template + body.shape_dirs.astype(np.float64) @ betas
+    rest = body.joint_template + body.joint_shape_dirs.astype(np.float64) @ betas
+    if body.pose_dirs is not None:
+        shaped = shaped + body.pose_dirs @ (rotations[1:] - np.eye(3)).reshape(POSE_FEATURES)
+    world_from_joint = np.zeros((JOINTS, 4, 4))
+    for joint, parent in enumerate(body.parents):
+        local = np.eye(4)
+        local[:3, :3] = rotations[joint]
+        local[:3, 3] = rest[joint] - (rest[parent] if parent >= 0 else 0)
+        world_from_joint[joint] = world_from_joint[parent] @ local if parent >= 0 else local
+    joint_from_rest = np.tile(np.eye(4), (JOINTS, 1, 1))
+    joint_from_rest[:, :3, 3] = -rest
+    blended = np.einsum("vj,jab->vab", body.skinning, world_from_joint @ joint_from_rest)  # (vertex, 4, 4)
+    return np.einsum("vab,vb->va", blended, np.column_stack([shaped, np.ones(len(shaped))]))[:, :3]
+
+
+def _skin(body: Body, points: np.ndarray) -> Skin:
+    """The part of a body that poses the vertices `points` (n,)."""
+    skinning = body.skinning[points]
+    rows, bones = np.nonzero(skinning)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(points)))])
+    pose_dirs, columns = None, np.zeros(0, np.int64)
+    if body.pose_dirs is not None:
+        wide = body.pose_dirs[points].reshape(-1, POSE_FEATURES)
+        columns = np.flatnonzero(wide.any(0))
+        pose_dirs = np.ascontiguousarray(wide[:, columns])
+    return Skin(
+        template=np.ascontiguousarray(body.template[points]),
+        shape_dirs=np.ascontiguousarray(body.shape_dirs[points]),
+        pose_dirs=pose_dirs,
+        pose_columns=columns,
+        starts=starts.astype(np.int32),
+        bones=bones.astype(np.int32),
+        weights=np.ascontiguousarray(skinning[rows, bones]),
+    )
+
+
+def _posed(body: Body, skin: Skin, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+    """(n, 3) float32: the points of `skin`, shaped and posed."""
+    place_from_rest, _ = joint_transforms(body, rotations, betas)
+    rest = skin.template
+    if skin.pose_dirs is not None:
+        feature = (rotations[1:] - np.eye(3)).reshape(POSE_FEATURES)[skin.pose_columns].astype(np.float32)
+        rest = rest + (skin.pose_dirs @ feature).reshape(-1, 3)
+    betas = np.ascontiguousarray(betas, np.float32)
+    return skin_points(rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, place_from_rest, betas)
+
+
+def joint_transforms(body: Body, rotations: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each joint's transform of rest points (24, 3, 4) float32, and the joints (24, 3) float64."""
+    rest = body.joint_template + body.joint_shape_dirs @ np.asarray(betas, np.float64)
+    return _chain(np.ascontiguousarray(rotations, np.float64), rest, body.parents)
+
+
+@numba.njit(cache=True, nogil=True)
+def _chain(rotations, rest, parents):
+    """Forward kinematics: rotations (24, 3, 3), rest joints (24, 3) -> (24, 3, 4) float32, joints (24, 3)."""
+    count = len(parents)
+    turn = np.empty((count, 3, 3))
+    joints = np.empty((count, 3))
+    place_from_rest = np.empty((count, 3, 4), np.float32)
+    for j in range(count):
+        p = parents[j]
+        for a in range(3):
+            if p < 0:
+                joints[j, a] = rest[j, a]
+                for b in range(3):
+                    turn[j, a, b] = rotations[j, a, b]
+                continue
+            joints[j, a] = joints[p, a]
+            for b in range(3):
+                joints[j, a] += turn[p, a, b] * (rest[j, b] - rest[p, b])
+                total = 0.0
+                for c in range(3):
+                    total += turn[p, a, c] * rotations[j, c, b]
+                turn[j, a, b] = total
+        for a in range(3):
+            shift = joints[j, a]
+            for b in range(3):
+                place_from_rest[j, a, b] = turn[j, a, b]
+                shift -= turn[j, a, b] * rest[j, b]
+            place_from_rest[j, a, 3] = shift
+    return place_from_rest, joints
+
+
+@numba.njit(cache=True, nogil=True)
+def skin_points(rest, shape_dirs, starts, bones, weights, place_from_rest, betas):
+    """Shape and linear blend skinning of points (n, 3) with only the influences they have -> (n, 3) float32."""
+    out = np.empty_like(rest)
+    shaped = np.empty(3, np.float32)
+    for v in range(len(rest)):
+        for a in range(3):
+            shaped[a] = rest[v, a]
+            for k in range(len(betas)):
+                shaped[a] += shape_dirs[v, a, k] * betas[k]
+        x, y, z = np.float32(0), np.float32(0), np.float32(0)
+        for i in range(starts[v], starts[v + 1]):
+            m, w = place_from_rest[bones[i]], weights[i]
+            x += w * (m[0, 0] * shaped[0] + m[0, 1] * shaped[1] + m[0, 2] * shaped[2] + m[0, 3])
+            y += w * (m[1, 0] * shaped[0] + m[1, 1] * shaped[1] + m[1, 2] * shaped[2] + m[1, 3])
+            z += w * (m[2, 0] * shaped[0] + m[2, 1] * shaped[1] + m[2, 2] * shaped[2] + m[2, 3])
+        out[v, 0], out[v, 1], out[v, 2] = x, y, z
+    return out
+
+
+def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
+    """A read-only contiguous copy."""
+    copy = np.array(array, dtype, order="C")
+    copy.flags.writeable = False
+    return copy

@@ -1,0 +1,206 @@
+"""A torch network → a bundle: encoder.onnx, loop.safetensors, model.yaml, and its body."""
+
+import copy
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from refit_rt.body.smpl import load_body
+from refit_rt.bundle import read as files
+from refit_rt.errors import UserError
+from refit_rt.model.blazepose import BlazePose, blazepose_of
+from refit_rt.model.config import ReFitConfig
+from refit_rt.model.refit import ReFit, build
+from refit_rt.model.weights import load_into, load_official
+
+OPSET = 17  # the last one that TensorRT 8.6, OpenVINO 2024 and ONNX Runtime 1.16 all read
+LOOP_PARTS = ("feedback.", "update.", "regressor.", "confidence.", "mean_")  # the rest is the encoder's
+W32_SUMMARY, W48_SUMMARY = 256, 384  # the global vector's width tells the two official backbones apart
+HALF_FROM = 1024  # numbers in a tensor; smaller ones are not worth a node
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a bundle's card says beside what the network itself says."""
+
+    name: str
+    licence: str
+    crop: files.Crop = field(default_factory=files.Crop)  # but for its size, which is the network's
+    training: dict[str, Any] = field(default_factory=dict)
+    accuracy: dict[str, Any] = field(default_factory=dict)
+
+
+class Encoder(nn.Module):
+    """All before the loop: crop (N, S, S, 3) uint8 RGB → maps (N, M, S/4, S/4), hidden (N, 26, H) and, if the backbone
+    has them, keypoints (N, 33, 4)."""
+
+    def __init__(self, model: ReFit) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
+        encoded = self.model.encode(crop.permute(0, 3, 1, 2).float() / 255)
+        return tuple(part for part in encoded if part is not None)
+
+
+def export_bundle(model: ReFit, out: Path, facts: Facts, body: Path | None = None) -> None:
+    """Writes a bundle; an older one at `out` is replaced, and nothing half-written is ever left there.
+
+    body: the body file that the network was trained on, copied into the bundle; None: the packaged free body. Raises
+    UserError when `out` holds something else, cannot be written, or the body's markers do not fit.
+    """
+    given = load_body(body)
+    if given.markers is None or len(given.markers) != model.config.marker_count:
+        raise UserError(f"{body or 'the packaged body'}: its markers are not the network's {model.config.marker_count}")
+    with folder_in_place(Path(out)) as made:
+        was_training = model.training
+        model.eval()
+        write_encoder(model, made / files.ENCODER)
+        loop = {
+            name: shortest(value.detach().float().contiguous().cpu())
+            for name, value in model.state_dict().items()
+            if name.startswith(LOOP_PARTS)
+        }
+        save_file(loop, made / files.LOOP)
+        model.train(was_training)
+        if body is not None:
+            shutil.copyfile(body, made / files.BODY)
+        config = model.config
+        write_card(
+            made,
+            files.Card(
+                name=facts.name,
+                licence=facts.licence,
+                training=facts.training,
+                accuracy=facts.accuracy,
+                crop=msgspec.structs.replace(facts.crop, size_px=config.crop_px),
+                input=files.Input(mean=config.rgb_mean, spread=config.rgb_spread),
+                markers=config.marker_count,
+                iterations=config.iterations,
+                scale_floor=config.scale_floor,
+                body=files.PACKAGED_BODY if body is None else files.BODY,
+                body_sha256=given.digest,
+                files={},
+            ),
+        )
+
+
+def write_card(folder: Path, card: files.Card) -> None:
+    """model.yaml, with the hash of every other file of the bundle."""
+    digests = {path.name: files.file_digest(path) for path in sorted(folder.iterdir()) if path.name != files.CARD}
+    (folder / files.CARD).write_bytes(msgspec.yaml.encode(msgspec.structs.replace(card, files=digests)))
+
+
+def write_encoder(model: ReFit, path: Path) -> None:
+    """ONNX with the batch left open. The model must be in eval mode and on the CPU."""
+    side = model.config.crop_px
+    names = ["maps", "hidden", "keypoints"][: 2 + model.config.keypoint_feedback]
+    example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.no_grad():
+        if isinstance(model.backbone, BlazePose):
+            model = copy.deepcopy(model)
+            following = next(model.map_head.children())
+            assert isinstance(following, nn.Conv2d)
+            blazepose_of(model).fold_whitening(following)
+        # The tracing exporter, told to be old: the new one needs onnxscript and splits the weights into a second file.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Encoder(model),
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["crop"],
+            output_names=names,
+            dynamic_axes={name: {0: "person"} for name in ["crop", *names]},
+        )
+    store_halves(path)
+
+
+def shortest(value: Tensor) -> Tensor:
+    """The same numbers in 16 bits where those hold each of them exactly; whoever loads them makes them 32 bits wide."""
+    half = value.half()
+    return half if value.numel() >= HALF_FROM and torch.equal(half.float(), value) else value
+
+
+def store_halves(path: Path) -> None:
+    """Keeps in 16 bits the weights that 16 bits hold exactly: BlazePose's come that way, and the file is half as long.
+
+    Nothing is rounded, and runtimes make them 32 bits wide again when they load them.
+    """
+    graph = onnx.load(str(path))
+    for tensor in list(graph.graph.initializer):
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype != np.float32 or array.size < HALF_FROM:
+            continue
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), array):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
+        graph.graph.node.insert(0, onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    onnx.save(graph, str(path))
+
+
+@contextmanager
+def folder_in_place(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to fill, which takes its place when all went well."""
+    if out.exists() and not (out / files.CARD).is_file() and (out.is_file() or any(out.iterdir())):
+        raise UserError(f"{out}: is there and is no bundle. Give an empty folder or a new name")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}). Give a folder of your own") from error
+    try:
+        yield made
+        made.chmod(0o755)
+        for file in made.iterdir():
+            file.chmod(0o644)  # the writer of safetensors makes it the owner's alone
+        if out.exists():
+            old = made.with_name(f"{made.name}-old")
+            out.rename(old)
+            made.rename(out)
+            shutil.rmtree(old)
+        else:
+            made.rename(out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
+    """An official ReFit checkpoint and the SMPL body it was trained on (from import-smpl) → a bundle.
+
+    HRNet-W48 and W32 are told apart by their weights. Raises UserError for names that are missing or left over.
+    """
+    weights = load_official(checkpoint)
+    summary = weights["init_head.weight"].shape[-1]
+    if summary not in (W32_SUMMARY, W48_SUMMARY):
+        raise UserError(f"{checkpoint}: a global vector of {summary}; only HRNet-W48 and W32 checkpoints fit")
+    config = ReFitConfig(backbone="hrnet_w48" if summary == W48_SUMMARY else "hrnet_w32")
+    given = load_body(Path(body))
+    if given.markers is None:
+        raise UserError(f"{body}: names no markers. Import it again: refit-rt import-smpl")
+    model = build(replace(config, marker_count=len(given.markers)), given)
+    load_into(model, weights, str(checkpoint))
+    facts = Facts(
+        name=f"refit-{config.backbone}",
+        training={"checkpoint": Path(checkpoint).name},
+        licence="LicenseRef-ReFit-research-only",  # as the data sets they were trained on
+        crop=files.Crop(margin=1.2),  # the official demo's
+    )
+    export_bundle(model, out, facts, Path(body))

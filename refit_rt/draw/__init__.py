@@ -1,0 +1,1 @@
+"""Bodies drawn over pictures, and videos of them."""

@@ -1,0 +1,1 @@
+"""Tracks → People: fits a body to each person."""

@@ -1,0 +1,100 @@
+"""A thread round one plain function."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+
+from refit_rt.live.latest import Closed, Latest
+
+HISTORY = 4096  # newest durations kept a name: a minute at 60 frames a second, and memory that never grows
+
+
+class Stream(Protocol):
+    """What a stage reads: a Latest, or the source of frames."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def close(self) -> None:
+        """Ends the stream from the reader's side, from any thread."""
+
+
+class Timings:
+    """How long each named step took, in seconds; the newest few thousand. A name has one writer, and any readers."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+
+    def add(self, name: str, seconds: float) -> None:
+        """One more duration of the step `name`."""
+        self._seconds.setdefault(name, deque(maxlen=HISTORY)).append(seconds)
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Times what runs inside."""
+        start = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - start)
+
+    def milliseconds(self) -> dict[str, tuple[float, float, int]]:
+        """Each step's median, 95th percentile and how many were kept, in the order they first ran."""
+        rows = {}
+        for name, seconds in list(self._seconds.items()):
+            kept = np.array(seconds.copy()) * 1e3  # copying a deque is one step of the interpreter: no lock needed
+            rows[name] = (float(np.percentile(kept, 50)), float(np.percentile(kept, 95)), len(kept))
+        return rows
+
+
+class Stage(threading.Thread):
+    """Runs `work` on every item of `source` and puts the result in `sink`; `close` runs last, in the same thread.
+
+    A result of None goes no further. `work` is a plain function of its input, so it is tested without threads. However
+    the stage ends, it closes both neighbours: the stages after it finish, the stages before it stop. `error` says why,
+    None for a normal end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Any], Any],
+        source: Stream,
+        sink: Latest[Any] | None = None,
+        *,
+        timings: Timings | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(name=name, daemon=True)  # a camera that hangs in its driver must not keep the process alive
+        self.error: Exception | None = None
+        self._work, self._source, self._sink, self._close = work, source, sink, close
+        self._timings = timings or Timings()
+
+    def run(self) -> None:
+        """The thread's life; `start` calls it."""
+        try:
+            for item in self._source:
+                with self._timings.measure(self.name):
+                    result = self._work(item)
+                if self._sink is not None and result is not None:
+                    self._sink.put(result)
+                del item, result  # a picture must not live on while the next one is awaited
+        except Closed:
+            pass
+        except Exception as error:  # noqa: BLE001 - kept for whoever joins the thread to raise
+            self.error = error
+        finally:
+            self._source.close()
+            self._finish()
+
+    def _finish(self) -> None:
+        try:
+            if self._close is not None:
+                self._close()
+        except Exception as error:  # noqa: BLE001 - as above
+            self.error = self.error or error
+        finally:
+            if self._sink is not None:
+                self._sink.close()

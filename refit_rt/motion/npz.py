@@ -1,0 +1,159 @@
+"""motion.npz: what a run recorded, a row per person and frame."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from refit_rt.errors import UserError
+from refit_rt.types import People
+
+SCHEMA = "refit_rt.motion.npz/1"
+
+ROW = np.dtype([  # the same names as in the file
+    ("frame", "<i8"),  # counted at the source
+    ("time_s", "<f8"),  # seconds since the source's first frame
+    ("person", "<i8"),
+    ("poses", "<f4", (72,)),  # SMPL axis-angle, radians; the root in the camera's frame
+    ("betas", "<f4", (10,)),
+    ("trans", "<f4", (3,)),  # metres, camera frame
+    ("joints_camera", "<f4", (24, 3)),  # metres: x right, y down, z forward
+    ("joints_px", "<f4", (24, 2)),
+    ("joints_world", "<f4", (24, 3)),  # metres, y up
+    ("box", "<f4", (4,)),  # xyxy image pixels
+    ("confidence", "<f4"),
+    ("iterations", "<i4"),
+])  # fmt: skip
+COLUMNS = tuple(ROW.names or ())
+FACTS = ("focal_px", "fps", "size", "body", "bundle", "schema")
+CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """A recording in memory: N rows, as in ROW."""
+
+    frame: np.ndarray  # (N,) int64
+    time_s: np.ndarray  # (N,) float64
+    person: np.ndarray  # (N,) int64
+    poses: np.ndarray  # (N, 72) float32
+    betas: np.ndarray  # (N, 10) float32
+    trans: np.ndarray  # (N, 3) float32
+    joints_camera: np.ndarray  # (N, 24, 3) float32
+    joints_px: np.ndarray  # (N, 24, 2) float32
+    joints_world: np.ndarray  # (N, 24, 3) float32
+    box: np.ndarray  # (N, 4) float32
+    confidence: np.ndarray  # (N,) float32
+    iterations: np.ndarray  # (N,) int32
+    focal_px: float
+    fps: float
+    size: tuple[int, int]  # width, height in pixels
+    body: str
+    bundle: str
+    schema: str = SCHEMA
+
+
+class MotionWriter:
+    """Collects rows on disk, in a file without a name, so that hours need no memory; `close` makes the npz of them.
+
+    Until then nothing is to be seen in the folder, and nothing stays behind when the process is killed.
+    """
+
+    def __init__(self, path: Path, fps: float, body: str, bundle: str) -> None:
+        """fps: frames a second of the source; 0: what the frames' numbers and times say. All raise UserError."""
+        self._path = path
+        self._first: People | None = None
+        self._last: People | None = None
+        self._facts = {"focal_px": 0.0, "fps": fps, "size": (0, 0), "body": body, "bundle": bundle, "schema": SCHEMA}
+        with _said(path):
+            self._rows = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed in close
+        self._count = 0
+
+    def add(self, people: People) -> None:
+        """One row a person. Focal length and size are those of the first frame."""
+        if self._first is None:
+            self._first = people
+            self._facts |= {"focal_px": people.focal_px, "size": people.size}
+        self._last = people
+        rows = np.zeros(len(people.ids), ROW)
+        rows["frame"], rows["time_s"], rows["person"] = people.frame_index, people.time_s, people.ids
+        rows["poses"] = people.poses.reshape(-1, 72)
+        for name in COLUMNS[4:]:
+            rows[name] = getattr(people, name)
+        with _said(self._path):
+            self._rows.write(rows.tobytes())
+        self._count += len(rows)
+
+    def close(self) -> None:
+        """Writes the npz beside its place and then moves it there: whole, or not at all, as when no frame came."""
+        if self._rows.closed or self._first is None or self._last is None:
+            with _said(self._path):
+                self._rows.close()
+            return
+        if not self._facts["fps"] and self._last.time_s > self._first.time_s:
+            frames = self._last.frame_index - self._first.frame_index
+            self._facts["fps"] = frames / (self._last.time_s - self._first.time_s)
+        with _said(self._path):
+            self._write()
+
+    def _write(self) -> None:
+        part = self._path.with_suffix(".npz.part")
+        try:
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                for name in COLUMNS:
+                    self._write_column(archive, name)
+                for name, value in self._facts.items():
+                    with archive.open(f"{name}.npy", "w") as file:
+                        np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
+            part.replace(self._path)
+        finally:
+            part.unlink(missing_ok=True)
+            self._rows.close()
+
+    def _write_column(self, archive: zipfile.ZipFile, name: str) -> None:
+        """One column of the rows as an npy member, a few thousand rows at a time."""
+        field = np.zeros(0, ROW)[name]
+        header = np.lib.format.header_data_from_array_1_0(field) | {"shape": (self._count, *field.shape[1:])}
+        self._rows.seek(0)
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            while chunk := self._rows.read(CHUNK_ROWS * ROW.itemsize):
+                file.write(np.ascontiguousarray(np.frombuffer(chunk, ROW)[name]).tobytes())
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """A full disk, a folder that went away: as UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}). Make room, or write elsewhere") from error
+
+
+def read_motion(path: Path) -> Motion:
+    """Reads a motion.npz. Raises UserError for a file that is missing, damaged, of another kind or incomplete."""
+    cure = "Record it again: refit-rt run clip.mp4 --out DIR"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            entries = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file. {cure}") from error
+    except Exception as error:  # numpy, zipfile and zlib each raise their own when bytes are missing
+        raise UserError(f"{path}: is no motion.npz ({error}). {cure}") from error
+    missing = [name for name in (*COLUMNS, *FACTS) if name not in entries]
+    if missing:
+        raise UserError(f"{path}: is no motion.npz, it lacks {', '.join(missing)}. {cure}")
+    if str(entries["schema"]) != SCHEMA:
+        raise UserError(f"{path}: has schema '{entries['schema']}', but '{SCHEMA}' is read here. {cure}")
+    count = len(entries["frame"])
+    for name in COLUMNS:
+        expected = (count, *ROW[name].shape)
+        if entries[name].shape != expected:
+            raise UserError(f"{path}: {name} is {entries[name].shape}, {expected} is needed. {cure}")
+    facts = {name: entries[name].item() for name in ("focal_px", "fps", "body", "bundle", "schema")}
+    width, height = (int(side) for side in entries["size"])
+    return Motion(**{name: entries[name] for name in COLUMNS}, size=(width, height), **facts)

@@ -1,0 +1,36 @@
+"""The network on a CPU: encoder in OpenVINO, loop in numba. No torch."""
+
+import numpy as np
+
+from refit_rt.bundle.read import Bundle
+from refit_rt.runners import Result, Seen, State, View
+from refit_rt.runners.cpu.encoder import OpenVinoEncoder
+from refit_rt.runners.cpu.loop import NumbaLoop
+
+
+class CpuRunner:
+    """See refit_rt.runners.Runner."""
+
+    def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
+        """precision auto, f32, bf16 or int8 and threads (0: all cores) are the encoder's. Raises UserError."""
+        self.crop_px = bundle.card.crop.size_px
+        self._encoder = OpenVinoEncoder(bundle, precision, threads)
+        self._loop = NumbaLoop(bundle)
+        self.precision = self._encoder.precision
+
+    def encode(self, crop: np.ndarray) -> Seen:
+        return self._encoder(crop)
+
+    def initial(self, seen: Seen, view: View) -> State:
+        return self._loop.initial(seen, view)
+
+    def iterate(
+        self,
+        seen: Seen,
+        view: View,
+        state: State,
+        iterations: int,
+        update_rad: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Result:
+        return self._loop.iterate(seen, view, state, iterations, update_rad, deadline_s)

@@ -1,0 +1,147 @@
+"""A bundle → its two engines: from the cache, else from the ONNX files that TensorRT is given then."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from refit_rt import config
+from refit_rt.bundle.read import ENCODER, LOOP, Bundle
+from refit_rt.errors import UserError
+from refit_rt.runners.tensorrt import cache
+from refit_rt.runners.tensorrt.build import BUILD_PLUGINS, TensorRt
+from refit_rt.runners.tensorrt.cuda import Cuda
+from refit_rt.runners.tensorrt.graph.sizes import Nodes, maps_dtype, sizes_of
+from refit_rt.runners.tensorrt.ports import Plan, check_ports, plan_of
+
+log = logging.getLogger(__name__)
+
+WRITERS = ("sizes", "writer", "body", "step", "encoder", "constants")  # another line, another engine
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What decides how engines are made."""
+
+    half: bool
+    plugins: Path | None  # the library of trt_plugins
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engines:
+    """Both, ready to run, and where they are kept."""
+
+    rt: TensorRt
+    plan: Plan
+    encoder: Any
+    step: Any
+    paths: tuple[Path, Path]
+    uses_plugins: bool
+
+
+def options_of(settings: config.Fit) -> Options:
+    """Raises UserError for a precision that engines are not built in."""
+    if settings.precision not in ("auto", "f16", "f32"):
+        raise UserError(f"fit.precision: {settings.precision} is not for fit.backend tensorrt. Set auto, f16 or f32")
+    plugins = Path(settings.plugins).expanduser() if settings.plugins else None
+    return Options(settings.precision != "f32", plugins)
+
+
+def load_engines(bundle: Bundle, options: Options, cuda: Cuda) -> Engines:
+    """From the cache, or built, which takes minutes. Raises UserError."""
+    rt = TensorRt(options.plugins)
+    nodes = nodes_of(rt, options)
+    plan = plan_of(sizes_of(bundle, 1), options.half, nodes)
+    library = options.plugins.read_bytes() if options.plugins else b""
+    facts = {
+        "bundle": bundle.card.name, "precision": "f16" if options.half else "f32", "plugins": nodes,
+        "tensorrt": rt.version, "gpu": cuda.device.name, "driver": cuda.device.driver,
+    }  # fmt: skip
+    made = []
+    for name, ports, plugins in (("encoder", plan.encoder(), b""), ("step", plan.step(), library)):
+        path = cache.engine_path(name, made_of(name, bundle, options.half, nodes), plugins, rt.version, cuda.device)
+        make = partial(ONNX[name], bundle, options.half, nodes)
+        engine = engine_of(rt, cuda, path, make, exact=not options.half, facts=facts)
+        check_ports(str(path), ports, rt.ports(engine))
+        made.append((engine, path))
+    (encoder, encoder_path), (step, step_path) = made
+    return Engines(rt, plan, encoder, step, (encoder_path, step_path), nodes != "none")
+
+
+def made_of(name: str, bundle: Bundle, half: bool, nodes: Nodes) -> dict[str, Any]:
+    """All that an ONNX file depends on. It is not made to be hashed: W48's encoder would take seconds at each start."""
+    card = bundle.card
+    if name == "encoder":
+        source: list[Any] = [card.files[ENCODER], half_maps(half, nodes)]
+    else:
+        source = [card.files[LOOP], bundle.body.digest, card.scale_floor, card.crop.size_px, nodes]
+    writers = [(Path(__file__).parent / "graph" / f"{module}.py").read_bytes() for module in WRITERS]
+    return {"source": source, "half": half, "writers": hashlib.sha256(b"".join(writers)).hexdigest()}
+
+
+def half_maps(half: bool, nodes: Nodes) -> bool:
+    return maps_dtype(half, nodes) is np.float16
+
+
+def nodes_of(rt: TensorRt, options: Options) -> Nodes:
+    """As many of the plugins as the library holds. Raises UserError when it holds none."""
+    if options.plugins is None:
+        return "none"
+    if not rt.has("BatchedGRU"):
+        raise UserError(f"fit.plugins: {options.plugins} holds no plugin of refit_rt. {BUILD_PLUGINS}")
+    return "both" if rt.has("Look") else "gru"
+
+
+def encoder_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:
+    """encoder.onnx as TensorRT takes it. Raises UserError, also where onnx is not installed."""
+    with onnx_needed():
+        from refit_rt.runners.tensorrt.graph.encoder import encoder_model
+        from refit_rt.runners.tensorrt.graph.writer import file_bytes
+    return file_bytes(encoder_model(bundle.encoder, half, half_maps(half, nodes)))
+
+
+def step_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:
+    """step.onnx. Raises UserError, also where onnx is not installed."""
+    with onnx_needed():
+        from refit_rt.runners.tensorrt.graph.step import step_model
+        from refit_rt.runners.tensorrt.graph.writer import file_bytes
+    return file_bytes(step_model(bundle, half, nodes))
+
+
+@contextmanager
+def onnx_needed() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"this needs {error.name}. Install it: pip install 'refit-rt[tensorrt]'") from error
+
+
+ONNX: dict[str, Callable[[Bundle, bool, Nodes], bytes]] = {"encoder": encoder_file, "step": step_file}
+
+
+def engine_of(
+    rt: TensorRt, cuda: Cuda, path: Path, make: Callable[[], bytes], exact: bool, facts: dict[str, Any]
+) -> Any:
+    """The engine kept at `path`, or a new one that is kept there from now on. Raises UserError."""
+    kept = cache.read_engine(path)
+    if kept is not None:
+        engine = rt.engine(kept)
+        if engine is not None:
+            return engine
+        cache.forget(path, f"cannot be read by TensorRT {rt.version} ({rt.why})")
+    timing_path = cache.timing_path(rt.version, cuda.device)
+    began_s = monotonic()
+    plan, timings = rt.build(path.stem, make(), exact, cache.read(timing_path) or b"")
+    engine = rt.engine(plan)
+    if engine is None:
+        raise UserError(f"{path.stem}: TensorRT {rt.version} cannot read what it has just built ({rt.why})")
+    cache.write(timing_path, timings)
+    cache.write_engine(path, plan, facts | {"built_s": round(monotonic() - began_s, 1)})
+    return engine

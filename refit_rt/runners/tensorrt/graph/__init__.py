@@ -1,0 +1,1 @@
+"""The ONNX graphs that TensorRT engines are built from."""

@@ -1,0 +1,123 @@
+"""What goes into and comes out of the two engines: names, shapes, types, and where each stands in memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refit_rt.body.smpl import BETAS, JOINTS
+from refit_rt.bundle.read import KEYPOINTS
+from refit_rt.errors import UserError
+from refit_rt.runners.tensorrt.cuda import Cuda
+from refit_rt.runners.tensorrt.graph.sizes import HEADS, Nodes, Sizes, maps_dtype
+
+ALIGNED = 256  # bytes; as cudaMalloc gives, and enough for any vector load
+STATE = ("hidden", "pose6d", "betas", "cam")  # what an iteration changes
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A tensor of an engine."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: type
+
+    @property
+    def bytes(self) -> int:
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ports of both engines for one crop at a time."""
+
+    crop: Port
+    maps: Port
+    fresh: tuple[Port, ...]  # what else the encoder gives: hidden and, where there are any, keypoints
+    place: tuple[Port, ...]  # what the step is given beside maps and state: view, box, keypoints
+    state: tuple[Port, ...]  # STATE, given and, with _next behind the name, made
+
+    def encoder(self) -> dict[str, tuple[Port, bool]]:
+        """Every port by name, and whether it is given to the engine."""
+        return {self.crop.name: (self.crop, True)} | {p.name: (p, False) for p in (self.maps, *self.fresh)}
+
+    def step(self) -> dict[str, tuple[Port, bool]]:
+        given = {port.name: (port, True) for port in (self.maps, *self.place, *self.state)}
+        return given | {f"{port.name}_next": (port, False) for port in self.state}
+
+
+def plan_of(sizes: Sizes, half: bool, nodes: Nodes) -> Plan:
+    """As onnx_encoder.py and onnx_step.py write the files."""
+    b, wide = sizes.batch, np.float32
+    real = np.float16 if half else wide
+    keypoints = (Port("keypoints", (b, KEYPOINTS, 4), wide),) if sizes.keypoints else ()
+    return Plan(
+        crop=Port("crop", (b, sizes.crop_px, sizes.crop_px, 3), np.uint8),
+        maps=Port("maps", (b, sizes.markers, sizes.side, sizes.side), maps_dtype(half, nodes)),
+        fresh=(Port("hidden", (b, HEADS, sizes.hidden), wide), *keypoints),
+        place=(Port("view", (b, 6), wide), Port("box", (b, 3), wide), *keypoints),
+        state=(
+            Port("hidden", (b, HEADS, sizes.hidden), real),
+            Port("pose6d", (b, 6 * JOINTS), wide),
+            Port("betas", (b, BETAS), wide),
+            Port("cam", (b, 3), wide),
+        ),
+    )
+
+
+def check_ports(
+    name: str, wanted: dict[str, tuple[Port, bool]], found: dict[str, tuple[tuple[int, ...], str, bool]]
+) -> None:
+    """Raises UserError unless the engine's tensors are the planned ones."""
+    expected = {key: (port.shape, port.dtype.__name__, given) for key, (port, given) in wanted.items()}
+    if expected == found:
+        return
+    odd = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    told = "; ".join(f"{key} is {found.get(key, 'missing')}, {expected.get(key, 'none')} is needed" for key in odd)
+    raise UserError(f"{name}: the engine's tensors are others than planned ({told}). Delete it and build again")
+
+
+def layout(ports: list[Port]) -> tuple[list[int], int]:
+    """Where each stands, one behind the other, and the whole size in bytes."""
+    offsets, end = [], 0
+    for port in ports:
+        offsets.append(end)
+        end += -(-port.bytes // ALIGNED) * ALIGNED
+    return offsets, end
+
+
+class Block:
+    """Ports side by side in one piece of GPU memory, and their twins in pinned memory: one copy moves them all.
+
+    Ports of a name are told apart by their place: state stands twice, given and made.
+    """
+
+    def __init__(self, cuda: Cuda, ports: list[Port]) -> None:
+        self.ports = ports
+        self._offsets, size = layout(ports)
+        self._cuda, self._memory = cuda, cuda.memory(size)
+        self._ends = [*self._offsets[1:], size]
+        self._given, self._answer = cuda.pinned(size), cuda.pinned(size)  # apart: what is sent again stays as it was
+
+    def address(self, place: int) -> int:
+        return self._memory.address + self._offsets[place]
+
+    def given(self, place: int) -> np.ndarray:
+        """To be written before `upload`."""
+        return self._view(self._given, place)
+
+    def answer(self, place: int) -> np.ndarray:
+        """To be read after `download`."""
+        return self._view(self._answer, place)
+
+    def upload(self, first: int, last: int) -> None:
+        begin, end = self._offsets[first], self._ends[last]
+        self._cuda.upload(self._memory.address + begin, self._given[begin:end])
+
+    def download(self, first: int, last: int) -> None:
+        begin, end = self._offsets[first], self._ends[last]
+        self._cuda.download(self._answer[begin:end], self._memory.address + begin)
+
+    def _view(self, memory: np.ndarray, place: int) -> np.ndarray:
+        port, begin = self.ports[place], self._offsets[place]
+        return memory[begin : begin + port.bytes].view(port.dtype).reshape(port.shape)

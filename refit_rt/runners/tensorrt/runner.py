@@ -1,0 +1,146 @@
+"""The network on an NVIDIA GPU: encoder and step as TensorRT engines, k steps as one CUDA graph. No torch.
+
+The CPU keeps what is small: the first estimate from the hidden states, and the body of the state that the loop ends
+with, which the engines never need: a step begins with the body of the state it is given.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import Any, cast
+
+import numpy as np
+
+from refit_rt import config
+from refit_rt.body.smpl import JOINTS
+from refit_rt.bundle.read import Bundle
+from refit_rt.runners import Result, Seen, State, View
+from refit_rt.runners.cpu import kernels
+from refit_rt.runners.cpu.loop import NumbaLoop, box_features, view_array
+from refit_rt.runners.tensorrt import check
+from refit_rt.runners.tensorrt.cuda import Cuda, open_cuda
+from refit_rt.runners.tensorrt.engines import load_engines, options_of
+from refit_rt.runners.tensorrt.run import EncoderOnGpu, StepOnGpu
+
+NO_MAPS = np.zeros((1, 1, 1), np.float32)  # of no iteration
+
+
+class GpuMaps:
+    """Maps that stay where the step reads them. Whoever wants numbers asks as numpy does: np.asarray(maps)."""
+
+    def __init__(self, fetch: Callable[[], np.ndarray]) -> None:
+        self._fetch, self._kept = fetch, None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.kept(), dtype, copy=copy)
+
+    def kept(self) -> np.ndarray:
+        """(marker, S, S) float32, fetched once: before other maps take the place on the GPU."""
+        if self._kept is None:
+            self._kept = self._fetch()
+        return self._kept
+
+
+class TensorRtRunner:
+    """See refit_rt.runners.Runner. For one thread at a time."""
+
+    def __init__(self, bundle: Bundle, settings: config.Fit, cuda: Cuda | None = None) -> None:
+        """Takes the engines from the cache or builds them (minutes), and compares them with the network. cuda: another
+        one than settings.cuda names. Raises UserError when something is missing or the engines' answers differ."""
+        self.crop_px = bundle.card.crop.size_px
+        options = options_of(settings)
+        self._loop = NumbaLoop(bundle)
+        self._cuda = cuda or open_cuda(settings.cuda)
+        with self._cuda.current():
+            engines = load_engines(bundle, options, self._cuda)
+            self.paths = engines.paths
+            self._maps_port = engines.plan.maps
+            self._encoder = EncoderOnGpu(self._cuda, engines)
+            self._step = StepOnGpu(self._cuda, engines, self._encoder.maps_address)
+            for way in ways(settings):
+                self._step.prepare(*way)
+            self._staging = self._cuda.pinned(self._maps_port.bytes)
+        self._on_gpu: weakref.ref[GpuMaps] | None = None  # whose maps the GPU holds
+        check.check(self, check.truth_of(bundle), check.HALF if options.half else check.EXACT)
+
+    def encode(self, crop: np.ndarray) -> Seen:
+        with self._cuda.current():
+            self._save_maps()
+            made = self._encoder(crop)
+        maps = GpuMaps(self._fetch_maps)
+        self._on_gpu = weakref.ref(maps)
+        return Seen(cast(np.ndarray, maps), made["hidden"], made.get("keypoints"))
+
+    def initial(self, seen: Seen, view: View) -> State:
+        return self._loop.initial(seen, view)
+
+    def iterate(
+        self,
+        seen: Seen,
+        view: View,
+        state: State,
+        iterations: int,
+        update_rad: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """See refit_rt.runners.Runner. All at once, unless something could end it sooner: then one by one."""
+        if iterations < 1:
+            return self._loop.iterate(replace(seen, maps=NO_MAPS), view, state, 0)
+        stride = iterations if update_rad <= 0 and deadline_s is None else 1
+        place = {"view": view_array(view), "box": box_features(view)}
+        if seen.keypoints is not None:
+            place["keypoints"] = seen.keypoints
+        done = 0
+        with self._cuda.current():
+            self._bring(seen.maps)
+            self._step.begin(state, place)
+            while True:
+                self._step.advance(stride)
+                done += stride
+                now = self._step.now()
+                turned = most_turned(self._step.before()["pose6d"], now["pose6d"])
+                if done >= iterations or turned < update_rad or (deadline_s is not None and monotonic() >= deadline_s):
+                    break
+        end = State(now["pose6d"], now["betas"], now["cam"])
+        body = self._loop.iterate(Seen(NO_MAPS, now["hidden"], seen.keypoints), view, end, 0)
+        return replace(body, iterations=done, update_rad=turned)
+
+    def _bring(self, maps: np.ndarray | GpuMaps) -> None:
+        """Puts maps where the step reads them, unless they are there."""
+        if isinstance(maps, GpuMaps) and self._on_gpu is not None and self._on_gpu() is maps:
+            return
+        self._save_maps()
+        port = self._maps_port
+        self._staging.view(port.dtype)[:] = np.asarray(maps, np.float32).reshape(-1)
+        self._cuda.upload(self._encoder.maps_address, self._staging)
+        self._cuda.wait()
+        self._on_gpu = weakref.ref(maps) if isinstance(maps, GpuMaps) else None
+
+    def _save_maps(self) -> None:
+        """Before the maps on the GPU are written over: somebody may still hold them."""
+        if self._on_gpu is not None and (held := self._on_gpu()) is not None:
+            held.kept()
+        self._on_gpu = None
+
+    def _fetch_maps(self) -> np.ndarray:
+        with self._cuda.current():
+            self._cuda.download(self._staging, self._encoder.maps_address)
+            self._cuda.wait()
+        port = self._maps_port
+        return self._staging.view(port.dtype).astype(np.float32).reshape(port.shape[1:])
+
+
+def ways(settings: config.Fit) -> list[tuple[int, int, bool]]:
+    """Those through the loop that these settings will ask for: recorded now, not while a frame waits."""
+    one_by_one = [(1, 0, True), (1, 1, False), (1, 0, False)]
+    at_once = [(count, 0, True) for count in (settings.cold_iterations, settings.iterations)]
+    return one_by_one if settings.update_deg or settings.deadline_ms else at_once
+
+
+def most_turned(before: np.ndarray, after: np.ndarray) -> float:
+    """The largest angle in radians between two poses (144,) in 6-D."""
+    turns = np.empty((2, JOINTS, 3, 3), np.float32)
+    for pose6d, rotations in zip((before, after), turns, strict=True):
+        kernels.rotations_of(pose6d, rotations)
+    return float(kernels.most_turned(*turns))

@@ -1,0 +1,128 @@
+"""The kernels of `trt_plugins/` as a shared library: compiled on first use, called with addresses."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from refit_rt import config
+from refit_rt.errors import UserError
+
+SOURCES = Path(__file__).parents[3] / "trt_plugins"
+KERNELS = ("batched_gru.cu", "look.cu")
+
+
+@dataclass(frozen=True)
+class LookSizes:
+    """What the kernel Look must know of its arrays, in the order of look.h."""
+
+    persons: int
+    markers: int
+    height: int  # of a map, cells
+    width: int
+    local: int
+    flow: int
+    radius: int  # of a window, cells
+    pose_rows: int  # pose features that move a marker
+    hidden: int  # units of the keypoint feedback, 0 for none
+    crop_px: float
+
+
+class CudaError(RuntimeError):
+    """A launch that CUDA refused; the number is its cudaError_t."""
+
+
+class Kernels:
+    """The two launches. Addresses are of arrays on the device, as `trt_plugins/README.md` lists them, in its order.
+
+    half: the arrays of type T are float16, else float32. stream: a cudaStream_t; nothing is waited for. Both raise
+    CudaError when CUDA refuses, for example for sizes beyond the limits that README names.
+    """
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self.path = library
+
+    def batched_gru(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        persons: int,
+        local: int,
+        scale_floor: float | None,
+        half: bool,
+        stream: int = 0,
+    ) -> None:
+        """17 inputs → 4 outputs, none of which may be an input."""
+        floor = ctypes.c_float(-1 if scale_floor is None else scale_floor)
+        _check(
+            self._library.refit_batched_gru(
+                int(half), _pointers(inputs), _pointers(outputs), persons, local, floor, ctypes.c_void_p(stream)
+            ),
+            "batched_gru",
+        )
+
+    def look(self, inputs: Sequence[int], output: int, sizes: LookSizes, half: bool, stream: int = 0) -> None:
+        """14 inputs, 19 with keypoint feedback → local features."""
+        numbers = (ctypes.c_int * 9)(*astuple(sizes)[:-1])
+        crop_px = ctypes.c_float(sizes.crop_px)
+        into, queue = ctypes.c_void_p(output), ctypes.c_void_p(stream)
+        _check(self._library.refit_look(int(half), _pointers(inputs), into, numbers, crop_px, queue), "look")
+
+
+def _pointers(addresses: Sequence[int]) -> ctypes.Array:
+    return (ctypes.c_void_p * len(addresses))(*addresses)
+
+
+def _check(code: int, kernel: str) -> None:
+    if code != 0:
+        raise CudaError(f"{kernel}: CUDA error {code}")
+
+
+def compiled_kernels(capability: tuple[int, int], cache: Path | None = None) -> Path:
+    """The library for one compute capability, from the cache or compiled with nvcc (some 20 s).
+
+    Raises UserError without sources or nvcc, or when nvcc fails.
+    """
+    sources = [SOURCES / name for name in KERNELS]
+    if not all(source.is_file() for source in sources):
+        raise UserError(f"{SOURCES}: the kernels' sources are not here. Run from a checkout of the repository")
+    nvcc = find_nvcc()
+    arch = f"{capability[0]}{capability[1]}"
+    folder = (cache or config.cache_dir()) / "kernels"
+    library = folder / f"refit_sm{arch}_{source_digest(nvcc)}.so"
+    if library.is_file():
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = library.with_suffix(f".{os.getpid()}")
+    flags = ["-std=c++17", "-O3", "--shared", "-Xcompiler", "-fPIC", f"-gencode=arch=compute_{arch},code=sm_{arch}"]
+    done = subprocess.run([nvcc, *flags, *map(str, sources), "-o", str(unfinished)], capture_output=True, text=True)
+    if done.returncode:
+        said = next(
+            (line for line in done.stderr.splitlines() if "error" in line or "fatal" in line), "no reason given"
+        )
+        raise UserError(f"nvcc cannot compile {SOURCES} for sm_{arch} ({said.strip()}). Check the CUDA toolkit: {nvcc}")
+    unfinished.replace(library)
+    return library
+
+
+def find_nvcc() -> str:
+    """The compiler of CUDA_HOME, else of PATH, else where it is usually installed. Raises UserError."""
+    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
+    places = [str(Path(home) / "bin") for home in homes if home] + [None, "/usr/local/cuda/bin"]
+    for place in places:
+        if (found := shutil.which("nvcc", path=place)) is not None:
+            return found
+    raise UserError("nvcc: not found. Install the CUDA toolkit, or set CUDA_HOME to where it is")
+
+
+def source_digest(nvcc: str) -> str:
+    """Of every source and of the compiler's version: what makes two libraries different."""
+    digest = hashlib.sha256(subprocess.run([nvcc, "--version"], capture_output=True, check=True).stdout)
+    for path in sorted([*SOURCES.glob("*.cu"), *SOURCES.glob("*.cuh"), *SOURCES.glob("*.h")]):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

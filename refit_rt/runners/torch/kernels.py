@@ -1,0 +1,162 @@
+"""The loop as two CUDA launches an iteration on torch tensors, many iterations replayed as one CUDA graph."""
+
+import logging
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refit_rt.bundle.read import KEYPOINTS, Bundle
+from refit_rt.errors import UserError
+from refit_rt.model.camera import View, box_features
+from refit_rt.model.feedback import MAP_STRIDE
+from refit_rt.model.update import HEADS, State
+from refit_rt.runners.tensorrt.graph.constants import gru_constants, has_keypoints, look_constants
+from refit_rt.runners.torch.cuda_ops import Kernels, LookSizes, compiled_kernels
+
+log = logging.getLogger(__name__)
+
+
+def kernels_for(device: str) -> Kernels | None:
+    """The kernels for torch's device, compiled if need be; None, and a warning, where that cannot be."""
+    if not device.startswith("cuda"):
+        return None
+    try:
+        return Kernels(compiled_kernels(torch.cuda.get_device_capability(device)))
+    except UserError as error:
+        log.warning("the loop runs in plain torch: %s", error)
+        return None
+
+
+class KernelLoop:
+    """Room for some persons at work, and the constants; not for two threads at once.
+
+    State and hidden states stand twice: an iteration reads one and writes the other, the next goes back. On a GPU each
+    run of iterations is recorded once for either side and then replayed. Kernels compiled for the CPU take
+    device "cpu"; for them nothing is recorded.
+    """
+
+    def __init__(
+        self, bundle: Bundle, kernels: Kernels, persons: int = 1, half: bool = True, device: str = "cuda"
+    ) -> None:
+        """half: maps, features, hidden states and weights are float16, sums and the state float32 all the same."""
+        self._kernels, self._half, self._floor = kernels, half, bundle.card.scale_floor
+        kind, numpy_kind = (torch.float16, np.float16) if half else (torch.float32, np.float32)
+        constants = look_constants(bundle, numpy_kind)
+        self._look = [torch.tensor(array, device=device) for array in constants.values()]
+        self._gru = [torch.tensor(array, device=device) for array in gru_constants(bundle, numpy_kind).values()]
+        self._sizes = sizes_of(bundle, constants, persons)
+
+        def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(persons, *shape, dtype=dtype, device=device)
+
+        self._maps = room(self._sizes.markers, self._sizes.height, self._sizes.width, dtype=kind)
+        self._keypoints = room(KEYPOINTS, 4) if has_keypoints(bundle) else None
+        self._view, self._box = room(6), room(3)
+        self._local = room(self._sizes.local, dtype=kind)
+        hidden = self._gru[2].shape[2]
+        self._states = [State(room(144), room(10), room(3)) for _ in range(2)]
+        self._hidden = [room(HEADS, hidden, dtype=kind) for _ in range(2)]
+        self._side = 0
+        self._recorded: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+
+    @property
+    def state(self) -> State:
+        """As it is now; overwritten by the second iteration from here."""
+        return self._states[self._side]
+
+    @property
+    def before(self) -> State:
+        """As it was one iteration ago."""
+        return self._states[1 - self._side]
+
+    @property
+    def hidden(self) -> Tensor:
+        """(persons, 26, H) as they are now."""
+        return self._hidden[self._side]
+
+    def begin(self, maps: Tensor, keypoints: Tensor | None, view: View, state: State) -> None:
+        """Where the loop starts, hidden states at zero. Shapes as in refit_rt.model.refit; all is copied."""
+        self._side = 0
+        self._maps.copy_(maps)
+        if self._keypoints is not None and keypoints is not None:
+            self._keypoints.copy_(keypoints)
+        self._view.copy_(torch.cat([view.box, view.focal_px[:, None], view.centre_px], dim=1))
+        self._box.copy_(box_features(view))
+        for place, part in zip(self._states[0], state, strict=True):
+            place.copy_(part)
+        self._hidden[0].zero_()
+
+    def advance(self, iterations: int) -> None:
+        """So many iterations on. Nothing is waited for."""
+        if not self._maps.is_cuda:
+            self.launch(iterations)
+        elif iterations:
+            self._recording(iterations).replay()
+        self._side = (self._side + iterations) % 2
+
+    def launch(self, iterations: int) -> None:
+        """The launches of so many iterations, one by one, on torch's current stream; which side is now stays."""
+        for done in range(iterations):
+            self.launch_look((self._side + done) % 2)
+            self.launch_update((self._side + done) % 2)
+
+    def launch_look(self, side: int = 0) -> None:
+        """State → local features."""
+        seen = [] if self._keypoints is None else [self._keypoints, *self._look[9:]]
+        inputs = [self._maps, *self._states[side], self._view, *self._look[:9], *seen]
+        self._kernels.look(addresses(inputs), self._local.data_ptr(), self._sizes, self._half, self._stream())
+
+    def launch_update(self, side: int = 0) -> None:
+        """Local features and state → hidden states and state of the other side."""
+        inputs = [self._hidden[side], self._local, self._box, *self._states[side], *self._gru]
+        outputs = [self._hidden[1 - side], *self._states[1 - side]]
+        sizes = (self._sizes.persons, self._sizes.local)
+        self._kernels.batched_gru(
+            addresses(inputs), addresses(outputs), *sizes, self._floor, self._half, self._stream()
+        )
+
+    def _stream(self) -> int:
+        return torch.cuda.current_stream().cuda_stream if self._maps.is_cuda else 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """What an iteration must read besides its inputs."""
+        return sum(array.nbytes for array in (*self._look, *self._gru))
+
+    def _recording(self, iterations: int) -> torch.cuda.CUDAGraph:
+        key = (self._side, iterations)
+        if key not in self._recorded:
+            kept = [part.clone() for part in (*self._states[0], *self._states[1], *self._hidden)]
+            self.launch(iterations)  # unrecorded once: a kernel's first launch loads it, which cannot be recorded
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self.launch(iterations)
+            for part, old in zip((*self._states[0], *self._states[1], *self._hidden), kept, strict=True):
+                part.copy_(old)
+            self._recorded[key] = graph
+        return self._recorded[key]
+
+
+def sizes_of(bundle: Bundle, constants: dict[str, np.ndarray], persons: int) -> LookSizes:
+    """What the kernel Look must know, from the arrays it gets."""
+    cells = bundle.card.crop.size_px // MAP_STRIDE
+    markers, flow = constants["flow_bias"].shape
+    window = bundle.weights["feedback.flow.weight"].shape[2]
+    return LookSizes(
+        persons,
+        markers,
+        cells,
+        cells,
+        len(constants["local_bias"]),
+        flow,
+        int(window**0.5) // 2,
+        len(constants["pose_columns"]),
+        len(constants["first_bias"]) if has_keypoints(bundle) else 0,
+        bundle.card.crop.size_px,
+    )
+
+
+def addresses(tensors: list[Tensor]) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]

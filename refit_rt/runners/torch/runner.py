@@ -1,0 +1,164 @@
+"""The loop in torch, the readable network itself or its CUDA kernels, behind OpenVINO's encoder: to compare."""
+
+from time import monotonic
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refit_rt.bundle.read import Bundle
+from refit_rt.model import camera
+from refit_rt.model.body import BodyTorch
+from refit_rt.model.config import ReFitConfig
+from refit_rt.model.refit import Encoded, Estimate, ReFit
+from refit_rt.model.rotation import matrix_from_6d
+from refit_rt.model.update import State as TorchState
+from refit_rt.model.weights import load_into
+from refit_rt.runners import Result, Seen, State, View
+from refit_rt.runners.torch.cuda_ops import Kernels
+from refit_rt.runners.torch.kernels import KernelLoop
+
+Parts = TypeVar("Parts", Encoded, camera.View, TorchState)
+
+
+class NoBackbone(nn.Module):
+    """Stands where the maps are given: from the bundle's encoder.onnx, or made up."""
+
+    feature_channels = summary_size = 1
+
+
+class TorchRunner:
+    """See refit_rt.runners.Runner."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int = 0,
+        device: str = "cpu",
+        kernels: Kernels | None = None,
+        half: bool = False,
+    ) -> None:
+        """device: torch's name of where the loop runs. kernels: what `kernels_for(device)` gives; none: plain torch.
+        half: the kernels' features and weights are float16. Raises UserError for weights that do not fit."""
+        from refit_rt.runners.cpu.encoder import (
+            OpenVinoEncoder,  # the loop alone is measured where there is no OpenVINO
+        )
+
+        self.crop_px = bundle.card.crop.size_px
+        self._encoder = OpenVinoEncoder(bundle, "f32", threads)
+        self._device = device
+        self._model = loop_of(bundle).to(device)
+        self._loop = None if kernels is None else KernelLoop(bundle, kernels, 1, half, device)
+
+    def encode(self, crop: np.ndarray) -> Seen:
+        return self._encoder(crop)
+
+    @torch.no_grad()
+    def initial(self, seen: Seen, view: View) -> State:
+        crop, place = moved(encoded(seen), self._device), moved(torch_view(view), self._device)
+        return numpy_state(self._model.first(crop, place).state)
+
+    @torch.no_grad()
+    def iterate(
+        self,
+        seen: Seen,
+        view: View,
+        state: State,
+        iterations: int,
+        update_rad: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Result:
+        crop, place = moved(encoded(seen), self._device), moved(torch_view(view), self._device)
+        begin = moved(TorchState(tensor(state.pose6d), tensor(state.betas), tensor(state.cam)), self._device)
+        if self._loop is not None:
+            return self._replayed(self._loop, crop, place, begin, iterations, update_rad, deadline_s)
+        model = self._model
+        now = model.place(begin, place, model.judge(crop.hidden, camera.box_features(place)))
+        done, turned = 0, 0.0
+        for estimate in model.steps(crop, place, now, iterations):
+            turned = most_turned(now.rotations, estimate.rotations)
+            now, done = estimate, done + 1
+            if turned < update_rad or (deadline_s is not None and monotonic() >= deadline_s):
+                break
+        return result_of(now, done, turned)
+
+    def _replayed(
+        self,
+        loop: KernelLoop,
+        crop: Encoded,
+        place: camera.View,
+        begin: TorchState,
+        iterations: int,
+        update_rad: float,
+        deadline_s: float | None,
+    ) -> Result:
+        loop.begin(crop.maps, crop.keypoints, place, begin)
+        stride = iterations if update_rad == 0 and deadline_s is None else 1
+        done, turned = 0, 0.0
+        while done < iterations:
+            loop.advance(stride)
+            turned = most_turned(*(matrix_from_6d(state.pose6d) for state in (loop.before, loop.state)))
+            done += stride
+            if turned < update_rad or (deadline_s is not None and monotonic() >= deadline_s):
+                break
+        state = TorchState(*(part.clone() for part in loop.state))
+        hidden = loop.hidden.float() if done else crop.hidden
+        error = self._model.judge(hidden, camera.box_features(place))
+        return result_of(self._model.place(state, place, error), done, turned)
+
+
+def most_turned(before: Tensor, after: Tensor) -> float:
+    """The largest angle in radians between (1, 24, 3, 3) and (1, 24, 3, 3)."""
+    apart = (after - before).flatten(-2).norm(dim=-1).max()
+    return 2 * float(torch.asin((apart / 8**0.5).clamp(max=1)))
+
+
+def result_of(now: Estimate, done: int, turned: float) -> Result:
+    """One person's estimate in numpy."""
+    error_px = None if now.log_error is None else float(now.log_error.exp())
+    parts = (now.rotations, now.joints, now.markers, now.joints_px, now.markers_px)
+    return Result(numpy_state(now.state), done, turned, error_px, *(part[0].cpu().numpy() for part in parts))
+
+
+def loop_of(bundle: Bundle) -> ReFit:
+    """The network without what the encoder holds, with the bundle's weights."""
+    weights = {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()}
+    _, flow, cells = bundle.weights["feedback.flow.weight"].shape
+    config = ReFitConfig(
+        crop_px=bundle.card.crop.size_px,
+        marker_count=bundle.card.markers,
+        iterations=bundle.card.iterations,
+        window_radius=int(cells**0.5) // 2,
+        flow=flow,
+        local=len(weights["feedback.local.bias"]),
+        hidden=weights["update.gru.from_hidden"].shape[2],
+        scale_floor=bundle.card.scale_floor,
+        keypoint_feedback="feedback.keypoints.first.weight" in weights,
+        confidence="confidence.first.weight" in weights,
+    )
+    model = ReFit(config, BodyTorch(bundle.body), NoBackbone())
+    model.init_head, model.map_head = nn.Identity(), nn.Identity()
+    load_into(model, weights, str(bundle.path))
+    return model.eval()
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    return torch.as_tensor(np.asarray(array, np.float32))[None]
+
+
+def encoded(seen: Seen) -> Encoded:
+    return Encoded(tensor(seen.maps), tensor(seen.hidden), None if seen.keypoints is None else tensor(seen.keypoints))
+
+
+def moved(parts: Parts, device: str) -> Parts:
+    """The same on another device."""
+    return type(parts)._make(None if part is None else part.to(device) for part in parts)
+
+
+def torch_view(view: View) -> camera.View:
+    return camera.View(tensor(np.asarray(view.box)), torch.tensor([view.focal_px]), tensor(np.asarray(view.centre_px)))
+
+
+def numpy_state(state: TorchState) -> State:
+    return State(*(part[0].cpu().numpy() for part in state))

@@ -1,0 +1,1 @@
+"""People → bytes → subscribers."""

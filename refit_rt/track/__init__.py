@@ -1,0 +1,1 @@
+"""Tracking: keeps each person's id across frames."""

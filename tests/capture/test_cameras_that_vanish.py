@@ -1,0 +1,127 @@
+"""Cameras that vanish and come back: webcams and network addresses."""
+
+import http.server
+import itertools
+import logging
+import threading
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from refit_rt import config
+from refit_rt.capture.retry import Lasting
+from refit_rt.capture.webcam import WebcamSource
+from tests.support.filmed import source_of
+
+
+class FakeCapture:
+    """Gives `good` pictures, then fails."""
+
+    def __init__(self, good: int) -> None:
+        self.left = good
+        self.released = False
+
+    def grab(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self):
+        return True, np.zeros((8, 8, 3), np.uint8)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_camera_that_vanished_is_opened_again_with_growing_pauses(monkeypatch, caplog):
+    captures: list[Any] = [FakeCapture(3), None, None, FakeCapture(2), None]
+    lasting = Lasting("cam", "camera 0", lambda: captures.pop(0), longest_s=1.5)
+    pauses = []
+    monkeypatch.setattr(lasting._stopped, "wait", lambda pause_s: pauses.append(pause_s) or not captures)
+    seen_waiting = []
+    first = captures.pop(0)
+    frames = []
+    with caplog.at_level(logging.WARNING):
+        for frame in lasting.frames(first):
+            frames.append(frame)
+            seen_waiting.append(lasting.waiting)
+            if len(captures) == 0:
+                break
+            if len(frames) == 5:
+                lasting.stop()
+    assert pauses[:3] == [0.5, 1.0, 1.5]  # and no longer than retry_s
+    assert [f.index for f in frames] == [0, 1, 2, 3, 4]
+    assert first.released
+    assert seen_waiting == [""] * 5
+    assert "camera 0 has vanished, try 1" in caplog.text
+    assert "camera 0 is back" in caplog.text
+
+
+def test_stopping_ends_the_waiting_for_a_camera():
+    lasting = Lasting("cam", "camera 0", lambda: None, longest_s=1000)
+    camera: Any = FakeCapture(1)
+    reader = threading.Thread(target=lambda: list(lasting.frames(camera)))
+    reader.start()
+    while not lasting.waiting:
+        time.sleep(0.01)
+    lasting.stop()
+    reader.join(5)
+    assert not reader.is_alive()
+
+
+class FakeWebcam(FakeCapture):
+    """Notes what it is asked for."""
+
+    def __init__(self, *_) -> None:
+        super().__init__(good=3)
+        self.asked: list[int] = []
+
+    def set(self, prop, value) -> bool:
+        self.asked.append(prop)
+        return True
+
+    def get(self, prop) -> float:
+        return 30.0
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+
+def test_a_webcam_is_asked_for_mjpg_before_its_size_and_to_queue_nothing(tmp_path, monkeypatch):
+    webcam = FakeWebcam()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: webcam)
+    (tmp_path / "video0").touch()
+    source = WebcamSource(config.Capture(source=str(tmp_path / "video0"), height=0))
+    assert webcam.asked == [cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_BUFFERSIZE]
+    assert (source.fps, source.runs_by_itself) == (30, True)
+    assert [f.index for f in itertools.islice(source, 2)] == [0, 1]
+
+
+class Mjpeg(http.server.BaseHTTPRequestHandler):
+    """A network camera that gives a few pictures and hangs up, every time."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+        for _ in range(8):
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg + b"\r\n")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_network_camera_that_hangs_up_is_taken_up_again():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mjpeg)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = source_of(f"http://127.0.0.1:{server.server_port}/video.mjpg", retry_s=0.05)
+    frames = list(itertools.islice(iter(source), 12))  # more than one connection gives
+    source.close()
+    server.shutdown()
+    server.server_close()
+    assert [f.index for f in frames] == list(range(12))
+    assert frames[0].size == (64, 48)
+    assert source.runs_by_itself

@@ -1,0 +1,173 @@
+"""A file, played or read whole, and whatever cannot be opened."""
+
+import itertools
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from refit_rt.capture import is_camera
+from refit_rt.errors import UserError
+from tests.support.filmed import grey, source_of, write_clip
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4")
+
+
+def test_every_frame_of_a_file_is_read_in_order(clip):
+    source = source_of(clip, lossless=True, name="left")
+    frames = list(source)
+    assert [f.index for f in frames] == list(range(20))
+    np.testing.assert_allclose([f.time_s for f in frames], np.arange(20) / 50, atol=1e-3)
+    np.testing.assert_allclose([grey(f) for f in frames], np.arange(20) * 10, atol=4)
+    assert (source.fps, source.bad, frames[0].camera, frames[0].size) == (50, 0, "left", (64, 48))
+
+
+def test_a_file_played_live_gives_frames_when_they_are_due(clip):
+    frames = list(source_of(clip))
+    waits = np.array([f.captured_s - f.time_s for f in frames])
+    assert waits.min() > waits[0] - 0.001  # never early; late only as far as the machine is
+
+
+def test_a_late_reader_of_a_live_file_skips_frames_and_the_index_shows_it(clip):
+    indices = []
+    for frame in source_of(clip):
+        indices.append(frame.index)
+        time.sleep(0.09)  # four and a half frames
+    assert 2 <= len(indices) <= 10
+    assert indices == sorted(indices)
+    assert max(np.diff(indices)) > 1
+
+
+def test_a_machine_too_slow_to_decode_still_gets_frames(clip):
+    frames = list(source_of(clip, fps=100_000.0))
+    assert len(frames) >= 2
+
+
+def test_a_file_may_be_played_at_another_rate(clip):
+    source = source_of(clip, fps=200.0)
+    assert source.fps == 200
+    last = list(source)[-1]
+    assert last.time_s == pytest.approx(last.index / 200)
+
+
+def test_a_looped_file_counts_on_until_it_is_closed(clip):
+    source = source_of(clip, fps=500.0, loop=True)
+    frames = []
+    for frame in source:
+        frames.append(frame)
+        if frame.index >= 45:
+            source.close()
+    assert frames[-1].index >= 45
+    assert all(b.time_s > a.time_s for a, b in itertools.pairwise(frames))
+
+
+def test_a_waiting_live_file_is_woken_by_close(tmp_path):
+    source = source_of(write_clip(tmp_path / "slow.mp4"), fps=0.01)
+    reader = threading.Thread(target=lambda: list(source))
+    reader.start()
+    source.close()
+    reader.join(5)
+    assert not reader.is_alive()
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (80, 60), (320, 180)])
+def test_any_shape_of_picture_is_taken(tmp_path, size):
+    frame = next(iter(source_of(write_clip(tmp_path / "any.mp4", 2, size=size), lossless=True)))
+    assert (frame.size, frame.image.dtype, frame.image.shape[2]) == (size, np.uint8, 3)
+
+
+def test_a_file_that_is_cut_off_gives_what_there_is_and_says_so(tmp_path, caplog):
+    whole = tmp_path / "whole.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 30, (64, 48))
+    for _ in range(20):
+        writer.write(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    writer.release()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    frames = list(source_of(cut, lossless=True))
+    assert 5 <= len(frames) < 15
+    assert "its header says 20" in caplog.text
+
+
+class HoledFile:
+    """A video file of twelve frames, two of which cannot be read."""
+
+    def __init__(self, *_) -> None:
+        self.at = -1
+
+    def grab(self) -> bool:
+        self.at += 1
+        return self.at < 12 and self.at not in (3, 4)
+
+    def retrieve(self):
+        return True, np.full((8, 8, 3), self.at, np.uint8)
+
+    def get(self, prop) -> float:
+        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: 12.0}.get(prop, self.at / 30 * 1e3)
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_frame_keeps_its_number_in_the_file_when_others_cannot_be_read(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(cv2, "VideoCapture", HoledFile)
+    (tmp_path / "holed.mp4").touch()
+    source = source_of(tmp_path / "holed.mp4", lossless=True)
+    frames = list(source)
+    assert [f.index for f in frames] == [grey(f) for f in frames] == [0, 1, 2, *range(5, 12)]
+    np.testing.assert_allclose([f.time_s for f in frames], [f.index / 30 for f in frames], atol=1e-6)
+    assert source.bad == 2
+    assert "its header says" not in caplog.text
+
+
+def test_a_looped_file_with_holes_counts_them_every_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", HoledFile)
+    (tmp_path / "holed.mp4").touch()
+    source = source_of(tmp_path / "holed.mp4", loop=True, fps=100.0)
+    frames = list(itertools.islice(source, 15))
+    assert all(f.index % 12 == grey(f) for f in frames)
+    assert frames[-1].index > 12
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("gone.mp4", "gone.mp4: no such file, folder or camera. Check capture.source"),
+        ("97", "there is no camera 97|gives no picture"),
+        ("http://127.0.0.1:9/video", "gives no video. Check the address"),
+        ("rtsp://me:secret@127.0.0.1:9/video", "^rtsp://127.0.0.1:9/video: gives no video"),
+    ],
+)
+def test_a_source_that_is_not_there_is_named_with_the_cure(source, says):
+    with pytest.raises(UserError, match=says):
+        source_of(source)
+
+
+def test_files_that_hold_no_pictures_are_named(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(UserError, match=r"text.mp4: is no video that can be read"):
+        source_of(tmp_path / "text.mp4")
+    with pytest.raises(UserError, match="holds no image that can be read"):
+        source_of(tmp_path)
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(UserError, match=r"empty.mp4: is no video"):
+        source_of(tmp_path / "empty.mp4")
+
+
+def test_a_live_camera_cannot_be_lossless():
+    with pytest.raises(UserError, match=r"capture.pace: lossless needs a file"):
+        source_of("0", lossless=True)
+
+
+def test_cameras_are_told_from_recordings():
+    assert all(map(is_camera, ["0", "12", "/dev/video2", "rtsp://host/x", "http://host/x.mjpg"]))
+    assert not any(map(is_camera, ["clip.mp4", "0.mp4", "/data/shots"]))

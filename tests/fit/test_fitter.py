@@ -1,0 +1,201 @@
+"""The fit stage against a body whose place is known (support/all_knowing.py): it tests all the geometry between."""
+
+import numpy as np
+import pytest
+
+from refit_rt import config, geometry
+from refit_rt.bundle.read import Crop
+from refit_rt.fit.crops import cam_from_translation, lean, square, translation_from_cam, within_reach
+from refit_rt.fit.fitter import EXCHANGED, Fitter
+from refit_rt.runners import View
+from refit_rt.types import Tracks
+from tests.support.all_knowing import BODY, CAMERA, FOCAL_PX, UPRIGHT, AllKnowing, Truth, follow, picture, truth
+
+
+@pytest.mark.parametrize("roll_deg", [0, 25, -50, 90, 180])
+def test_a_leaning_person_comes_back_to_the_camera_within_three_millimetres(roll_deg: int) -> None:
+    roll = np.deg2rad(roll_deg)
+    who = truth(1, roll)
+    runner = AllKnowing(who)
+    people, rolls = follow(Fitter(config.Fit(), runner, BODY, UPRIGHT), who, 0, roll)
+    assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
+    posed = BODY.joints(geometry.matrix_from_axis_angle(people.poses[0]), people.betas[0]) + people.trans[0]
+    assert np.abs(posed - who.joints).max() < 0.003
+    pixels = geometry.project(who.joints, FOCAL_PX, CAMERA.centre_px)
+    assert np.abs(people.joints_px[0] - pixels).max() < 1
+    assert abs(np.angle(np.exp(1j * (rolls[0] - roll)))) < np.deg2rad(12)  # the spine is bent a little
+
+
+def test_official_crops_are_never_turned() -> None:
+    who = truth(2, np.deg2rad(30))
+    runner = AllKnowing(who)
+    people, rolls = follow(Fitter(config.Fit(), runner, BODY, Crop()), who, 0, np.deg2rad(30))
+    assert np.abs(runner.rolls).max() < 1e-3
+    assert rolls[0] == 0
+    assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
+
+
+def test_a_known_person_starts_between_last_body_and_fresh_estimate() -> None:
+    who = truth(3)
+    runner = AllKnowing(who, off=0.2)
+    fitter = Fitter(config.Fit(blend=0.7, iterations=2, cold_iterations=5), runner, BODY, UPRIGHT)
+    for index in range(2):
+        follow(fitter, who, index)
+    (_, cold), (_, again), (start, warm) = runner.asked
+    assert (cold, again, warm) == (5, 5, 2)  # a new person is looked at twice
+    rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))[1:]
+    off = geometry.angle_between(rotations, who.rotations[1:])
+    full = geometry.angle_between(
+        who.rotations[1:] @ geometry.matrix_from_axis_angle(np.full((23, 3), 0.2)), who.rotations[1:]
+    )
+    assert np.allclose(off / full, 0.3, atol=0.03)
+
+
+def test_last_body_is_the_start_again_in_a_crop_of_another_roll() -> None:
+    who = truth(4)
+    runner = AllKnowing(who, off=0.0)
+    fitter = Fitter(config.Fit(blend=1.0), runner, BODY, UPRIGHT)
+    follow(fitter, who, 0)
+    fitter._memory[4].roll += 0.5  # as if the crop were turned another way now
+    follow(fitter, who, 1)
+    start, _ = runner.asked[-1]
+    turned = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))
+    assert geometry.angle_between(turned[0], geometry.roll_matrix(runner.rolls[-1]) @ who.rotations[0]) < np.deg2rad(
+        0.5
+    )
+
+
+def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> None:
+    who = truth(5)
+    runner = AllKnowing(who)
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
+    for index in range(30):
+        follow(fitter, who, index)
+    runner.who = turned_round(who)  # from now on the network sees a back where a chest is
+    made = []
+    for index in range(30, 70):
+        before = fitter._memory[4].rotations.copy()
+        follow(fitter, who, index)
+        start, iterations = runner.asked[-1]
+        made.append(iterations)
+        if iterations == config.Fit().iterations:
+            rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))
+            assert geometry.angle_between(rotations[1:], before[1:]).max() < np.deg2rad(1)
+        fitter._memory[4].rotations[:] = before  # the loop stays with the body it was given
+        if iterations == config.Fit().cold_iterations:
+            break
+    assert 20 <= len(made) <= 24  # 0.7 s at 30 frames a second, then anew
+
+
+def turned_round(who: Truth) -> Truth:
+    other = Truth(who.rotations.copy(), who.betas, who.trans)
+    other.rotations[0] = geometry.matrix_from_axis_angle(np.array([0.0, 2.5, 0.0])) @ who.rotations[0]
+    return other
+
+
+def test_a_first_body_seen_from_the_wrong_side_is_soon_given_up() -> None:
+    who = truth(5)
+    runner = AllKnowing(turned_round(who))
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
+    follow(fitter, who, 0)
+    runner.who = who
+    made = []
+    for index in range(1, 6):
+        before = fitter._memory[4].rotations.copy()
+        follow(fitter, who, index)
+        made.append(runner.asked[-1][1])
+        if made[-1] == config.Fit().iterations and index < 3:
+            fitter._memory[4].rotations[:] = before  # the loop stays with the body it was given
+    assert config.Fit().cold_iterations in made[:3]
+    assert geometry.angle_between(fitter._memory[4].rotations[0], who.rotations[0]) < np.deg2rad(5)
+
+
+def test_exchanged_landmarks_are_left_for_right() -> None:
+    assert sorted(EXCHANGED.tolist()) == list(range(33))
+    assert (EXCHANGED[EXCHANGED] == np.arange(33)).all()
+    assert EXCHANGED[[0, 2, 7, 11, 16, 23, 32]].tolist() == [0, 5, 8, 12, 15, 24, 31]
+
+
+def test_a_person_whom_a_detection_puts_elsewhere_begins_anew() -> None:
+    runner = AllKnowing(truth(8))
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
+    follow(fitter, runner.who, 0)
+    runner.who = truth(9, trans=(-0.9, 0.2, 3.5))
+    people, _ = follow(fitter, runner.who, 1, fresh=True)
+    assert [iterations for _, iterations in runner.asked] == [5] * 4
+    assert np.abs(people.joints_camera[0] - runner.who.joints).max() < 0.003
+
+
+def test_nobody_is_remembered_for_long() -> None:
+    who = truth(6)
+    runner = AllKnowing(who)
+    fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
+    follow(fitter, who, 0)
+    follow(fitter, who, 60)  # two seconds later
+    assert [iterations for _, iterations in runner.asked] == [5] * 4
+
+
+def test_a_frame_without_people_is_a_message_without_people() -> None:
+    fitter = Fitter(config.Fit(), AllKnowing(truth(7)), BODY, UPRIGHT)
+    none = np.zeros(0, np.float32)
+    tracks = Tracks(picture(), np.zeros(0, np.int64), np.zeros((0, 4), np.float32), none, none, np.zeros(0, bool))
+    people, rolls = fitter.fit(tracks, CAMERA)
+    assert people.poses.shape == (0, 24, 3)
+    assert people.joints_px.shape == (0, 24, 2)
+    assert rolls.shape == (0,)
+
+
+def test_the_full_frame_camera_and_its_inverse_agree() -> None:
+    view = View((200.0, 650.0, 320.0), 1200.0, (640.0, 360.0))
+    trans = np.array([-0.8, 0.5, 4.2])
+    assert np.allclose(translation_from_cam(cam_from_translation(trans, view), view), trans, atol=1e-12)
+
+
+def test_a_body_beyond_the_picture_is_followed_as_far_as_the_network_wants() -> None:
+    """Of somebody whose upper 300 px are in the picture and 600 below it."""
+    points = np.array([[400.0, 500.0], [500.0, 800.0], [450.0, 1400.0]])
+    low, high = np.zeros(2), np.array([1000.0, 800.0])
+    for beyond, bottom in ((0.0, 800.0), (0.5, 950.0), (0.8, 1040.0), (3.0, 1400.0)):
+        within = within_reach(points, low, high, beyond)
+        assert within[:, 1].max() == pytest.approx(bottom)
+        assert within[:, 1].min() == 500.0
+    on_both_sides = within_reach(np.array([[-400.0, 300.0], [100.0, 300.0], [300.0, 300.0], [500.0, 300.0]]), low,
+                                 np.array([350.0, 800.0]), 0.5)  # fmt: skip
+    # 200 px are in, 500 are beyond on the left and 200 on the right: 100 of room, shared in proportion
+    assert np.ptp(on_both_sides[:, 0]) == pytest.approx(300)
+    assert on_both_sides[:, 0].min() == pytest.approx(100 - 100 * 5 / 7)
+    nobody = within_reach(points + 5000, low, high, 0.8)
+    assert (nobody == high).all()
+
+
+@pytest.mark.parametrize("beyond", [0.0, 0.2, 0.8])
+def test_the_crop_of_somebody_cut_off_is_the_bundles(beyond: float) -> None:
+    who = truth(5, trans=(0.0, 0.9, 1.6))  # near: about the upper half of the body is in the picture
+    fitter = Fitter(config.Fit(), AllKnowing(who), BODY, Crop(beyond=beyond))
+    people, _ = follow(fitter, who, 0)
+    assert np.abs(people.joints_camera[0] - who.joints).max() < 0.01
+    pixels = fitter._memory[4].points_px
+    inside = pixels[((pixels >= 0) & (pixels <= [999, 799])).all(1)]
+    assert 20 < len(inside) < 80
+    _, cut = fitter._crop_of(pixels, 0.0, (1000, 800))
+    seen, whole = np.ptp(inside, 0).max(), np.ptp(pixels, 0).max()
+    assert whole > 1.25 * seen
+    assert cut == pytest.approx(1.2 * min((1 + beyond) * seen, whole), rel=0.02)
+
+
+def test_the_crop_of_somebody_who_has_all_but_left_does_not_collapse() -> None:
+    fitter = Fitter(config.Fit(), AllKnowing(truth(5)), BODY, UPRIGHT)
+    leaving = np.array([[995.0, 400.0], [1100.0, 300.0], [1250.0, 900.0]])  # one marker is left in the picture
+    assert fitter._crop_of(leaving, 0.0, (1000, 800))[1] == pytest.approx(0.2 * 600)
+    far = leaving[0] + 100 * (leaving - leaving[0])  # however far away the rest is said to be
+    assert fitter._crop_of(far, 0.0, (1000, 800))[1] == pytest.approx(0.2 * 1000)
+
+
+def test_lean_and_square() -> None:
+    assert lean(np.zeros(2), np.array([10.0, -10.0]), 1.0, 0.0) == pytest.approx(
+        np.pi / 4
+    )  # head to the right: clockwise
+    assert lean(np.zeros(2), np.array([0.1, -0.1]), 1.0, 0.3) == 0.3
+    centre, side = square(np.array([0.0, 0.0, 10.0, 40.0]), 1.5)
+    assert centre.tolist() == [5, 20]
+    assert side == 60

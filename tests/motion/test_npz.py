@@ -1,0 +1,109 @@
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refit_rt.errors import UserError
+from refit_rt.motion import npz
+from tests.support.fakes import people
+
+
+def recorded(path: Path, crowds: list[list[int]], fps: float = 30.0) -> npz.Motion:
+    writer = npz.MotionWriter(path, fps, "free", "edge")
+    for k, ids in enumerate(crowds):
+        writer.add(people(ids, k / 10))
+    writer.close()
+    return npz.read_motion(path)
+
+
+def test_a_row_a_person_and_frame_and_the_facts_once(tmp_path):
+    read = recorded(tmp_path / "motion.npz", [[1], [], [1, 5]])
+    assert read.person.tolist() == [1, 1, 5]
+    np.testing.assert_allclose(read.time_s, [0, 0.2, 0.2])
+    both = people([1, 5], 0.2)
+    np.testing.assert_array_equal(read.poses[1:].reshape(2, 24, 3), both.poses)
+    for name in ("betas", "trans", "joints_camera", "joints_px", "joints_world", "box", "confidence", "iterations"):
+        np.testing.assert_array_equal(getattr(read, name)[1:], getattr(both, name))
+    assert (read.focal_px, read.fps, read.size, read.body, read.bundle) == (800, 30, (640, 480), "free", "edge")
+
+
+def test_the_file_has_exactly_the_entries_of_the_format(tmp_path):
+    recorded(tmp_path / "motion.npz", [[1]])
+    with np.load(tmp_path / "motion.npz", allow_pickle=False) as archive:
+        assert set(archive.files) == {
+            *("frame", "time_s", "person", "poses", "betas", "trans", "joints_camera", "joints_px", "joints_world"),
+            *("box", "confidence", "iterations", "focal_px", "fps", "size", "body", "bundle", "schema"),
+        }
+        assert archive["poses"].shape == (1, 72)
+        assert archive["joints_world"].shape == (1, 24, 3)
+
+
+def test_many_rows_survive_the_chunks_they_are_written_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "CHUNK_ROWS", 7)
+    assert recorded(tmp_path / "motion.npz", [[k, k + 1] for k in range(50)]).person.tolist()[-2:] == [49, 50]
+
+
+def test_frames_without_anyone_leave_an_empty_recording(tmp_path):
+    assert recorded(tmp_path / "motion.npz", [[], []]).poses.shape == (0, 72)
+
+
+def test_nothing_is_seen_before_the_end_and_nothing_without_a_frame(tmp_path):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge")
+    assert list(tmp_path.iterdir()) == []
+    writer.close()
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rate_that_nobody_knows_is_read_off_the_frames(tmp_path):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 0.0, "free", "edge")
+    from dataclasses import replace
+
+    for index, time_s in ((10, 1.0), (25, 1.5)):
+        writer.add(replace(people([1], time_s), frame_index=index))
+    writer.close()
+    assert npz.read_motion(tmp_path / "motion.npz").fps == pytest.approx(30)
+
+
+def test_what_cannot_be_read_is_said_in_a_line(tmp_path):
+    path = tmp_path / "motion.npz"
+    with pytest.raises(UserError, match="no such file"):
+        npz.read_motion(path)
+    path.write_bytes(b"PK no")
+    with pytest.raises(UserError, match=r"is no npz.npz"):
+        npz.read_motion(path)
+    np.savez(path, poses=np.zeros(3))
+    with pytest.raises(UserError, match="lacks frame, time_s"):
+        npz.read_motion(path)
+    recorded(path, [[1]])
+    whole = dict(np.load(path))
+    np.savez(path, **{**whole, "schema": np.array("other")})
+    with pytest.raises(UserError, match="schema 'other'"):
+        npz.read_motion(path)
+    np.savez(path, **{**whole, "betas": np.zeros((1, 9))})
+    with pytest.raises(UserError, match=r"betas is \(1, 9\), \(1, 10\) is needed"):
+        npz.read_motion(path)
+
+
+def test_a_full_disk_and_a_vanished_folder_are_said_in_a_line(tmp_path, monkeypatch):
+    class Full:
+        closed = False
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        seek = write
+
+        def close(self):
+            self.closed = True
+
+    path = tmp_path / "motion.npz"
+    with pytest.raises(UserError, match=r"motion.npz: cannot be written \(No such file or directory\)"):
+        npz.MotionWriter(tmp_path / "gone" / "motion.npz", 30, "free", "edge")
+    monkeypatch.setattr(npz.tempfile, "TemporaryFile", lambda **_: Full())
+    writer = npz.MotionWriter(path, 30, "free", "edge")
+    for write in (lambda: writer.add(people([1])), writer.close):
+        with pytest.raises(UserError, match=r"motion.npz: cannot be written \(No space left on device\)"):
+            write()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,81 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from refit_rt.errors import UserError
+from refit_rt.stream import wire
+from tests.support.fakes import people
+
+RUN = wire.Run(epoch_s=1.7e9, body="free", bundle="edge")
+
+TWO = struct.pack("<Q", 2)
+
+
+@pytest.mark.parametrize("ids", [[], [4], [1, 2, 9]])
+def test_people_come_back_as_they_were(ids):
+    sent = people(ids, time_s=0.125)
+    message = wire.decode(wire.encode(sent, RUN, sent_s=100.145))
+    for name in ("camera", "frame_index", "captured_s", "time_s", "dropped", "size", "focal_px", "centre_px"):
+        assert getattr(message.people, name) == getattr(sent, name)
+    for name in wire.TENSORS:
+        np.testing.assert_array_equal(getattr(message.people, name), getattr(sent, name))
+    assert message.age_s == pytest.approx(0.020)
+    assert message.captured_unix_s == pytest.approx(1.7e9 + 100.125)
+    assert (message.status, message.body, message.bundle) == ("live", "free", "edge")
+
+
+@pytest.mark.parametrize("ids", [[], [4], [1, 2, 9]])
+def test_the_safetensors_library_reads_the_same_arrays(ids):
+    blob = wire.encode(people(ids), RUN, 101.0)
+    about, plain = wire.unpack(blob)
+    library = load(blob)
+    assert plain.keys() == library.keys() == wire.TENSORS.keys()
+    for name, array in library.items():
+        np.testing.assert_array_equal(plain[name], array)
+        assert plain[name].dtype == array.dtype
+    assert about["frame_of_reference"].startswith("opencv-camera")
+
+
+def test_every_array_is_aligned_and_the_metadata_is_text():
+    blob = wire.encode(people([1, 2, 3]), RUN, 101.0)
+    (length,) = struct.unpack_from("<Q", blob)
+    header = json.loads(blob[8 : 8 + length])
+    assert length % 8 == 0
+    assert all(isinstance(value, str) for value in header.pop("__metadata__").values())
+    for entry in header.values():
+        assert entry["data_offsets"][0] % wire.DTYPES[entry["dtype"]].itemsize == 0
+
+
+def test_one_person_is_a_small_message():
+    assert len(wire.encode(people([1]), RUN, 101.0)) < 2500  # bytes: 60 a second are 150 kB/s
+
+
+def test_a_vanished_source_sends_its_last_frame_with_nobody():
+    message = wire.decode(wire.encode(wire.nobody(people([1, 2])), RUN, 103.0, "waiting"))
+    assert (message.status, message.people.frame_index, len(message.people.ids)) == ("waiting", 7, 0)
+
+
+@pytest.mark.parametrize(
+    "blob", [b"", b"hello", b"\xff" * 64, struct.pack("<Q", 2) + b"{]", struct.pack("<Q", 2) + b"[]"]
+)
+def test_bytes_that_are_no_message_are_refused(blob):
+    with pytest.raises(UserError, match="no refit_rt message"):
+        wire.decode(blob)
+
+
+def test_another_schema_is_refused_by_name():
+    with pytest.raises(UserError, match=r"schema 'refit_rt.people/9'.*same version"):
+        wire.decode(wire.pack({"schema": "refit_rt.people/9"}, {}))
+
+
+def test_an_incomplete_message_is_refused():
+    with pytest.raises(UserError, match="incomplete"):
+        wire.decode(wire.pack({"schema": wire.SCHEMA}, {}))
+
+
+def test_cut_off_bytes_are_refused():
+    with pytest.raises(UserError):
+        wire.decode(wire.encode(people([1]), RUN, 101.0)[:-10])

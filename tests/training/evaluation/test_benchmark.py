@@ -1,0 +1,307 @@
+"""The benchmark fits every moment once, follows people as the runtime does, and knows the truth from an error."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="evaluation needs torch: pip install refit-rt[train]")
+
+from refit_rt import config, geometry, runners  # noqa: E402
+from refit_rt.body.smpl import load_body  # noqa: E402
+from refit_rt.bundle.read import Crop  # noqa: E402
+from refit_rt.cameras import Camera  # noqa: E402
+from refit_rt.errors import UserError  # noqa: E402
+from refit_rt.fit import fitter, mirror  # noqa: E402
+from refit_rt.geometry import matrix_from_axis_angle  # noqa: E402
+from refit_rt.model.camera import View, cam_from_translation, translation  # noqa: E402
+from refit_rt.model.config import EDGE  # noqa: E402
+from refit_rt.model.refit import Encoded  # noqa: E402
+from refit_rt.model.rotation import sixd_from_matrix  # noqa: E402
+from refit_rt.model.update import State  # noqa: E402
+from tests.support.tiny import lively  # noqa: E402
+from training.evaluation import benchmark, benchmark_report, benchmark_sheets, tracked  # noqa: E402
+from training.store.shards import LABEL_COUNT, Store, Writer  # noqa: E402
+
+torch.set_num_threads(1)
+BODY = load_body()
+UPRIGHT = np.diag([1.0, -1.0, -1.0])  # a body that stands before the camera and faces it
+
+
+def turned(degrees: float) -> np.ndarray:
+    """Rotations (24, 3, 3) of a T-pose that is turned about its own axis from facing the camera."""
+    rotations = np.tile(np.eye(3), (24, 1, 1))
+    rotations[0] = UPRIGHT @ matrix_from_axis_angle(np.array([0.0, np.deg2rad(degrees), 0.0]))
+    return rotations
+
+
+def store_of(folder: Path, lengths: tuple[int, ...]) -> Store:
+    """A store of chains of people in the T-pose before noise, each moment turned by 10 degrees, 20 a second."""
+    rng = np.random.default_rng(3)
+    writer = Writer(folder, "held")
+    for length in lengths:
+        moments = []
+        for moment in range(length):
+            rotations, trans, fps = turned(10.0 * moment), np.array([0.1, 0.2, 4.0]), 20.0 if length > 1 else 0.0
+            parts = [rotations.ravel(), np.zeros(10), trans, [500, 400, 300], [600], [480, 360], [0.1 * moment], [0.8],
+                     [fps], [0]]  # fmt: skip
+            label = np.concatenate(parts).astype(np.float32)
+            assert len(label) == LABEL_COUNT
+            moments.append((rng.integers(0, 256, (256, 256, 3), np.uint8), label))
+        writer.add(moments)
+    writer.flush()
+    return Store(folder)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return lively(EDGE, BODY)
+
+
+def scored(network, store: Store, limit: int = 0) -> benchmark.Scores:
+    return benchmark.score(network, store, benchmark.Protocol(2, 1, min_confidence=0.0), limit, BODY)
+
+
+def test_chains_are_found_and_never_cut(tmp_path):
+    store = store_of(tmp_path, (1, 3, 2, 1, 1))
+    chains = benchmark.find_chains(store)
+    assert chains.place.tolist() == [0, 0, 1, 2, 0, 1, 0, 0]
+    assert chains.chain.tolist() == [0, 1, 1, 1, 4, 4, 6, 7]
+    assert chains.kind.tolist() == [0, 1, 1, 1, 1, 1, 0, 0]
+    assert chains.fps.tolist() == [0, 20, 20, 20, 20, 20, 0, 0]
+    assert benchmark.find_chains(store, 2).row.tolist() == [0, 4, 5, 6]  # the chain of three is longer than that
+
+
+def test_a_store_is_scored_cold_and_followed(network, tmp_path):
+    scores = scored(network, store_of(tmp_path, (1, 3, 2)))
+    assert scores.cold.shape == (6, 3, len(benchmark.MEASURES))
+    assert np.isfinite(scores.cold).all()
+    assert (np.isnan(scores.warm[0]).all((1, 2)) == (scores.chains.place == 0)).all()
+    assert np.isnan(scores.warm[1:]).all()
+    np.testing.assert_allclose(scores.away, -np.cos(np.deg2rad([0, 0, 10, 20, 0, 10])), atol=1e-6)
+    report = benchmark_report.report(scores, live=1)
+    for part in ("stills, cold 2", "clips, warm 1", "faces the camera", "clips, 20 a second: truth",
+                 "clips, 20 a second: warm 1, as sent"):  # fmt: skip
+        assert part in report
+
+
+def test_how_rows_are_batched_changes_nothing(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "LONG", 5)
+    store = store_of(tmp_path, (1, 9, 2, 1, 6))
+    at_once = scored(network, store)
+    monkeypatch.setattr(benchmark, "BATCH", 3)
+    few = scored(network, store)
+    for name in ("cold", "warm", "warm_joints", "cold_joints", "landmarks_px"):
+        np.testing.assert_allclose(getattr(few, name), getattr(at_once, name), rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+def test_long_clips_are_followed_at_a_half_and_a_quarter_of_their_rate_as_if_nothing_lay_between(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(benchmark, "LONG", 5)
+    store = store_of(tmp_path / "all", (9,))
+    scores = scored(network, store)
+    for rate, every in enumerate(benchmark.EVERY):
+        known = np.isfinite(scores.warm[rate, :, 1, 0])
+        assert np.flatnonzero(known).tolist() == list(range(every, 9, every))
+        assert np.isnan(scores.warm[rate, :, 2]).all()  # long clips: as many updates as live
+    writer, rows = Writer(tmp_path / "half", "held"), store.take(store.index[::2])
+    writer.add(list(zip(rows.images, rows.labels, strict=True)))
+    writer.flush()
+    half = scored(network, Store(tmp_path / "half"))
+    np.testing.assert_allclose(half.warm_joints[0], scores.warm_joints[1, ::2], atol=2e-3)  # JPEG again: 2 mm
+    report = benchmark_report.report(scores, live=1)
+    assert "long clips, 5 a second: warm 1" in report
+
+
+def test_the_truth_itself_has_no_error(network, tmp_path):
+    store = store_of(tmp_path, (2,))
+    batch = benchmark.batch_of(network, store.take(store.index))
+    view = batch.crops.view
+    cam = cam_from_translation(batch.trans, view)
+    truth = network.place(State(sixd_from_matrix(batch.rotations), batch.betas, cam), view)
+    measure = benchmark.Measure(benchmark.BodyTorch(BODY, np.arange(len(BODY.template))), batch, 256)
+    np.testing.assert_allclose(measure(truth), 0, atol=0.05)
+    moved = network.place(State(sixd_from_matrix(batch.rotations), batch.betas, cam + torch.tensor([0, 0.05, 0])), view)
+    np.testing.assert_allclose(measure(moved)[:, :3], 0, atol=0.05)  # 5 cm aside is an error of pixels alone
+    np.testing.assert_allclose(measure(moved)[:, 3], 0.05 * 600 / 4 * 256 / 300, atol=1.0)
+
+
+def test_half_precision_answers_nearly_the_same(network, tmp_path):
+    images = store_of(tmp_path, (1,)).take(np.zeros((1, 2), int)).images
+    exact, rounded = (benchmark.encode(network, images, precision) for precision in ("f32", "bf16"))
+    assert rounded.maps.dtype == torch.float32
+    off = (rounded.maps - exact.maps).square().mean().sqrt() / exact.maps.square().mean().sqrt()
+    assert 1e-4 < float(off.detach()) < 0.2
+
+
+def random_state(seed: int, cam: tuple[float, float, float]) -> State:
+    rng = np.random.default_rng(seed)
+    rotations = matrix_from_axis_angle(rng.normal(0, 0.4, (24, 3)))
+    rotations[0] = UPRIGHT @ rotations[0]
+    pose = sixd_from_matrix(torch.from_numpy(rotations).float()[None])
+    return State(pose, torch.from_numpy(rng.normal(0, 1, (1, 10))).float(), torch.tensor([cam]))
+
+
+def crops_of(roll: float, time_s: float = 0.0) -> tracked.Crops:
+    view = View(torch.tensor([[500.0, 400, 300]]), torch.tensor([600.0]), torch.tensor([[480.0, 360]]))
+    encoded = Encoded(torch.zeros(1, 1), torch.zeros(1, 1), None)
+    return tracked.Crops(encoded, view, torch.tensor([roll]), torch.tensor([time_s]))
+
+
+def remembered(network, state: State, roll: float) -> tracked.Memory:
+    """What is kept of one person, answered at time 0 in a crop of this roll."""
+    memory, crops = tracked.Memory.of(1), crops_of(roll)
+    yes = torch.ones(1, dtype=torch.bool)
+    memory.keep(torch.tensor([0]), network.place(state, crops.view), crops, yes, ~yes)
+    return memory
+
+
+@torch.no_grad()
+def test_a_start_is_the_one_that_the_runtime_makes(network):
+    """The fitter keeps bodies in the camera's frame, this in the last crop's: within a tenth of a millimetre."""
+    last, fresh, rolls = random_state(1, (0.9, 0.05, 0.1)), random_state(2, (1.0, 0.0, 0.15)), (0.5, -0.3)
+    before, now = crops_of(rolls[0]), crops_of(rolls[1], 0.1)
+    start, away, anew = remembered(network, last, rolls[0]).start(
+        network, torch.tensor([0]), now, network.place(fresh, now.view), 0.7
+    )
+    assert not away.any()
+    assert not anew.any()
+    live = fitter.Fitter(config.Fit(mirror="off"), None, BODY, Crop(normalise_roll=True))  # type: ignore[arg-type]
+    turns = [geometry.roll_matrix(roll) for roll in rolls]
+    view = runners.View((500.0, 400.0, 300.0), 600.0, (480.0, 360.0))
+    states = [runners.State(*(part[0].numpy() for part in state)) for state in (last, fresh)]
+    answer = network.place(last, before.view)
+    placed = (
+        part[0].numpy()
+        for part in (answer.rotations, answer.joints, answer.markers, answer.joints_px, answer.markers_px)
+    )
+    result = runners.Result(states[0], 2, 0.0, None, *placed)
+    nothing = runners.Seen(np.zeros(0), np.zeros(0))
+    fitted = live._place(result, nothing, view, turns[0], rolls[0], Camera("cam", (960, 720), 600.0, (480, 360)), False)
+    memory = fitter.Memory(0, fitted.rotations, fitted.betas, fitted.trans, fitted.points_px, rolls[0], np.zeros(2),
+                        np.zeros(2), None)  # fmt: skip
+    expected = live._start(memory, states[1], turns[1], view, 0.7)
+    assert expected is not None
+    body = network.place(
+        State(*(torch.from_numpy(part)[None] for part in (expected.pose6d, expected.betas, expected.cam))), now.view
+    )
+    np.testing.assert_allclose(start.joints, body.joints, atol=1e-4)
+    np.testing.assert_allclose(start.cam, body.cam, atol=1e-4)
+
+
+@torch.no_grad()
+def test_mirror_images_are_the_runtimes(network):
+    state, crops = random_state(1, (0.9, 0.05, 0.1)), crops_of(0.0)
+    view = runners.View(crops.view.box[0].numpy(), 600.0, crops.view.centre_px[0].numpy())
+    there = tracked.mirrored_view(crops.view, 256, torch.tensor([True]))
+    np.testing.assert_allclose(there.box[0], mirror.mirrored_view(view, 256).box, atol=1e-3)
+    expected = mirror.mirrored_state(runners.State(*(part[0].numpy() for part in state)), 256)
+    for hand, found in ((True, expected), (False, runners.State(*(part[0].numpy() for part in state)))):
+        other = tracked.mirrored_state(state, 256, torch.tensor([hand]))
+        for name in ("pose6d", "betas", "cam"):
+            np.testing.assert_allclose(getattr(other, name)[0], getattr(found, name), atol=1e-6)
+
+
+@torch.no_grad()
+def test_what_is_told_of_three_looks_is_what_the_runtime_tells(network):
+    """There in the camera's frame, here in the last crop's: within a tenth of a millimetre."""
+    looks, who, yes = ((0.0, 0.2), (0.03, -0.1), (0.1, 0.4)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
+    memory, answers = tracked.Memory.of(1), []
+    for i, (time_s, roll) in enumerate(looks):
+        crops = crops_of(roll, time_s)
+        answer = network.place(random_state(1, (0.9 + 0.01 * i, 0.05 * i, 0.1)), crops.view)
+        turn = geometry.roll_matrix(roll)
+        rotations = answer.rotations[0].numpy().copy()
+        rotations[0] = turn.T @ rotations[0]
+        pelvis = BODY.rest_pelvis(answer.betas[0].numpy())
+        place = turn.T @ (translation(answer.cam, crops.view)[0].numpy() + pelvis) - pelvis
+        answers.append(mirror.Answer(time_s, rotations, answer.betas[0].numpy(), place))
+        if i < 2:
+            memory.keep(who, answer, crops, yes, ~yes, torch.tensor([i == 0]))
+    expected = mirror.steadied(*reversed(answers))
+    told = memory.steadied(network, who, answer, crops, yes)
+    joints = (told.joints[0] + translation(told.cam, crops.view)).numpy() @ turn
+    np.testing.assert_allclose(joints, BODY.joints(expected.rotations, expected.betas) + expected.trans, atol=1e-4)
+    alone = memory.steadied(network, who, answer, crops, ~yes)
+    np.testing.assert_array_equal(alone.joints, answer.joints)
+
+
+@torch.no_grad()
+def test_a_body_that_faces_away_is_believed_for_a_while_and_then_no_more(network):
+    last, who, yes = random_state(1, (0.9, 0.05, 0.1)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
+    memory = remembered(network, last, 0.0)
+    memory.born_s[:] = -2.0
+    half_turn = torch.from_numpy(matrix_from_axis_angle(np.array([0.0, np.pi, 0.0]))).float()
+    fresh = network.place(last, crops_of(0.0).view)
+    rotations = torch.cat([fresh.rotations[:, :1] @ half_turn, fresh.rotations[:, 1:]], 1)
+    fresh = network.place(last._replace(pose6d=sixd_from_matrix(rotations)), crops_of(0.0).view)
+    for time_s, believed in ((0.1, True), (0.4, True), (0.79, True), (0.81, False)):
+        crops = crops_of(0.0, time_s)
+        start, away, anew = memory.start(network, who, crops, fresh, 0.3)
+        assert (bool(away), bool(anew)) == (believed, not believed)
+        same = network.place(last, crops.view) if believed else fresh
+        np.testing.assert_allclose(start.joints, same.joints, atol=1e-4)
+        memory.keep(who, network.place(last, crops.view), crops, yes, away)
+
+
+@torch.no_grad()
+def test_nothing_is_gone_on_from_where_no_body_is_known_or_its_size_is_another(network):
+    last, who, crops = random_state(1, (0.9, 0.05, 0.1)), torch.tensor([0]), crops_of(0.0, 0.1)
+    fresh = network.place(random_state(2, (1.0, 0.0, 0.15)), crops.view)
+    _, _, anew = tracked.Memory.of(1).start(network, who, crops, fresh, 0.5)
+    assert anew.all()
+    small = network.place(last._replace(cam=torch.tensor([[0.3, 0.0, 0.1]])), crops.view)
+    _, _, anew = remembered(network, last, 0.0).start(network, who, crops, small, 0.5)
+    assert anew.all()
+
+
+def test_confidence_is_the_runtimes(network):
+    crops, rng = crops_of(0.0), np.random.default_rng(0)
+    keypoints = rng.random((1, 33, 4)).astype(np.float32)
+    estimate = network.place(random_state(1, (0.9, 0.05, 0.1)), crops.view, torch.tensor([2.3]))
+    nothing = np.zeros(0)
+    state = runners.State(nothing, nothing, np.array([0.9, 0.05, 0.1], np.float32))
+    result = runners.Result(state, 2, 0.0, float(np.exp(2.3)), *[nothing] * 5)
+    for seen in (keypoints, None):
+        expected = fitter.confidence_of(result, runners.Seen(nothing, nothing, None if seen is None else seen[0]))
+        found = tracked.confidence(estimate, None if seen is None else torch.from_numpy(seen))
+        np.testing.assert_allclose(found.detach(), expected, rtol=1e-5)
+
+
+def test_an_error_counts_in_metres_so_that_half_a_body_that_fills_the_crop_is_trusted_as_a_whole_one():
+    nothing = np.zeros(0)
+
+    def sure(scale: float, error_px: float) -> float:
+        state = runners.State(nothing, nothing, np.array([scale, 0, 0], np.float32))
+        return fitter.confidence_of(
+            runners.Result(state, 2, 0.0, error_px, *[nothing] * 5), runners.Seen(nothing, nothing, None)
+        )
+
+    assert sure(0.95, 14.0) == pytest.approx(0.5, abs=0.01)  # a whole body fills the crop
+    assert sure(1.9, 28.0) == pytest.approx(sure(0.95, 14.0), abs=1e-4)
+    assert sure(1.9, 14.0) > 0.75
+
+
+def test_people_whose_fit_is_not_trusted_start_anew_each_moment(network, tmp_path):
+    """With a confidence that nothing reaches, the followed answer is the cold one."""
+    protocol = benchmark.Protocol(2, 1, min_confidence=1.1)
+    scores = benchmark.score(network, store_of(tmp_path, (3,)), protocol, 0, BODY)
+    assert scores.restarted[0].tolist() == [False, True, True]
+    np.testing.assert_allclose(scores.warm_joints[0], scores.cold_joints, atol=1e-6)
+    np.testing.assert_allclose(scores.warm[0, 1:, 1], scores.cold[1:, -1], atol=1e-4)
+
+
+def test_sheets_of_stills_are_written_and_those_of_clips_are_not(network, tmp_path):
+    store = store_of(tmp_path / "store", (1, 2, 1))
+    found = benchmark_sheets.still_sheets(network, store, scored(network, store), tmp_path / "sheets", BODY)
+    assert [Path(path).stem for path in found] == ["best", "median", "worst", "spread"]
+    assert all(Path(path).stat().st_size > 20_000 for path in found)
+
+
+def test_a_limit_that_leaves_no_one_and_a_store_that_is_none_are_told(network, tmp_path):
+    store = store_of(tmp_path / "store", (2,))
+    with pytest.raises(UserError, match="--limit 1"):
+        scored(network, store, 1)
+    with pytest.raises(UserError, match=r"training\.produce"):
+        Store(tmp_path)

@@ -1,0 +1,210 @@
+"""A person whose joints are known, seen by a rig that is known: the triangulation finds them again."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from refit_rt.errors import UserError
+from tests.support.paths import SHARED
+from training.evaluation import real_clip
+from training.evaluation.real_clip import LIMBS, Reference
+from training.rig import RigCamera, read_rig
+
+FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def rig() -> list[RigCamera]:
+    """Four cameras on a circle of 4 m, 2 m above the floor (world: z up), looking at the middle of a person."""
+    cameras = []
+    for i, angle in enumerate(np.deg2rad([20, 110, 200, 290])):
+        place = np.array([4 * np.cos(angle), 4 * np.sin(angle), 2.0])
+        ahead = np.array([0, 0, 1.0]) - place
+        ahead /= np.linalg.norm(ahead)
+        right = np.cross(ahead, [0, 0, 1.0])
+        right /= np.linalg.norm(right)
+        rotation = np.stack([right, np.cross(ahead, right), ahead])
+        matrix = np.array([[1600.0, 0, 540], [0, 1600.0, 960], [0, 0, 1]])
+        distortion = np.array([-0.05, 0.1, 0.001, 0.001, 0])
+        cameras.append(RigCamera(f"cam{i}", (1080, 1920), matrix, distortion, rotation, -rotation @ place))
+    return cameras
+
+
+@pytest.fixture(scope="module")
+def points() -> np.ndarray:
+    """(FRAMES, 12, 3) metres: someone upright who walks a metre, arms and legs apart."""
+    side = np.tile([0.2, -0.2, 0.35, -0.35, 0.4, -0.4, 0.1, -0.1, 0.12, -0.12, 0.12, -0.12], (FRAMES, 1))
+    height = np.tile(np.repeat([1.45, 1.2, 1.0, 0.95, 0.5, 0.08], 2), (FRAMES, 1))
+    ahead = np.linspace(-0.5, 0.5, FRAMES)[:, None] + np.random.default_rng(0).normal(0, 0.02, (1, 12))
+    return np.stack([side, ahead, height], -1)
+
+
+def pixels_of(rig: list[RigCamera], points: np.ndarray) -> np.ndarray:
+    return np.stack([camera.project(points) for camera in rig])
+
+
+def test_joints_are_found_again_through_distorting_lenses(rig, points):
+    seen = pixels_of(rig, points)
+    found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+    np.testing.assert_allclose(found, points, atol=1e-4)
+    assert residual.max() < 0.1
+
+
+def test_a_camera_that_errs_on_a_joint_is_outvoted(rig, points):
+    seen = pixels_of(rig, points)
+    seen[2, 5, 4] += (150, -90)
+    found, _ = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+    np.testing.assert_allclose(found, points, atol=1e-3)
+
+
+def test_a_camera_that_takes_front_for_back_is_set_right(rig, points):
+    """Even beside another one that errs: swapped back, the first counts again."""
+    seen = pixels_of(rig, points)
+    seen[1] = seen[1].reshape(FRAMES, 6, 2, 2)[:, :, ::-1].reshape(FRAMES, 12, 2)
+    found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+    np.testing.assert_allclose(found, points, atol=1e-3)
+    untangled = real_clip.unmirrored(rig, seen, found)
+    np.testing.assert_allclose(untangled, pixels_of(rig, points), atol=0.5)
+    assert np.isfinite(residual).all()
+
+
+def test_a_joint_on_which_no_three_cameras_agree_is_taken_from_the_moments_around(rig, points):
+    seen = pixels_of(rig, points)
+    seen[:, 9, 4] += np.random.default_rng(1).normal(0, 200, (4, 2))
+    found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+    assert np.isnan(residual[9, 4])
+    assert np.isfinite(residual).sum() == residual.size - 1
+    np.testing.assert_allclose(found[9, 4], points[9, 4], atol=5e-3)
+
+
+def test_frames_in_which_a_camera_found_no_one_are_made_of_the_others(rig, points):
+    seen = pixels_of(rig, points)
+    seen[0, 3:6] = np.nan
+    found, _ = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+    np.testing.assert_allclose(found, points, atol=1e-3)
+
+
+def test_videos_of_another_rig_are_noticed(rig, points):
+    seen = pixels_of(rig, points) + np.random.default_rng(2).uniform(-400, 400, (4, FRAMES, 12, 2))
+    with pytest.raises(UserError, match="never agree on"):
+        real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+
+
+def reference_of(rig: list[RigCamera], points: np.ndarray) -> Reference:
+    marks = np.zeros((4, FRAMES, 33, 2))
+    marks[:, :, real_clip.MEDIAPIPE_LIMBS] = pixels_of(rig, points)
+    names = tuple(camera.name for camera in rig)
+    return Reference(points, np.ones(points.shape[:2]), marks, np.ones(marks.shape[:3]), names, 60.0)
+
+
+def test_a_reference_comes_back_from_its_file(rig, points, tmp_path):
+    reference = reference_of(rig, points)
+    real_clip.save_reference(tmp_path / "deep" / "clip.npz", reference)
+    again = real_clip.load_reference(tmp_path / "deep" / "clip.npz")
+    np.testing.assert_array_equal(again.points, points)
+    assert again.cameras == reference.cameras
+    assert again.fps == 60.0
+    np.testing.assert_array_equal(again.limbs_px, pixels_of(rig, points))
+
+
+def test_stature_comes_from_bones_and_not_from_the_posture(rig, points):
+    upright = reference_of(rig, points).height_m
+    # legs 0.87 m with their slant, trunk 0.5 m, over 0.779 of the stature
+    assert upright == pytest.approx(1.37 / 0.779, abs=0.03)
+    tilt = np.array([[1, 0, 0], [0, 0.5, -(0.75**0.5)], [0, 0.75**0.5, 0.5]])  # bent over by 60 degrees as a whole
+    assert reference_of(rig, points @ tilt.T).height_m == pytest.approx(upright, abs=1e-6)
+
+
+def test_a_calibration_is_read(rig, tmp_path):
+    entries = [
+        {"name": c.name, "size": list(c.size), "K": c.matrix.tolist(), "dist": c.distortion[:4].tolist(),
+         "R_world_to_cam": c.rotation.tolist(), "t_world_to_cam": c.translation.tolist()} for c in rig
+    ]  # fmt: skip
+    file = tmp_path / "rig.json"
+    file.write_text(json.dumps({"cameras": entries}))
+    for known, read in zip(rig, read_rig(file), strict=True):
+        np.testing.assert_allclose(read.project(np.array([0.1, 0.2, 1.0])), known.project(np.array([0.1, 0.2, 1.0])))
+    file.write_text(json.dumps({"cameras": entries[:1]}))
+    with pytest.raises(UserError, match="1 camera"):
+        read_rig(file)
+    del entries[0]["K"]
+    file.write_text(json.dumps({"cameras": entries}))
+    with pytest.raises(UserError, match="'K'"):
+        read_rig(file)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_rig(tmp_path / "none.json")
+
+
+def test_a_calibration_of_caliscope_is_read(rig, tmp_path):
+    """One of its cameras with its turn as a matrix, the other with a rotation vector; its videos are cam_0.mp4, …"""
+    tables = []
+    turns = rig[0].rotation, cv2.Rodrigues(rig[1].rotation)[0][:, 0]
+    for number, (c, turn) in enumerate(zip(rig[:2], turns, strict=True)):
+        tables.append(
+            f"[cameras.{number}]\ncam_id = {number}\nsize = {list(c.size)}\nmatrix = {c.matrix.tolist()}\n"
+            f"distortions = {c.distortion.tolist()}\ntranslation = {c.translation.tolist()}\n"
+            f"rotation = {turn.tolist()}\n"
+        )
+    file = tmp_path / "rig.toml"
+    file.write_text("\n".join(tables))
+    read = read_rig(file)
+    assert [camera.name for camera in read] == ["cam_0", "cam_1"]
+    for known, camera in zip(rig, read, strict=False):
+        np.testing.assert_allclose(camera.project(np.array([0.1, 0.2, 1.0])), known.project(np.array([0.1, 0.2, 1.0])))
+    file.write_text("\n".join(tables).replace("distortions", "distortion"))
+    with pytest.raises(UserError, match="'distortions'"):
+        read_rig(file)
+    file.write_text("cameras = [")
+    with pytest.raises(UserError, match="no calibration of a rig"):
+        read_rig(file)
+
+
+def test_legs_that_no_camera_sees_are_not_known_and_the_arms_tell_the_stature(rig, points):
+    seen = pixels_of(rig, points)
+    seen[:, :, 8:] += np.random.default_rng(3).normal(0, 300, (4, FRAMES, 4, 2))  # knees and ankles: guesses
+    found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
+    np.testing.assert_allclose(found[:, :8], points[:, :8], atol=1e-3)
+    assert np.isnan(found[:, 8:]).all()
+    assert np.isnan(residual[:, 8:]).mean() > 0.7
+    guessed = np.ones(seen.shape[:3])
+    guessed[1:, :, 8:] = 0.1  # all cameras agree, but three of them only guess
+    alike, _ = real_clip.limbs_of(rig, pixels_of(rig, points), guessed)
+    assert np.isnan(alike[:, 8:]).all()
+    assert np.isfinite(alike[:, :8]).all()
+    arm = np.linalg.norm(np.diff(points[0, [0, 2, 4]], axis=0), axis=-1).sum()
+    other = np.linalg.norm(np.diff(points[0, [1, 3, 5]], axis=0), axis=-1).sum()
+    assert reference_of(rig, found).height_m == pytest.approx((arm + other) / 2 / 0.332)
+
+
+def test_what_is_missing_is_told_in_one_line(rig, tmp_path):
+    with pytest.raises(UserError, match=r"cam0\.mp4"):
+        real_clip.make_reference(tmp_path, rig, "python3")
+    for camera in rig:
+        (tmp_path / f"{camera.name}.mp4").touch()
+    with pytest.raises(UserError, match="no such Python"):
+        real_clip.make_reference(tmp_path, rig, str(tmp_path / "python-of-nobody"))
+    with pytest.raises(UserError, match=r"training\.real_clip"):
+        real_clip.load_reference(tmp_path / "none.npz")
+    np.savez(tmp_path / "other.npz", points=np.zeros(3))
+    with pytest.raises(UserError, match=r"training\.real_clip"):
+        real_clip.load_reference(tmp_path / "other.npz")
+
+
+def test_the_treadmill_calibration_sees_its_own_floor():
+    """The recording that the project is judged on: the treadmill's middle lies in every picture."""
+    file = SHARED / "media/treadmill_4cam/calibration_recommended.json"
+    if not file.exists():
+        pytest.skip("no ../shared/media here")
+    for camera in read_rig(file):
+        x, y = camera.project(np.array([0.0, 0.0, 0.0]))
+        assert 0 < x < camera.size[0]
+        assert 0 < y < camera.size[1]
+
+
+def test_limbs_come_in_pairs_left_first():
+    """Which `unmirrored` relies on."""
+    for left, right in zip(LIMBS[::2], LIMBS[1::2], strict=True):
+        assert (left[0], right[0]) == ("l", "r")
+        assert left[2:] == right[2:]

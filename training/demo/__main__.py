@@ -1,0 +1,129 @@
+"""Renders the demo clip and its truth: python -m training.demo --motion FOLDER."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from refit_rt.body.smpl import Body, load_body
+from refit_rt.draw.overlay import contact_sheet
+from refit_rt.draw.raster import vertex_normals
+from refit_rt.files import ASSETS
+from refit_rt.geometry import WORLD_FROM_CAMERA
+from refit_rt.motion.npz import SCHEMA
+from training.demo.motion import FPS, Movement, demo_movement
+from training.demo.room import demo_outfit, demo_scene
+from training.synthetic import cloth, people, photo
+from training.synthetic.cameras import View, look_at
+from training.synthetic.draw import Person, Stock, draw
+from training.synthetic.motion import load_motion
+
+OUT = ASSETS / "demo"
+SIZE, FOCAL_PX, SUPERSAMPLE = (1280, 720), 1080.0, 2
+CAMERA, TARGET = np.array([0.1, 1.5, 4.45]), np.array([-0.12, 0.9, 0.0])
+BETAS = np.array([0.35, -0.4, 0.3, 0.2, -0.3, 0.1, 0.0, 0.2, 0.0, 0.0], np.float32)
+EXPOSURE = 1.0
+SHADOW_TEXELS = 176
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--motion", type=Path, required=True, help="recorded motion that holds the walk")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--every", type=int, default=1, help="render every n-th frame only, to look at")
+    parser.add_argument("--sheet", type=Path, help="leave a contact sheet here")
+    arguments = parser.parse_args()
+    render(arguments.motion, arguments.out, arguments.every, arguments.sheet)
+
+
+def render(motion: Path, out: Path, every: int, sheet: Path | None) -> None:
+    """Writes demo.mp4 and demo_truth.npz to the folder `out`."""
+    body = load_body()
+    movement = demo_movement(body, BETAS, load_motion(motion))
+    middle = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2])
+    view = View(look_at(CAMERA, TARGET), CAMERA, FOCAL_PX, middle, SIZE, 0.0)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = encode(out / "demo.mp4", frames(body, movement, view, every), 20 if every == 1 else 1)
+    if sheet:
+        cv2.imwrite(
+            str(sheet), contact_sheet([cv2.resize(f, (640, 360), interpolation=cv2.INTER_AREA) for f in kept], 3)
+        )
+    if every == 1:
+        write_truth(out / "demo_truth.npz", body, movement, view)
+
+
+def frames(body: Body, movement: Movement, view: View, every: int) -> Iterator[np.ndarray]:
+    """The pictures, (height, width, 3) uint8 BGR."""
+    scene, textures = demo_scene()
+    stock = Stock(textures, [], cloth.noise_volume(np.random.default_rng(1)), photo.to_linear_table())
+    outfit, curve = demo_outfit(body), photo.response(1.0, 1.05, 0.01)
+    inside = np.ones((SIZE[1] * SUPERSAMPLE, SIZE[0] * SUPERSAMPLE), bool)
+    picture, centre = np.empty((*inside.shape, 3), np.uint8), (view.centre_px + 0.5) * SUPERSAMPLE - 0.5
+    for row in range(0, len(movement.rotations), every):
+        points = people.posed(outfit, body, movement.rotations[row], BETAS) + shift_of(body, movement, row)
+        person = Person(outfit, points, vertex_normals(points, outfit.faces))
+        linear, _ = draw(scene, view, [person], FOCAL_PX * SUPERSAMPLE, centre, inside, stock, 1, SHADOW_TEXELS)
+        photo.develop(linear, np.full(3, EXPOSURE, np.float32), curve, picture)
+        yield np.ascontiguousarray(cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA)[..., ::-1])
+
+
+def encode(path: Path, pictures: Iterator[np.ndarray], keep_every: int) -> list[np.ndarray]:
+    """Writes a video, H.264 where PyAV is installed, else MPEG-4 (three times the size), and keeps some pictures."""
+    kept = []
+    try:
+        import av
+    except ImportError:
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
+        for row, picture in enumerate(pictures):
+            writer.write(picture)
+            kept += [picture] if row % keep_every == 0 else []
+        writer.release()
+        return kept
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.options = {"crf": "19", "preset": "slow"}
+        for row, picture in enumerate(pictures):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+            kept += [picture] if row % keep_every == 0 else []
+        container.mux(stream.encode())
+    return kept
+
+
+def shift_of(body: Body, movement: Movement, row: int) -> np.ndarray:
+    """What places the posed body (its root joint at rest) in the world, shoes on: (3,) float32."""
+    pelvis = body.rest_pelvis(BETAS)
+    return (movement.pelvis[row] - pelvis + np.array([0, people.SOLE_M, 0])).astype(np.float32)
+
+
+def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
+    """The keys of motion.npz, one person, every frame."""
+    count = len(movement.rotations)
+    pelvis = body.rest_pelvis(BETAS).astype(np.float64)
+    rotations = movement.rotations.copy()
+    rotations[:, 0] = view.camera_from_world @ rotations[:, 0]
+    shift = np.stack([shift_of(body, movement, row) for row in range(count)])
+    trans = (shift + pelvis - view.place) @ view.camera_from_world.T - pelvis
+    joints = np.stack([body.joints(r, BETAS) for r in rotations]) + trans[:, None]
+    pixels = joints[..., :2] / joints[..., 2:] * view.focal_px + view.centre_px
+    np.savez_compressed(
+        path, frame=np.arange(count), time_s=np.arange(count) / FPS, person=np.zeros(count, np.int64),
+        poses=Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72).astype(np.float32),
+        betas=np.tile(BETAS, (count, 1)), trans=trans.astype(np.float32), joints_camera=joints.astype(np.float32),
+        joints_px=pixels.astype(np.float32), focal_px=np.float64(view.focal_px), fps=np.float64(FPS),
+        size=np.array(SIZE),
+        joints_world=(joints @ WORLD_FROM_CAMERA.T).astype(np.float32),
+        box=np.concatenate([pixels.min(1), pixels.max(1)], 1).astype(np.float32),
+        confidence=np.ones(count, np.float32),
+        iterations=np.zeros(count, np.int32),
+        body=body.name,
+        bundle="truth",
+        schema=SCHEMA,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

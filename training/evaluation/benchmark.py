@@ -1,0 +1,293 @@
+"""A checkpoint on a held-out store: errors an iteration, cold and from the network's own answer of the moment before.
+
+Rows of a store form chains (one person's moments): stills, clips, and long clips, which are followed at their own rate
+and at a half and a quarter of it. The first moment of a chain is fitted cold; every later one both cold and followed,
+its start as the runtime makes it: see `tracked`. Nothing is kept from one network to the next.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refit_rt import config
+from refit_rt.body.smpl import Body, load_body
+from refit_rt.errors import UserError
+from refit_rt.geometry import axis_angle_from_matrix
+from refit_rt.model.body import BodyTorch
+from refit_rt.model.camera import View, cam_from_translation, project_to_crop
+from refit_rt.model.config import EDGE
+from refit_rt.model.refit import Encoded, Estimate, ReFit, build
+from refit_rt.model.weights import read_checkpoint
+from training.checkpoint import load_into
+from training.evaluation import metrics
+from training.evaluation.real_clip import MEDIAPIPE_LIMBS, SMPL_LIMBS
+from training.evaluation.tracked import Crops, Look, Memory, confidence, either, part_of, some
+from training.losses import mpjpe_mm, pa_mpjpe_mm
+from training.store.shards import LABELS, Rows, Store
+
+log = logging.getLogger(__name__)
+BATCH = 32
+MEASURES = ("mpjpe", "pa", "pve", "px")  # mm, mm after Procrustes, mm of the whole surface, pixels of the crop
+EVERY = (1, 2, 4)  # long clips are followed at every n-th frame
+LONG = 600  # moments from which a chain is a long clip
+KINDS = ("stills", "clips", "long clips")
+Precision = Literal["f32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How people are fitted."""
+
+    iterations: int = 5
+    live: int = config.Fit().iterations  # updates of a followed answer before it is handed on
+    share: float = config.Fit().blend  # of the last body in the start
+    min_confidence: float = config.Fit().min_confidence  # below it live starts cold, and forgets
+    turns: bool = config.Fit().mirror == "turns"  # every second look at a person is at the mirror image
+    precision: Precision = "f32"  # of the encoder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chains:
+    """Whose moment each of n chosen rows is."""
+
+    row: np.ndarray  # (n,) of the store
+    place: np.ndarray  # (n,) in its chain, from 0
+    chain: np.ndarray  # (n,) which chain, by the row of its first moment
+    kind: np.ndarray  # (n,) of KINDS
+    fps: np.ndarray  # (n,) moments a second; 0: a still
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Of n rows. Followed at r rates: NaN where a row is not of that rate, for first moments, and for what was not
+    computed: long clips have no PVE, and make `live` updates only."""
+
+    chains: Chains
+    cold: np.ndarray  # (n, iterations + 1, MEASURES); [:, 0] is the first estimate
+    warm: np.ndarray  # (r, n, iterations + 1, MEASURES); [..., 0, :] is the start
+    restarted: np.ndarray  # (r, n) bool: live had to start cold
+    cold_joints: np.ndarray  # (n, 24, 3) metres, pelvis at the origin, camera before the crop's roll; last iteration
+    warm_joints: np.ndarray  # (r, n, 24, 3) the same, after `live` updates; of first moments the cold ones
+    warm_poses: np.ndarray  # (r, n, 24, 3) axis-angle of those, camera before the crop's roll
+    warm_betas: np.ndarray  # (r, n, 10)
+    true_joints: np.ndarray  # (n, 24, 3)
+    visible: np.ndarray  # (n,) share of the surface
+    landmarks_px: np.ndarray  # (n,) mean error of the backbone's limb landmarks; NaN: it has none
+    away: np.ndarray  # (n,) -1 faces the camera .. 1 turns the back
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows as the network and the measures take them."""
+
+    crops: Crops
+    rotations: Tensor  # (B, 24, 3, 3)
+    betas: Tensor  # (B, 10)
+    trans: Tensor  # (B, 3) metres
+    visible: Tensor  # (B,)
+
+
+def load_network(checkpoint: Path, body: Body | None = None) -> ReFit:
+    """The averaged weights of a checkpoint of training.train, ready to evaluate. Raises UserError."""
+    network = build(EDGE, body or load_body())
+    load_into(network, read_checkpoint(checkpoint), "average", checkpoint)
+    return network.eval()
+
+
+def encode(network: ReFit, images: np.ndarray, precision: Precision = "f32") -> Encoded:
+    """(B, 256, 256, 3) uint8 RGB. bf16: what convolutions take and give is rounded so, as `fit.precision: bf16` does it
+    where the processor can; torch does it anywhere, slowly."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        encoded = network.encode(pixels)
+    maps, hidden, keypoints = encoded
+    return Encoded(maps.float(), hidden.float(), None if keypoints is None else keypoints.float())
+
+
+def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None, precision: Precision = "f32") -> Batch:
+    """Rows of a store → tensors. time_s (B,): since the person's first moment."""
+    label = dict(zip(LABELS, torch.from_numpy(rows.labels).split(list(LABELS.values()), dim=1), strict=True))
+    view = View(label["box"], label["focal_px"][:, 0], label["centre_px"])
+    times = torch.zeros(len(rows.labels)) if time_s is None else torch.from_numpy(time_s).float()
+    crops = Crops(encode(network, rows.images, precision), view, label["roll"][:, 0], times)
+    return Batch(crops, label["rotations"].view(-1, 24, 3, 3), label["betas"], label["trans"], label["visible"][:, 0])
+
+
+def find_chains(store: Store, limit: int = 0) -> Chains:
+    """Rows of whole chains in the order of the store: about `limit` rows of each kind (0: all), no chain longer."""
+    previous = np.concatenate([shard.previous for shard in store.shards])
+    first = np.flatnonzero(previous < 0)
+    length = np.diff(np.append(first, len(previous)))
+    chain, place = np.repeat(first, length), np.arange(len(previous)) - np.repeat(first, length)
+    if (previous >= 0).any() and (store.index[:, 1] - previous != 1)[previous >= 0].any():
+        raise UserError(f"{store.folder}: moments of a person do not follow each other. Render it again")
+    kind = np.where(length == 1, 0, np.where(length < LONG, 1, 2))
+    wanted = length <= (limit or len(previous))
+    for one in range(len(KINDS) if limit else 0):
+        of_kind = wanted & (kind == one)
+        wanted[of_kind] = np.cumsum(length[of_kind]) - length[of_kind] < limit
+    chosen = np.repeat(wanted, length)
+    fps = store.labels()[:, list(LABELS).index("fps") - len(LABELS)]
+    return Chains(np.flatnonzero(chosen), place[chosen], chain[chosen], np.repeat(kind, length)[chosen], fps[chosen])
+
+
+class Measure:
+    """What estimates of a batch are off by."""
+
+    def __init__(self, surface: BodyTorch, batch: Batch, crop_px: int) -> None:
+        self._surface, view = surface, batch.crops.view
+        self.joints, self._vertices = surface(batch.rotations, batch.betas)
+        cam = cam_from_translation(batch.trans, view)
+        self.joints_px = project_to_crop(self.joints, cam, view, crop_px)
+        # Joints beside the lens, out of sight, project to anywhere: their pixels say nothing.
+        self.inside = ((self.joints_px >= 0) & (self.joints_px <= crop_px)).all(-1)
+
+    def __call__(self, estimate: Estimate, of: Tensor | slice = slice(None), surface: bool = True) -> np.ndarray:
+        """(m, MEASURES) of estimates of some of the batch. surface: else without PVE, the dearest of all."""
+        true, off_px = self.joints[of], (estimate.joints_px - self.joints_px[of]).norm(dim=-1)
+        off_px = off_px.where(self.inside[of], torch.nan).nanmean(1)
+        pve = torch.full_like(off_px, torch.nan)
+        if surface:
+            joints, vertices = self._surface(estimate.rotations, estimate.betas)
+            pve = metrics.pve_mm(vertices, joints[:, 0], self._vertices[of], true[:, 0])
+        errors = [mpjpe_mm(estimate.joints, true), pa_mpjpe_mm(estimate.joints, true), pve, off_px]
+        return torch.stack(errors, 1).numpy()
+
+
+class Scorer:
+    """One evaluation: the network, what it remembers of each person at each rate, and the scores so far."""
+
+    def __init__(self, network: ReFit, store: Store, protocol: Protocol, limit: int, body: Body) -> None:
+        self.network, self.store, self.protocol = network, store, protocol
+        self.chains = find_chains(store, limit)
+        self.out = _empty(self.chains, protocol.iterations)
+        self._surface = BodyTorch(body, np.arange(len(body.template)))
+        people, self._person = np.unique(self.chains.chain, return_inverse=True)
+        self._memory = Memory.of(len(EVERY) * len(people))
+        self._people = len(people)
+
+    def block(self, rows: np.ndarray) -> None:
+        """Rows (B,) of all kinds, of which those of one person are in order and follow all that were before."""
+        chains, network = self.chains, self.network
+        times = chains.place[rows] / np.maximum(chains.fps[rows], 1)
+        taken = self.store.take(self.store.index[chains.row[rows]])
+        batch = batch_of(network, taken, times, self.protocol.precision)
+        measure = Measure(self._surface, batch, network.config.crop_px)
+        cold = network(batch.crops.encoded, batch.crops.view, self.protocol.iterations)
+        long = chains.kind[rows] == 2
+        errors = np.stack([measure(one, surface=not long.all()) for one in cold], 1)
+        errors[long, :, MEASURES.index("pve")] = np.nan
+        self.out.cold[rows] = errors
+        _note(self.out, rows, batch, measure, cold[-1])
+        turns = self.protocol.turns and bool(chains.place[rows].any())
+        other = batch.crops.encoded
+        if turns:
+            other = encode(network, np.ascontiguousarray(taken.images[:, :, ::-1]), self.protocol.precision)
+        for level in np.unique(chains.place[rows]):
+            for long in (False, True):
+                here = np.flatnonzero((chains.place[rows] == level) & ((chains.kind[rows] == 2) == long))
+                rates = [rate for rate, every in enumerate(EVERY) if level % every == 0 and (long or not rate)]
+                if len(here) and rates:
+                    index, rate = np.tile(here, len(rates)), np.repeat(rates, len(here))
+                    self._follow(rows[index], rate, torch.from_numpy(index), batch.crops, other, cold, measure, long)
+
+    def _follow(self, rows: np.ndarray, rate: np.ndarray, index: Tensor, crops: Crops, mirrored: Encoded,
+                cold: list[Estimate], measure: Measure, long: bool) -> None:  # fmt: skip
+        """One moment of people at a rate (m,) each; index: their places (m,) in the batch; mirrored: the batch's mirror
+        images."""
+        who = torch.from_numpy(rate * self._people + self._person[rows])
+        crops, cold = crops.part(index), [some(one, index) for one in cold]
+        answer, away, keypoints = cold[-1], torch.zeros(len(rows), dtype=torch.bool), crops.encoded.keypoints
+        begun, hand, told = ~away, away, answer
+        if self.chains.place[rows[0]]:
+            live = self.protocol.live
+            hand = self._memory.known[who] & ~self._memory.in_mirror[who] & self.protocol.turns
+            look = Look(self.network, crops, hand, part_of(mirrored, index))
+            start, away, anew = self._memory.start(self.network, who, crops, look.fresh(cold[0]), self.protocol.share)
+            warm = [start, *look.steps(start, away, live if long else self.protocol.iterations)]
+            warm = [either(anew, cold[-1] if i == live else cold[i], one) for i, one in enumerate(warm)]
+            sure, cold_sure = confidence(warm[live], look.keypoints), confidence(cold[-1], keypoints)
+            lost = (sure < self.protocol.min_confidence) & (cold_sure > sure)
+            away, answer, begun = away & ~lost, either(lost, cold[-1], warm[live]), anew | lost
+            hand = hand & ~begun
+            if keypoints is not None and look.keypoints is not None:
+                keypoints = torch.where(hand[:, None, None], look.keypoints, keypoints)
+            turned = ~begun & (hand != self._memory.in_mirror[who])
+            told = self._memory.steadied(self.network, who, answer, crops, turned)
+            warm[live] = told
+            errors = np.stack([measure(one, index, not long) for one in warm], 1)
+            self.out.warm[rate, rows, : errors.shape[1]] = errors
+            self.out.restarted[rate, rows] = begun.numpy()
+        self.out.warm_joints[rate, rows] = _in_camera(told.joints, crops.roll)
+        rotations = told.rotations.clone()
+        rotations[:, 0] = _turn(crops.roll).transpose(1, 2) @ rotations[:, 0]
+        self.out.warm_poses[rate, rows] = axis_angle_from_matrix(rotations.numpy())
+        self.out.warm_betas[rate, rows] = told.betas.numpy()
+        known = confidence(answer, keypoints) >= self.protocol.min_confidence
+        self._memory.keep(who, answer, crops, known, away, begun, hand)
+
+
+@torch.no_grad()
+def score(network: ReFit, store: Store, protocol: Protocol | None = None, limit: int = 0,
+          body: Body | None = None) -> Scores:  # fmt: skip
+    """Every row of a store, or about `limit` of each kind. Raises UserError when the limit leaves nothing."""
+    scorer = Scorer(network, store, protocol or Protocol(), limit, body or load_body())
+    done, told = 0, time.monotonic()
+    if not len(scorer.chains.row):
+        raise UserError(f"--limit {limit}: no person of {store.folder} has so few moments. Give a larger one")
+    for rows in blocks(scorer.chains):
+        scorer.block(rows)
+        done += len(rows)
+        if time.monotonic() - told > 30:
+            told = time.monotonic()
+            log.info("%d of %d rows", done, len(scorer.chains.row))
+    return scorer.out
+
+
+def blocks(chains: Chains) -> Iterator[np.ndarray]:
+    """Batches of rows: first moments, then second ones, …"""
+    order = np.lexsort((chains.chain, chains.place))
+    yield from (order[first : first + BATCH] for first in range(0, len(order), BATCH))
+
+
+def _empty(chains: Chains, iterations: int) -> Scores:
+    count, rates = len(chains.row), len(EVERY)
+    cold = np.full((count, iterations + 1, len(MEASURES)), np.nan)
+    warm = np.full((rates, *cold.shape), np.nan)
+    joints, followed, poses = np.zeros((2, count, 24, 3)), *np.full((2, rates, count, 24, 3), np.nan)
+    betas, by = np.full((rates, count, 10), np.nan), np.zeros((3, count))
+    return Scores(
+        chains, cold, warm, np.zeros((rates, count), bool), joints[0], followed, poses, betas, joints[1], by[0], by[1],
+        by[2],
+    )  # fmt: skip
+
+
+def _in_camera(joints: Tensor, roll: Tensor) -> np.ndarray:
+    """Joints (B, 24, 3) of crops turned by roll (B,) → about the pelvis, in the camera as it stands."""
+    return ((joints - joints[:, :1]) @ _turn(roll)).numpy()
+
+
+def _turn(roll: Tensor) -> Tensor:
+    """(B,) → (B, 3, 3) geometry.roll_matrix of each: rows of points @ this takes the crop's turn back."""
+    cos, sin, zero = roll.cos(), roll.sin(), torch.zeros_like(roll)
+    return torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
+
+
+def _note(out: Scores, rows: np.ndarray, batch: Batch, measure: Measure, cold: Estimate) -> None:
+    """Joints, and what the rows are sorted by."""
+    out.cold_joints[rows] = _in_camera(cold.joints, batch.crops.roll)
+    out.true_joints[rows] = _in_camera(measure.joints, batch.crops.roll)
+    out.away[rows], out.visible[rows] = batch.rotations[:, 0, 2, 2].numpy(), batch.visible.numpy()
+    keypoints, limbs = batch.crops.encoded.keypoints, torch.from_numpy(SMPL_LIMBS)
+    out.landmarks_px[rows] = np.nan
+    if keypoints is not None:
+        off = (keypoints[:, torch.from_numpy(MEDIAPIPE_LIMBS), :2] - measure.joints_px[:, limbs]).norm(dim=-1)
+        off = off.where(measure.inside[:, limbs], torch.nan).nanmean(1)
+        out.landmarks_px[rows] = off.nan_to_num(torch.inf).numpy()

@@ -1,0 +1,26 @@
+"""Followed bodies as a subscriber gets them: after refit_rt.fit.smooth, with its default settings."""
+
+import numpy as np
+
+from refit_rt import config
+from refit_rt.body.smpl import Body
+from refit_rt.cameras import Camera
+from refit_rt.fit.smooth import Smoother
+from refit_rt.types import People
+
+
+def joints_as_sent(poses: np.ndarray, betas: np.ndarray, fps: float, body: Body) -> np.ndarray:
+    """One person's answers in order, poses (T, 24, 3) axis-angle and betas (T, 10), at `fps` → joints (T, 24, 3) metres
+    about the pelvis. Translation is left out: what is measured here has the pelvis as origin."""
+    smoother, camera = Smoother(config.Smooth(), body), Camera("none", (2, 2), 1.0, (0.5, 0.5))
+    ahead, ids = np.array([[0.0, 0.0, 3.0]], np.float32), np.zeros(1, np.int64)
+    joints = []
+    for moment, (pose, shape) in enumerate(zip(poses, betas, strict=True)):
+        one = People(
+            camera.name, moment, 0.0, moment / fps, 0, camera.size, camera.focal_px, camera.centre_px, ids, pose[None],
+            shape[None], ahead, np.zeros((1, 24, 3)), np.zeros((1, 24, 2)), np.zeros((1, 24, 3)), np.zeros((1, 4)),
+            np.ones(1), np.ones(1, np.int32),
+        )  # fmt: skip
+        sent = smoother.smooth(one, camera)
+        joints.append(sent.joints_camera[0] - sent.joints_camera[0, :1])
+    return np.stack(joints)

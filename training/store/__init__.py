@@ -1,0 +1,1 @@
+"""Rendered people on disk, and the batches that training reads from there."""
