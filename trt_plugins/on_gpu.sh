@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# What waits for a GPU, in order of value: the kernels timed, the kernels checked, beside them the edge model trained. Runs in calls of
-# limited length and goes on where the last one stopped; what it leaves lies under $OUT (out/gpu if that is not set).
+# Runs what needs a GPU, in order of value: times the kernels, checks them, and meanwhile trains the edge model. It runs in
+# calls of limited length, each of which continues where the last one stopped, and leaves its results under $OUT (out/gpu
+# if that is not set).
 #
-#   tools/on_gpu.sh pack MOTION.npz HDRI_FOLDER [GARMENTS_FOLDER]
-#       on any machine: what that one needs and cannot fetch, into build/gpu (< 64 MiB)
-#   [MINUTES=M] [LAST=1] tools/on_gpu.sh [SECONDS]
-#       on the machine with the GPU, from the repository's root; 570 if not given. MINUTES: of training over all calls;
-#       LAST: this call is the last one, and training ends with it
+#   trt_plugins/on_gpu.sh pack MOTION.npz HDRI_FOLDER [GARMENTS_FOLDER]
+#       on any machine: packs what the GPU machine needs and cannot fetch into build/gpu (< 64 MiB)
+#   [MINUTES=M] [LAST=1] trt_plugins/on_gpu.sh [SECONDS]
+#       on the GPU machine: runs for SECONDS (570 if not given). MINUTES is the length of training over all calls; LAST says
+#       that this call is the last one, and that training ends with it
 #
-# A new machine trains on from an earlier one's weights if its $OUT/edge_gpu.pt is put into build/gpu before.
+# A new machine continues from the weights of an earlier one if its $OUT/edge_gpu.pt is put into build/gpu first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 HERE=build/gpu
@@ -52,16 +53,16 @@ RUN=runs/gpu
 CORES=$(nproc)
 mkdir -p "$OUT" "$RUN"
 left() { echo $((END - SECONDS)); }
-# Each stage once: a stamp says that it was done.
+# Each stage runs once: a stamp marks it as done.
 stage() { [ ! -e "$RUN/$1.done" ] && [ "$(left)" -gt "$2" ]; }
 within() { local most=$1 now; now=$(left); echo $((now < most ? now : most)); }
 shards() { find "$RUN/store" -maxdepth 1 -name '[!.]*-[0-9][0-9][0-9][0-9]' 2>/dev/null | wc -l; }
 
 python3 -c 'import msgspec, tyro' 2>/dev/null || python3 -m pip install --quiet --no-index --find-links "$HERE/wheels" msgspec tyro
-python3 -c 'import sys, torch; torch.cuda.is_available() or sys.exit("tools/on_gpu.sh: torch sees no GPU here")'
+python3 -c 'import sys, torch; torch.cuda.is_available() or sys.exit("trt_plugins/on_gpu.sh: torch finds no GPU on this machine")'
 python3 -c 'import torch; print(torch.__version__, torch.cuda.get_device_name())' | tee "$OUT/device.txt"
 
-# People are rendered from the first second on, on all cores but the trainer's and the tests'.
+# People are rendered from the first second, on all cores except the trainer's and the tests'.
 export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 TRAINS=
@@ -75,7 +76,7 @@ if [ -e "$HERE/motion.npz" ]; then
     if [ ! -d "$RUN/held/held900-0000" ]; then
         python3 -m training.produce "$RUN/held" --rows 640 --held-out --seed 900 "${assets[@]}" >"$RUN/held.log" 2>&1 &
     fi
-    round=$(date +%s) # no two calls, on whatever machine, render the same people
+    round=$(date +%s) # so that no two calls, on any machine, render the same people
     for core in $(seq $((CORES > 4 ? CORES - 3 : 1))); do
         python3 -m training.produce "$RUN/store" --seed $((1000 * round + core)) --close 0.22 --webcam 0.15 --around 0.1 "${assets[@]}" \
             >"$RUN/produce$core.log" 2>&1 &
@@ -98,7 +99,7 @@ if stage kernels 120; then # compute-sanitizer runs among these tests; training 
 fi
 
 if [ -n "$TRAINS" ] && [ "$(left)" -gt 90 ]; then
-    # A shard of each producer: the first ones alone would be learned by heart.
+    # Wait for one shard per producer: the network would learn the first few by heart.
     until [ "$(shards)" -ge $((CORES > 4 ? CORES - 3 : 1)) ] || [ "$(left)" -lt 60 ]; do sleep 1; done
     echo "$(shards) shards after $SECONDS s"
     if [ ! -e "$RUN/recipe.yaml" ]; then
@@ -109,7 +110,7 @@ if [ -n "$TRAINS" ] && [ "$(left)" -gt 90 ]; then
         [ -e "$RUN/trial.yaml" ] || cp "$RUN/first.yaml" "$RUN/trial.yaml"
         mv "$RUN/trial.yaml" "$RUN/recipe.yaml"
     fi
-    # The learning rate falls over all calls: MINUTES of training, or until this call's end if it is the last.
+    # The learning rate falls over all calls: over MINUTES of training, or until the end of this call if it is the last.
     minutes=${MINUTES:-}
     if [ "${LAST:-}" ] && [ -e "$RUN/last.pt" ]; then
         minutes=$(python3 -c 'import sys, torch; done = torch.load(sys.argv[1], mmap=True)["seconds"]
