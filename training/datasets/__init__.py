@@ -1,1 +1,1 @@
-"""The data sets of the field: their label files → records → augmented crops → batches mixed by ratio."""
+"""Readers of the public data sets: label files become records, augmented crops, and batches mixed by ratio."""

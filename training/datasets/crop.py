@@ -1,7 +1,7 @@
-"""A record and its picture → a 256x256 crop, changed at random as ReFit's training changes it, and its truth.
+"""Cuts a 256x256 crop and its truth from a record's picture, augmented at random as in ReFit's training.
 
-The camera stays the whole picture's. A crop turned by `roll` is that of a camera rolled about its principal point, one
-in the mirror that of the mirrored picture's camera: so the truth stays exact (`refit_rt.model.camera`).
+The camera remains that of the whole picture. A crop turned by `roll` is seen by a camera rolled about its principal
+point, and a mirrored crop by the camera of the mirrored picture, so the truth stays exact (`refit_rt.model.camera`).
 """
 
 from dataclasses import dataclass
@@ -18,34 +18,34 @@ from training.datasets.record import Record
 from training.synthetic.motion import mirrored
 
 CROP_PX = 256
-SHORT_TRUNK = 0.05  # of the box's side, for keypoints: a shorter trunk does not tell which way is up
+SHORT_TRUNK = 0.05  # of the box's side, for keypoints: a shorter trunk does not show which way is up
 FLAT_TRUNK = 0.2  # sine of its angle to the line of sight, for bodies
 # Where hips and neck are in labels of SMPL's, OpenPose's and SPIN's kind.
 TRUNKS = tuple(tuple([NAMES.index(name) for name in end] for end in ends) for ends in (
     (("smpl_pelvis",), ("smpl_neck",)), (("op_mid_hip",), ("op_neck",)),
     (("spin_r_hip", "spin_l_hip"), ("spin_r_shoulder", "spin_l_shoulder"))))  # fmt: skip
-NO_PLACE_SCALE = 0.9  # of a body whose place nobody knows: it stands in for a truth that no loss looks at
+NO_PLACE_SCALE = 0.9  # of a body with an unknown place: a stand-in for a truth that no loss uses
 
 
 class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How crops are changed in training. The defaults are ReFit's (`lib/datasets/base_dataset.py`)."""
 
     flip: float = 0.5
-    """Share of people seen in the mirror."""
+    """Share of people who are mirrored."""
     rotation_deg: float = 30.0
-    """Spread of the crop's turn, at most twice that."""
+    """Standard deviation of the crop's rotation, which is clipped at twice this."""
     scale: float = 0.25
-    """Spread, and most, of the change of the box's side."""
+    """Standard deviation and limit of the relative change of the box's side."""
     colour: float = 0.4
-    """Most by which each colour channel is made brighter or darker."""
+    """Largest relative gain or loss of each colour channel."""
     occlude: float = 0.5
-    """Share of people behind pasted things."""
+    """Share of people occluded by pasted objects."""
     occluders: str = ""
     """Folder of .png cut-outs with alpha to paste (ReFit: objects of PASCAL VOC); empty: pieces of the picture."""
     cut: float = 0.0
-    """Share of people shown in part only: the crop holds 40 to 85 % of the box's side. ReFit has none."""
+    """Share of people shown in part: the crop keeps 40 to 85 % of the box's side. ReFit uses 0."""
     upright: bool = False
-    """Crops stand people upright, as the edge model wants them; `rotation_deg` is then off that."""
+    """Rotate crops so that people stand upright, as the edge model expects; `rotation_deg` is added to that."""
 
 
 NOTHING = Augment(flip=0, rotation_deg=0, scale=0, colour=0, occlude=0)
@@ -53,7 +53,7 @@ NOTHING = Augment(flip=0, rotation_deg=0, scale=0, colour=0, occlude=0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """What is done to one crop."""
+    """The augmentation of one crop."""
 
     mirror: bool = False
     roll: float = 0.0  # radians, as geometry.roll_matrix
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One crop and its truth, in the camera that the crop's change made of the picture's."""
+    """One crop and its truth, in the picture's camera after the crop's augmentation."""
 
     image: np.ndarray  # (256, 256, 3) uint8 RGB
     box: np.ndarray  # (3,) centre x, centre y, side, px of the whole picture
@@ -79,7 +79,7 @@ class Sample:
 
 
 def random_change(rng: np.random.Generator, record: Record, settings: Augment) -> Change:
-    """Draws the same count of numbers whatever the settings are."""
+    """Draws one augmentation, with the same count of random numbers for any settings."""
     mirror, cut = bool(rng.random() < settings.flip), bool(rng.random() < settings.cut)
     turn = np.deg2rad(settings.rotation_deg) * np.clip(rng.normal(), -2, 2)
     grow = float(np.clip(1 + settings.scale * rng.normal(), 1 - settings.scale, 1 + settings.scale))
@@ -92,7 +92,7 @@ def random_change(rng: np.random.Generator, record: Record, settings: Augment) -
 
 
 def trunk_lean(record: Record) -> float:
-    """Radians by which the trunk leans clockwise in the picture; 0 where neither body nor keypoints tell."""
+    """Radians by which the trunk leans clockwise in the picture; 0 if neither body nor keypoints show it."""
     if record.rotations is not None:
         up = record.rotations[0] @ np.array([0.0, 1.0, 0.0])
         return 0.0 if np.hypot(up[0], up[1]) < FLAT_TRUNK else float(np.arctan2(up[0], -up[1]))
@@ -106,14 +106,14 @@ def trunk_lean(record: Record) -> float:
 
 
 def read_picture(record: Record) -> np.ndarray:
-    """(height, width, 3) uint8 RGB. Raises UserError.
+    """Reads a record's picture, (height, width, 3) uint8 RGB. Raises UserError.
 
-    BEDLAM's close-ups lie on their side while their labels mean them standing: a principal point of a standing picture
-    tells, and such a picture is turned clockwise.
+    BEDLAM stores its portrait close-ups as landscape pictures while their labels mean portrait ones. The principal
+    point gives such a picture away, and it is turned clockwise.
     """
     image = cv2.imread(str(record.image), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        what = "is no picture, or damaged" if record.image.is_file() else "no such picture"
+        what = "not a picture, or damaged" if record.image.is_file() else "no such picture"
         raise UserError(f"{record.image}: {what}. Fetch the pictures of '{record.source}' again, or set its `images`")
     if record.centre_px is not None and image.shape[1] > image.shape[0] and _stands(record.centre_px):
         image = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
@@ -125,7 +125,7 @@ def _stands(centre_px: np.ndarray) -> bool:
 
 
 def cut_out(record: Record, image: np.ndarray, change: Change) -> Sample:
-    """The crop of a record of this picture (height, width, 3) uint8 RGB, and its truth."""
+    """Cuts the crop of a record out of its picture (height, width, 3) uint8 RGB, with the truth of the crop."""
     height, width = image.shape[:2]
     focal_px = float(np.hypot(width, height)) if record.focal_px is None else record.focal_px
     middle = np.array([width - 1, height - 1]) / 2 if record.centre_px is None else record.centre_px.astype(float)
@@ -150,7 +150,7 @@ def cut_out(record: Record, image: np.ndarray, change: Change) -> Sample:
 def _changed_body(
     record: Record, mirror: bool, turn: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """Rotations, betas and pelvis."""
+    """Rotations, betas and pelvis of the augmented body."""
     rotations, pelvis = record.rotations, record.pelvis_m
     if rotations is not None:
         rotations = mirrored(rotations) if mirror else rotations.copy()
@@ -184,6 +184,6 @@ def _changed_3d(record: Record, mirror: bool, turn: np.ndarray) -> np.ndarray | 
 
 
 def pelvis_in_sight(sample: Sample) -> np.ndarray:
-    """(3,) metres: where a person of the box's size would stand whose place nobody knows."""
+    """(3,) metres: a stand-in for an unknown place, where a person of the box's size would stand."""
     depth = 2 * sample.focal_px / (NO_PLACE_SCALE * sample.box[2])
     return np.array([*((sample.box[:2] - sample.centre_px) * depth / sample.focal_px), depth])

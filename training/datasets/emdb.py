@@ -1,4 +1,4 @@
-"""EMDB in its own files (Kaufmann et al., ICCV 2023): P*/SEQUENCE/*_data.pkl and images/ → a Table.
+"""Reads EMDB (Kaufmann et al., ICCV 2023) from its own files, P*/SEQUENCE/*_data.pkl and images/, into a Table.
 
 Each file is one person: `gender`, `emdb1`, `emdb2`, `n_frames`, `good_frames_mask`, `camera` {intrinsics (3, 3),
 extrinsics (frame, 4, 4) camera from world, width, height}, `smpl` {poses_root (frame, 3), poses_body (frame, 69), trans
@@ -21,13 +21,13 @@ MARGIN = 1.2  # of the crop over EMDB's boxes, as for the other sets
 
 
 def read_emdb(source: str, folder: Path, split: str, bodies: Bodies) -> Table:
-    """All good frames. folder: the one that holds P0 … P9. split: emdb1, emdb2 or all. Raises UserError.
+    """Reads all good frames. folder holds P0 … P9; split is emdb1, emdb2 or all. Raises UserError.
 
-    bodies: the labels are of male, female and neutral SMPL. Chains are sequences in the order of their paths.
+    bodies: the labels use male, female and neutral SMPL. Chains are sequences in the order of their paths.
     """
     files = sorted(folder.glob("P*/*/*_data.pkl"))
     if not files:
-        raise UserError(f"{folder}: holds no P*/*/*_data.pkl. Name EMDB's own folder (P0 … P9)")
+        raise UserError(f"{folder}: holds no P*/*/*_data.pkl. Give EMDB's own folder (P0 … P9)")
     tables: list[Table] = []
     for file in files:
         found = read_labels(file, "EMDB")
@@ -40,7 +40,7 @@ def read_emdb(source: str, folder: Path, split: str, bodies: Bodies) -> Table:
 
 
 def _sequence(source: str, found: dict[str, Any], file: Path, folder: Path, bodies: Bodies, chain: int) -> Table:
-    """One sequence's good frames."""
+    """The good frames of one sequence."""
     camera_from_world = array(found, file, "camera.extrinsics", (None, 4, 4))
     count = len(camera_from_world)
     lens = array(found, file, "camera.intrinsics", (3, 3))

@@ -1,4 +1,4 @@
-"""A network on sequences of labelled frames: errors an iteration, each frame cold and from the frame before."""
+"""Scores a network on labelled sequences: errors per iteration, each frame cold and from the previous frame."""
 
 import logging
 import time
@@ -32,28 +32,28 @@ PELVIS, NECK = 0, 12
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How people are fitted."""
+    """How the network fits people in an evaluation."""
 
     iterations: int
-    live: int  # updates of a followed answer before it is handed on
+    live: int  # updates of a followed fit whose result the next frame starts from
     share: float  # of the last body in the start
     upright: bool  # crops stand people upright
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Of n frames of people, in the table's order."""
+    """Errors and joints of n frames, in the table's order."""
 
-    chain: np.ndarray  # (n,) whose
+    chain: np.ndarray  # (n,) which person
     place: np.ndarray  # (n,) in an unbroken run of frames, from 0
     cold: np.ndarray  # (n, iterations + 1, 3) MEASURES; [:, 0] is the first estimate
     warm: np.ndarray  # (n, iterations + 1, 3) NaN for the first of a run; [:, 0] is the start
     cold_points: np.ndarray  # (n, iterations + 1, J, 3) float32 metres about the pelvis, camera
-    warm_points: np.ndarray  # the same; of the first of a run the cold ones
+    warm_points: np.ndarray  # the same; the cold ones for the first frame of a run
     true_points: np.ndarray  # (n, J, 3)
 
     def cold_acceleration(self) -> list[np.ndarray]:
-        """Of each count of updates: mm a frame squared, for each frame between two others."""
+        """Acceleration errors per count of updates: mm per frame squared, for each frame between two others."""
         return self._acceleration(self.cold_points)
 
     def warm_acceleration(self) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ class Scores:
 
 
 class Yardstick:
-    """Points about the pelvis, and surfaces, of bodies: SMPL's joints, or joints regressed from the surface."""
+    """Measures bodies: SMPL's joints, or joints regressed from the surface, and the surface, about the pelvis."""
 
     def __init__(self, body: Body, regressor: np.ndarray | None, device: torch.device) -> None:
         """regressor (1 + J, vertices): its first row is the origin."""
@@ -86,11 +86,11 @@ class Yardstick:
 
 
 def runs(table: Table, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows taken, and the place of each in its run: a run ends where the person, or the number of frames, leaps."""
+    """The rows to score, and the place of each in its run. A run ends where the person or the frame number jumps."""
     chains, frames = table.chains, table.frames
     if chains is None or frames is None:
         raise UserError(
-            f"{table.source}: its labels do not say which frames follow each other. Use 3DPW's or EMDB's own"
+            f"{table.source}: its labels do not say which frames follow each other. Use the files of 3DPW or EMDB"
         )
     follows = np.zeros(len(table), bool)
     follows[1:] = (np.diff(chains) == 0) & (np.diff(frames) == 1)
@@ -102,7 +102,7 @@ def runs(table: Table, limit: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Scorer:
-    """One evaluation: the network, what it remembers of each run, and the scores so far."""
+    """One evaluation: the network, the previous fit of each run, and the scores so far."""
 
     def __init__(self, network: ReFit, table: Table, own: Body, bodies: Bodies, protocol: Protocol, limit: int,
                  regressor: np.ndarray | None) -> None:  # fmt: skip
@@ -126,7 +126,7 @@ class Scorer:
                           np.zeros((count, joints, 3), np.float32))  # fmt: skip
 
     def block(self, rows: np.ndarray) -> None:
-        """Rows (B,) of different runs, all at the same place in them."""
+        """Scores rows (B,) of different runs, all at the same place in their runs."""
         records = [self.table[row] for row in rows]
         pictures = [read_picture(record) for record in records]
         points, vertices = self._true(records)
@@ -157,7 +157,7 @@ class Scorer:
         self._lean[self._run[rows]] = leans(answer, crops, self._network.config.crop_px)
 
     def _follow(self, rows: np.ndarray, crops: Crops, cold: list[Estimate]) -> tuple[list[Estimate], Tensor]:
-        """From the frame before, as the runtime starts; where it cannot, the cold answers."""
+        """Fits from the previous frame, as the runtime does; where that is impossible, returns the cold fits."""
         who = torch.from_numpy(self._run[rows]).to(self._device)
         start, away, anew = self._memory.start(self._network, who, crops, cold[0], self._protocol.share)
         encoded = crops.encoded
@@ -167,7 +167,7 @@ class Scorer:
         return [either(anew, cold[i], one) for i, one in enumerate(warm)], away
 
     def _crops(self, records: list[Record], pictures: list[np.ndarray], roll: np.ndarray, rows: np.ndarray) -> Crops:
-        """The labels' boxes, turned by roll (B,)."""
+        """Crops at the labels' boxes, turned by roll (B,)."""
         samples = [
             cut_out(record, picture, Change(roll=float(turn)))
             for record, picture, turn in zip(records, pictures, roll, strict=True)
@@ -182,7 +182,7 @@ class Scorer:
         return Crops(encoded, view, tensor(list(roll)), tensor(list(self.out.place[rows] / FPS)))
 
     def _true(self, records: list[Record]) -> tuple[Tensor, Tensor]:
-        """Points and vertices of the truth, each of its gender's body."""
+        """True points and vertices, each from the body of its gender."""
         points: list[Tensor] = []
         surfaces: list[Tensor] = []
         for record in records:
@@ -196,7 +196,7 @@ class Scorer:
         return torch.cat(points), torch.cat(surfaces)
 
     def _measure(self, one: Estimate, roll: Tensor, true: Tensor, surface: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """(B, MEASURES), and the points (B, J, 3) in the camera as it stands."""
+        """Errors (B, MEASURES), and the points (B, J, 3) in the unturned camera."""
         points, vertices = self._own(one.rotations, one.betas)
         upright = turns(roll)
         points, vertices = points @ upright, vertices @ upright
@@ -210,9 +210,10 @@ class Scorer:
 @torch.no_grad()
 def score(network: ReFit, table: Table, own: Body, bodies: Bodies, protocol: Protocol, limit: int = 0,
           regressor: np.ndarray | None = None) -> Scores:  # fmt: skip
-    """Every frame, or the first `limit` of each person. own: the network's body; bodies: the truth's. Raises UserError.
+    """Scores every frame, or the first `limit` of each person. own: the network's body; bodies: the truth's.
 
-    regressor (1 + J, vertices): the origin and the joints to compare; None: SMPL's 24, the pelvis as origin.
+    regressor (1 + J, vertices) gives the origin and the joints to compare; None: SMPL's 24 about the pelvis. Raises
+    UserError.
     """
     scorer = Scorer(network, table, own, bodies, protocol, limit, regressor)
     done, told = 0, time.monotonic()
@@ -226,20 +227,20 @@ def score(network: ReFit, table: Table, own: Body, bodies: Bodies, protocol: Pro
 
 
 def blocks(place: np.ndarray) -> Iterator[np.ndarray]:
-    """Batches of rows: the first frames of all runs, then the second ones, …"""
+    """Yields batches of rows: the first frames of all runs, then the second ones, and so on."""
     for level in range(int(place.max(initial=-1)) + 1):
         rows = np.flatnonzero(place == level)
         yield from (rows[first : first + BATCH] for first in range(0, len(rows), BATCH))
 
 
 def leans(estimate: Estimate, crops: Crops, crop_px: int) -> np.ndarray:
-    """(B,) radians by which people lean in the picture, by their trunks in their crops."""
+    """(B,) radians by which people lean in the picture, from their trunks in their crops."""
     joints, roll = estimate.joints_px.cpu().numpy(), crops.roll.cpu().numpy()
     return np.array([turn + lean(one[PELVIS], one[NECK], SHORT_TORSO * crop_px, 0.0)
                      for one, turn in zip(joints, roll, strict=True)])  # fmt: skip
 
 
 def turns(roll: Tensor) -> Tensor:
-    """(B, 3, 3): points (B, n, 3) of crops turned by roll (B,), times this, are in the camera as it stands."""
+    """(B, 3, 3) rotations: points (B, n, 3) of crops turned by roll (B,), times this, are in the unturned camera."""
     cos, sin, zero = roll.cos(), roll.sin(), torch.zeros_like(roll)
     return torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)

@@ -1,4 +1,4 @@
-"""The points that label files name, SMPL's 24 joints, OpenPose's 25 and SPIN's 24, and where they are on a body."""
+"""The points in label files (SMPL's 24 joints, OpenPose's 25, SPIN's 24), and where they lie on a body."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -26,11 +26,11 @@ NAMES = tuple(f"{group}_{name}" for group, names in (("smpl", smpl.JOINT_NAMES),
               for name in names)  # fmt: skip
 COUNT = len(NAMES)  # 73
 SMPL_PART, OPENPOSE_PART, SPIN_PART = slice(0, 24), slice(24, 49), slice(49, 73)
-# OpenPose's older 18 points, as in 3DPW's poses2d, among its 25: the later ones came in at the middle of the hips.
+# OpenPose's model of 18 points, as in 3DPW's poses2d, among its 25: the larger one adds the middle of the hips.
 OPENPOSE_18 = np.array([0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18])
 SPIN_HIPS = (49 + 2, 49 + 3)
 
-# What of those is a joint of SMPL (SPIN, `JOINT_MAP`): hips, neck and head of the LSP kind lie elsewhere.
+# Which of those are joints of SMPL (SPIN, `JOINT_MAP`): LSP's hips, neck and head lie elsewhere.
 SAME = {"neck": "neck", "mid_hip": "pelvis", "r_hip": "r_hip", "l_hip": "l_hip"}
 SAME |= {f"{s}_{limb}": f"{s}_{limb}" for s in "lr" for limb in ("shoulder", "elbow", "wrist", "knee", "ankle")}
 # Vertices of SMPL's own mesh for face and feet, as the smplx package picks them.
@@ -53,12 +53,12 @@ def _mirror() -> np.ndarray:
     return np.array([NAMES.index(twin(name)) for name in NAMES])
 
 
-MIRROR = _mirror()  # (73,) which point each is in a mirror
+MIRROR = _mirror()  # (73,) the point that each becomes when mirrored
 
 
 def points_73(count: int, width: int, **parts: np.ndarray | None) -> np.ndarray:
-    """(count, 73, width), zeros but for the parts given: smpl (count, 24, width), openpose (count, 25, width) and
-    spin (count, 24, width). `width` is 3 in pictures (x, y, confidence), 4 in space.
+    """Joins parts into (count, 73, width), zeros elsewhere. Parts: smpl (count, 24, width), openpose (count, 25, width)
+    and spin (count, 24, width). `width` is 3 in pictures (x, y, confidence) and 4 in space.
     """
     points = np.zeros((count, COUNT, width), np.float32)
     for name, where in (("smpl", SMPL_PART), ("openpose", OPENPOSE_PART), ("spin", SPIN_PART)):
@@ -68,16 +68,16 @@ def points_73(count: int, width: int, **parts: np.ndarray | None) -> np.ndarray:
 
 
 class Keypoints(nn.Module):
-    """A posed body → those of the 73 points that it has. Holds no weights.
+    """Computes the points of a posed body, as many of the 73 as it has. Holds no weights.
 
     SMPL's own mesh (6890 vertices) has face and feet; with SPIN's J_regressor_extra.npy also LSP's hips, neck and head.
-    Other bodies have only what is a joint.
+    Other bodies have only the points that are joints.
     """
 
     known: Tensor
 
     def __init__(self, body: Body, extra: Path | None = None) -> None:
-        """extra: SPIN's J_regressor_extra.npy. Raises UserError when it does not fit the body."""
+        """extra is SPIN's J_regressor_extra.npy. Raises UserError when it does not fit the body."""
         super().__init__()
         from_joints = np.zeros((COUNT, 24), np.float32)
         from_vertices = np.zeros((COUNT, len(body.template)), np.float32)
@@ -103,28 +103,28 @@ class Keypoints(nn.Module):
         self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def forward(self, rotations: Tensor, betas: Tensor) -> Tensor:
-        """(B, 24, 3, 3), (B, 10) → (B, 73, 3) metres before the translation; `known` (73,) says which are there."""
+        """(B, 24, 3, 3), (B, 10) → (B, 73, 3) metres before the translation; `known` (73,) marks the points it has."""
         joints, vertices = self._body(rotations, betas)
         return self.get_buffer("from_joints") @ joints + self.get_buffer("from_vertices") @ vertices
 
 
 def read_regressor(path: Path, rows: int, body: Body) -> np.ndarray:
-    """A .npy matrix (rows, vertices of the body) float32. Raises UserError."""
+    """Reads a .npy matrix (rows, vertices of the body) float32. Raises UserError."""
     try:
         matrix = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: is no joint regressor ({error}). Give a .npy of SPIN's data folder") from error
+        raise UserError(f"{path}: not a joint regressor ({error}). Give a .npy file from SPIN's data folder") from error
     wanted = (rows, len(body.template))
     if not isinstance(matrix, np.ndarray) or matrix.shape != wanted:
         raise UserError(
-            f"{path}: its shape is {getattr(matrix, 'shape', None)}, the body '{body.name}' needs {wanted}. "
-            "It is for SMPL's own mesh: refit-rt import-smpl"
+            f"{path}: its shape is {getattr(matrix, 'shape', None)}, but the body '{body.name}' needs {wanted}. "
+            "Use it with SMPL's own mesh: refit-rt import-smpl"
         )
     return matrix.astype(np.float32)
 
 
 class Losses(NamedTuple):
-    """Of a batch, each a scalar that is zero where no row says anything."""
+    """The keypoint losses of a batch, scalars; zero where no row has labels."""
 
     pixels: Tensor  # mean square, the crop's half side as unit
     metres: Tensor  # mean square
@@ -132,17 +132,17 @@ class Losses(NamedTuple):
 
 def keypoint_losses(points: Tensor, points_px: Tensor, labels_2d: Tensor, labels_3d: Tensor, known: Tensor,
                     crop_px: int = 256) -> Losses:  # fmt: skip
-    """ReFit's keypoint losses (after SPIN): squares weighted by confidence, OpenPose's detections left out.
+    """ReFit's keypoint losses (after SPIN): squared errors weighted by confidence, without OpenPose's detections.
 
     points (B, 73, 3) metres and points_px (B, 73, 2) of the estimate; labels_2d (B, 73, 3) crop px and confidence,
-    labels_3d (B, 73, 4) metres and confidence; known (73,) of `Keypoints`. In space, the middle of SPIN's hips is the
-    origin where a row and the body have them, else the mean of the points both have. Scaled as there: in the picture
-    by all 49 points, in space by 24 and by the rows that have any.
+    labels_3d (B, 73, 4) metres and confidence; known (73,) of `Keypoints`. In space, the origin is the
+    middle of SPIN's hips where a row and the body have them, else the mean of the points both have. The scale is
+    SPIN's: the picture's loss is divided by all 49 points, the spatial one by 24 and by the rows that have any.
     """
     used = known.clone()
     used[OPENPOSE_PART] = 0
     sure = labels_2d[..., 2:] * used[:, None]
-    # A point beside the lens projects to anywhere: its gradient says nothing.
+    # A point beside the lens projects anywhere: its gradient is meaningless.
     off = ((points_px - labels_2d[..., :2]) * (2 / crop_px)).clamp(-4, 4)
     pixels = (sure * off.square()).sum() / (len(points) * 49 * 2)
     sure = labels_3d[..., 3:] * used[:, None]
@@ -152,8 +152,8 @@ def keypoint_losses(points: Tensor, points_px: Tensor, labels_2d: Tensor, labels
 
 
 def rooted(points: Tensor, sure: Tensor) -> Tensor:
-    """Points (B, 73, 3) about the middle of SPIN's hips where `sure` (B, 73, 1) says both are there, else about the
-    mean of those that are."""
+    """Points (B, 73, 3) about the middle of SPIN's hips where `sure` (B, 73, 1) marks both, else about the mean of the
+    marked points."""
     hips = sure[:, SPIN_HIPS, :]
     both = (hips > 0).all(1, keepdim=True)
     mean = (points * sure).sum(1, keepdim=True) / sure.sum(1, keepdim=True).clamp(min=1e-6)

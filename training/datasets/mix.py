@@ -1,4 +1,4 @@
-"""Several data sets mixed by ratio → batches of crops, the same for a seed and step however many workers cut them.
+"""Mixes data sets by ratio into batches of crops that depend on seed and step only, not on the count of workers.
 
 mix = open_mix(recipe.sets, body, batch=64, augment=recipe.augment, seed=0)
 for batch in batches(mix, first_step=0, workers=8): ...
@@ -33,25 +33,25 @@ DEFAULT_SPLIT = {"3dpw": "train", "emdb": "emdb2"}
 
 
 class SetRecipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One data set of a mix, as a config file says it."""
+    """One data set of a mix, as a recipe describes it."""
 
     kind: Literal["spin", "eft", "bedlam", "3dpw", "emdb"]
-    """spin: .npz in SPIN's format, of ReFit, EFT and AGORA too; the others: in their own files."""
+    """spin: an .npz in SPIN's format, which ReFit, EFT and AGORA share; the other kinds read the set's own files."""
     labels: str
-    """The label file; 3dpw, emdb: the data set's folder; bedlam: a file or the folder of all."""
+    """The label file; for 3dpw and emdb the data set's folder; for bedlam one file or the folder of all files."""
     images: str = ""
-    """The folder that picture names start from; empty: the folder of the labels, or where 3DPW and EMDB have them."""
+    """The folder that picture names are relative to; empty: the labels' folder, or the usual one of 3DPW and EMDB."""
     ratio: float
-    """Share of the rows that are of this set; all shares together need not be 1."""
+    """Share of the rows drawn from this set; the shares need not add up to 1."""
     split: str = ""
-    """3dpw: train, validation or test; emdb: emdb1, emdb2 or all. Empty: train, emdb2."""
+    """3dpw: train, validation or test; emdb: emdb1, emdb2 or all. Empty: train and emdb2."""
     keypoints_3d: bool = True
     """False: leave `S` unread (ReFit does so for COCO and MPII)."""
 
 
 class Batch(NamedTuple):
-    """Crops and what is known of each. `labels` are complete for every row; where has_smpl or has_place is 0 they hold
-    a stand-in there (an upright body that fills the box), which no loss may look at."""
+    """Crops and their labels. `labels` are complete for every row; where has_smpl or has_place is 0 they hold a
+    stand-in (an upright body that fills the box), which no loss may use."""
 
     images: Tensor  # (B, 256, 256, 3) uint8 RGB
     labels: Tensor  # (B, LABEL_COUNT) float32 in the layout of training.store.shards.LABELS
@@ -67,24 +67,24 @@ class Mix:
 
     def __init__(self, tables: Mapping[str, Table], ratios: Mapping[str, float], body: Body, batch: int,
                  augment: Augment, seed: int = 0, rank: int = 0) -> None:  # fmt: skip
-        """body: whose translation `labels` give, the one that is trained. rank: of the process, so that GPUs differ."""
+        """body: the one that is trained; `labels` give its translation. rank: of the process, so that GPUs differ."""
         self.names, self.tables = list(tables), list(tables.values())
         shares = np.array([ratios[name] for name in self.names], float)
         if not self.names or shares.min() < 0 or not 0 < shares.sum() < np.inf:
-            raise UserError(f"sets: ratios {dict(ratios)} must be numbers from 0, and one above it. Set `ratio`")
+            raise UserError(f"sets: ratios {dict(ratios)} must not be negative, and one must be above 0. Set `ratio`")
         self.shares = shares / shares.sum()
         self._body, self._batch, self._augment, self._seed = body, batch, augment, (seed, rank)
         self._cut_outs = read_cut_outs(Path(augment.occluders)) if augment.occluders else []
 
     def draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A step's rows: which set each is of, which row of it, and the seed of what is done to it, (B,) each."""
+        """Draws a step's rows: the set, the row in it, and the seed of its augmentation, (B,) each."""
         rng = np.random.default_rng((*self._seed, step))
         which = rng.choice(len(self.tables), self._batch, p=self.shares)
         sizes = np.array([len(table) for table in self.tables])[which]
         return which, (rng.random(self._batch) * sizes).astype(int), rng.integers(0, 2**63, self._batch)
 
     def batch(self, step: int) -> Batch:
-        """On any thread. Raises UserError for a picture that cannot be read."""
+        """The batch of a step; safe on any thread. Raises UserError for an unreadable picture."""
         which, rows, seeds = self.draw(step)
         samples = [
             self.sample(self.tables[table][row], np.random.default_rng(seed))
@@ -93,7 +93,7 @@ class Mix:
         return batch_of(samples, which, self._body)
 
     def sample(self, record: Record, rng: np.random.Generator) -> Sample:
-        """One record's crop, changed at random. Raises UserError for a picture that cannot be read."""
+        """The randomly augmented crop of one record. Raises UserError for an unreadable picture."""
         image = read_picture(record)
         sample = cut_out(record, image, random_change(rng, record, self._augment))
         if rng.random() < self._augment.occlude:
@@ -102,7 +102,7 @@ class Mix:
 
 
 def batch_of(samples: list[Sample], source: np.ndarray, body: Body) -> Batch:
-    """Samples of any sets → tensors. source (B,) which set."""
+    """Stacks samples of any sets into tensors. source (B,): the set of each."""
     count = len(samples)
     labels = np.zeros((count, LABEL_COUNT), np.float32)
     points_2d, points_3d = np.zeros((count, COUNT, 3), np.float32), np.zeros((count, COUNT, 4), np.float32)
@@ -126,7 +126,7 @@ def batch_of(samples: list[Sample], source: np.ndarray, body: Body) -> Batch:
 
 
 def open_set(name: str, recipe: SetRecipe, bodies: Bodies) -> Table:
-    """Reads a data set's labels and looks whether its pictures are there. Raises UserError."""
+    """Reads a data set's labels and checks that its pictures exist. Raises UserError."""
     labels = Path(recipe.labels).expanduser()
     home = labels if recipe.kind in ("3dpw", "emdb") else labels.parent
     pictures = Path(recipe.images).expanduser() if recipe.images else home
@@ -146,7 +146,7 @@ def open_set(name: str, recipe: SetRecipe, bodies: Bodies) -> Table:
 
 def open_mix(sets: Mapping[str, SetRecipe], bodies: Bodies | Body, batch: int, augment: Augment, seed: int = 0,
              rank: int = 0) -> Mix:  # fmt: skip
-    """All sets of a recipe. Sets of ratio 0 are not opened. Raises UserError."""
+    """Opens all sets of a recipe, except those with ratio 0. Raises UserError."""
     bodies = bodies if isinstance(bodies, Bodies) else Bodies(bodies)
     used = {name: recipe for name, recipe in sets.items() if recipe.ratio}
     tables = {name: open_set(name, recipe, bodies) for name, recipe in used.items()}
@@ -155,10 +155,10 @@ def open_mix(sets: Mapping[str, SetRecipe], bodies: Bodies | Body, batch: int, a
 
 
 def batches(mix: Mix, first_step: int = 0, threads: int = 2) -> Iterator[Batch]:
-    """Endless batches from `first_step` on, some cut beforehand on threads of their own.
+    """Yields endless batches from `first_step` on; separate threads cut some of them in advance.
 
-    OpenCV, which does nearly all of it, lets other threads run meanwhile; worker processes, forked from one whose
-    OpenCV had threads, hung. Raises UserError for a picture that cannot be read.
+    Threads suffice because OpenCV does nearly all the work and releases the interpreter meanwhile; worker processes
+    hang when they are forked from a process whose OpenCV has threads. Raises UserError for an unreadable picture.
     """
     with ThreadPoolExecutor(threads) as pool:
         waiting = [pool.submit(mix.batch, first_step + ahead) for ahead in range(threads)]

@@ -1,4 +1,4 @@
-"""Label files that are pickles, read without running what they may hold."""
+"""Reads label files that are pickles, without running code they may hold."""
 
 import pickle
 from pathlib import Path
@@ -11,7 +11,7 @@ from refit_rt.errors import UserError
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Loads numbers, text and arrays; of all names that a pickle may ask for only those of ALLOWED exist."""
+    """Loads numbers, text and arrays; only the names in ALLOWED can be imported by a pickle."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
@@ -20,7 +20,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_labels(path: Path, what: str) -> dict[str, Any]:
-    """A pickled dict, also of Python 2, keys as str. what: the data set, for errors. Raises UserError."""
+    """Reads a pickled dict, also of Python 2, with str keys. what names the data set in errors. Raises UserError."""
     cure = f"Fetch {what} again"
     try:
         with path.open("rb") as file:
@@ -29,13 +29,13 @@ def read_labels(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). {cure}") from error
     except MemoryError as error:
-        raise UserError(f"{path}: asks for more memory than there is. {cure}") from error
+        raise UserError(f"{path}: needs more memory than this machine has. {cure}") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{path}: is no label file of {what} ({error}). {cure}") from error
+        raise UserError(f"{path}: not a label file of {what} ({error}). {cure}") from error
 
 
 def array(found: dict[str, Any], path: Path, key: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """found[key] as float64 of this shape, None any length. key may go deeper: `smpl.trans`. Raises UserError."""
+    """found[key] as float64 of this shape; None stands for any length. key may be nested (`smpl.trans`). UserError."""
     value: Any = found
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
@@ -45,13 +45,13 @@ def array(found: dict[str, Any], path: Path, key: str, shape: tuple[int | None, 
 
 
 def checked(value: Any, path: Path, what: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """value as float64 of this shape, None any length. Raises UserError."""
+    """value as float64 of this shape; None stands for any length. Raises UserError."""
     try:
         numbers = np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {what} is no array of numbers. Fetch the data set again") from error
+        raise UserError(f"{path}: {what} is not an array of numbers. Fetch the data set again") from error
     lengths = numbers.shape if numbers.ndim == len(shape) else [-1] * len(shape)
     if not all(wanted in (None, there) for wanted, there in zip(shape, lengths, strict=True)):
         wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
-        raise UserError(f"{path}: {what} is {numbers.shape} where {wanted} is needed. Fetch the data set again")
+        raise UserError(f"{path}: {what} has shape {numbers.shape}, but {wanted} is needed. Fetch the data set again")
     return numbers

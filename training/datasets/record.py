@@ -1,4 +1,4 @@
-"""One labelled person in a picture, the same for every data set, and the table that holds many."""
+"""Record, one labelled person in a picture of any data set, and Table, which holds many of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,12 +16,12 @@ PIXELS_PER_SCALE = 200  # person height that SPIN's "scale" 1.0 means: its box i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """What a label file says of one person. Pixels are those of the whole picture; None is what it does not say."""
+    """One person in a label file. Pixels are those of the whole picture; None marks what the file lacks."""
 
     source: str
     image: Path
     box: np.ndarray  # (3,) centre x, centre y, side of the square round the person
-    gender: str  # whose SMPL the betas are of: neutral, male, female
+    gender: str  # of the SMPL model that the betas belong to: neutral, male, female
     focal_px: float | None
     centre_px: np.ndarray | None  # (2,) principal point
     rotations: np.ndarray | None  # (24, 3, 3) relative to the parent joint, the root's in the camera frame
@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """A label file in columns, n people. `table[i]` is a Record; a column that is None is one the file lacks."""
+    """A label file in columns, n people. `table[i]` is a Record; a column is None where the file lacks it."""
 
     source: str
     folder: Path  # of the pictures
@@ -42,12 +42,12 @@ class Table:
     genders: np.ndarray | None = None  # (n,) str
     focals_px: np.ndarray | None = None  # (n,) float32, with centres_px or not at all
     centres_px: np.ndarray | None = None  # (n, 2) float32
-    poses: np.ndarray | None = None  # (n, 24, 3) float32 axis-angle; NaN: this row has no SMPL
+    poses: np.ndarray | None = None  # (n, 24, 3) float32 axis-angle; NaN: the row has no SMPL
     betas: np.ndarray | None = None  # (n, 10) float32, with poses or not at all
     pelvis_m: np.ndarray | None = None  # (n, 3) float32
     keypoints_2d: np.ndarray | None = None  # (n, 73, 3) float32
     keypoints_3d: np.ndarray | None = None  # (n, 73, 4) float32
-    chains: np.ndarray | None = None  # (n,) which person of which sequence, for those who follow people
+    chains: np.ndarray | None = None  # (n,) number of the person and sequence, for tracking
     frames: np.ndarray | None = None  # (n,) picture number within the sequence
 
     def __len__(self) -> int:
@@ -74,13 +74,13 @@ class Table:
         )
 
     def take(self, rows: np.ndarray) -> "Table":
-        """The rows chosen, (m,) indices or (n,) bool."""
+        """The chosen rows: (m,) indices or (n,) bool."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
         return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
 
 def joined(tables: Sequence[Table]) -> Table:
-    """Tables of one data set end to end; they must have the same columns."""
+    """Concatenates tables of one data set, which must have the same columns. Raises UserError."""
     first = tables[0]
     if len(tables) == 1:
         return first
@@ -88,31 +88,31 @@ def joined(tables: Sequence[Table]) -> Table:
     for name in (field.name for field in fields(Table)[2:]):
         parts = [getattr(table, name) for table in tables]
         if any(part is None for part in parts) and any(part is not None for part in parts):
-            raise UserError(f"{first.source}: some of its label files have {name} and some have not. Use one kind only")
+            raise UserError(f"{first.source}: some label files have {name}, others do not. Use files of one kind")
         columns[name] = None if parts[0] is None else np.concatenate(parts)
     return Table(first.source, first.folder, **columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bodies:
-    """SMPL as the labels mean it; a body that is not given is taken for the neutral one."""
+    """The SMPL bodies that labels refer to; the neutral one stands in for a missing one."""
 
     neutral: Body
     male: Body | None = None
     female: Body | None = None
 
     def of(self, gender: str) -> Body:
-        """gender: male, female, m, f; anything else is neutral."""
+        """The body of a gender: male, female, m or f; anything else is neutral."""
         chosen = {"m": self.male, "f": self.female}.get(gender[:1].lower())
         return chosen or self.neutral
 
 
 def check_pictures(table: Table, labels: Path) -> Table:
-    """The same table if its first, middle and last pictures exist. Raises UserError: wrong folder, or nothing in it."""
+    """Returns the table if its first, middle and last pictures exist. Raises UserError for a wrong or empty folder."""
     if not len(table):
-        raise UserError(f"{labels}: holds no usable person. Fetch or make the label file again")
+        raise UserError(f"{labels}: holds no usable person. Fetch or create the label file again")
     if not table.folder.is_dir():
-        raise UserError(f"{table.folder}: no such folder; {labels} says its pictures lie there. Set `images`")
+        raise UserError(f"{table.folder}: no such folder, though {labels} refers to pictures in it. Set `images`")
     for row in (0, len(table) // 2, len(table) - 1):
         path = table.folder / str(table.names[row])
         if not path.is_file():

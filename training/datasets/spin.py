@@ -1,9 +1,9 @@
-"""Label files (.npz) in SPIN's format, which ReFit, EFT and AGORA use too, and in BEDLAM's → a Table.
+"""Reads label files in the formats of SPIN (also used by ReFit, EFT and AGORA), EFT and BEDLAM into a Table.
 
 Columns: SPIN (Kolotouros et al., ICCV 2019; COCO, MPII, MPI-INF-3DHP, Human3.6M, 3DPW) `imgname center scale part
 openpose S pose shape has_smpl gender`; ReFit adds `img_focal img_center` (3DPW, BEDLAM, AGORA). BEDLAM's own (Black et
-al., CVPR 2023, SMPL labels) `imgname center scale pose_cam shape trans_cam cam_int cam_ext gtkps gender`, a file a
-scene; its `gtkps` are not read: the body and its place say more. EFT's own json (Joo et al., 2020): a list `data` of
+al., CVPR 2023, SMPL labels) `imgname center scale pose_cam shape trans_cam cam_int cam_ext gtkps gender`, one file per
+scene; `gtkps` is not read, because the body and its place say more. EFT's own json (Joo et al., 2020): a list `data` of
 `imageName bbox_center bbox_scale gt_keypoint_2d parm_pose parm_shape`.
 """
 
@@ -19,7 +19,7 @@ from training.datasets.joints import points_73
 from training.datasets.record import PIXELS_PER_SCALE, Bodies, Table, check_pictures, joined
 
 BEDLAM_MARGIN = 1.12  # ReFit's: BEDLAM's boxes hold the visible joints with less room than SPIN's
-LEAST_SCALE = 0.3  # of BEDLAM: smaller people are left out, as ReFit does
+LEAST_SCALE = 0.3  # of BEDLAM's people: smaller ones are left out, as in ReFit
 Columns = dict[str, np.ndarray]
 SPIN_COLUMNS = {"center": (2,), "scale": (), "part": (24, 3), "openpose": (25, 3), "S": (24, 4), "pose": (72,),
                 "shape": (10,), "has_smpl": (), "gender": (), "img_focal": (), "img_center": (2,)}  # fmt: skip
@@ -27,7 +27,7 @@ EFT_FOLDERS = {"COCO2014-All": "train2014", "COCO2014-Part": "train2014", "MPII"
 
 
 def read_spin(source: str, labels: Path, pictures: Path, keypoints_3d: bool = True) -> Table:
-    """A .npz file of SPIN's kind. pictures: the folder that `imgname` starts from; keypoints_3d: read `S` too.
+    """Reads an .npz in SPIN's format. pictures: the folder that `imgname` is relative to; keypoints_3d: read `S` too.
 
     Raises UserError.
     """
@@ -36,7 +36,7 @@ def read_spin(source: str, labels: Path, pictures: Path, keypoints_3d: bool = Tr
     check_shapes(found, SPIN_COLUMNS, count, labels)
     poses, betas = found.get("pose"), found.get("shape")
     if (poses is None) != (betas is None) or ("img_focal" in found) != ("img_center" in found):
-        raise UserError(f"{labels}: pose and shape, img_focal and img_center belong together. Fetch the file again")
+        raise UserError(f"{labels}: pose needs shape, and img_focal needs img_center. Fetch the file again")
     if poses is not None:
         poses = poses.reshape(count, 24, 3).astype(np.float32)
         poses[found.get("has_smpl", np.ones(count)) == 0] = np.nan
@@ -53,7 +53,7 @@ def read_spin(source: str, labels: Path, pictures: Path, keypoints_3d: bool = Tr
 
 
 def read_eft(source: str, labels: Path, pictures: Path) -> Table:
-    """EFT's own .json; a .npz made of it is `read_spin`'s. pictures: the data set's folder. Raises UserError."""
+    """Reads EFT's own .json (`read_spin` reads its .npz). pictures: the data set's folder. Raises UserError."""
     try:
         found = json.loads(labels.read_text())
         folder, rows = EFT_FOLDERS.get(found["meta"]["dbname"], ""), found["data"]
@@ -68,7 +68,7 @@ def read_eft(source: str, labels: Path, pictures: Path) -> Table:
     except OSError as error:
         raise UserError(f"{labels}: cannot be read ({error.strerror}). Set `labels` to EFT's json file") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{labels}: is no json file of EFT's fits ({error!r}). Fetch it again") from error
+        raise UserError(f"{labels}: not a json file of EFT's fits ({error!r}). Fetch it again") from error
     shapes = {"center": (2,), "scale": (), "keypoints": (49, 3), "pose": (24, 3, 3), "shape": (10,)}
     check_shapes(columns, shapes, len(rows), labels)
     keypoints = columns["keypoints"]
@@ -81,10 +81,10 @@ def read_eft(source: str, labels: Path, pictures: Path) -> Table:
 
 
 def read_bedlam(source: str, labels: Path, pictures: Path, bodies: Bodies) -> Table:
-    """BEDLAM's own .npz with SMPL labels, or a folder of them, one a scene. Raises UserError.
+    """Reads BEDLAM's own .npz with SMPL labels, or a folder of them, one per scene. Raises UserError.
 
-    pictures: the folder of the scenes (`SCENE/png/...`), or of one scene's pictures when `labels` is one file and they
-    lie there. bodies: whose pelvis `trans_cam` counts from; BEDLAM's SMPL labels are of the neutral body.
+    pictures: the folder of the scenes (`SCENE/png/...`), or of the pictures of one scene when `labels` is one file.
+    bodies: `trans_cam` counts from the pelvis of these; BEDLAM's SMPL labels use the neutral body.
     """
     files = sorted(labels.glob("*.npz")) if labels.is_dir() else [labels]
     if not files:
@@ -97,7 +97,7 @@ def _bedlam_scene(source: str, file: Path, pictures: Path, bodies: Bodies) -> Ta
     found = columns_of(file, needed)
     count = len(found["imgname"])
     if found["pose_cam"].ndim == 2 and found["pose_cam"].shape[1] == 165:
-        raise UserError(f"{file}: has SMPL-X poses. Fetch BEDLAM's SMPL labels (all_npz_12_smpl_training)")
+        raise UserError(f"{file}: holds SMPL-X poses. Fetch BEDLAM's SMPL labels (all_npz_12_smpl_training)")
     shapes = {"center": (2,), "scale": (), "pose_cam": (72,), "trans_cam": (3,), "cam_int": (3, 3), "cam_ext": (4, 4)}
     check_shapes(found, shapes, count, file)
     betas = found["shape"][:, :10].astype(np.float32)
@@ -118,10 +118,10 @@ def _bedlam_scene(source: str, file: Path, pictures: Path, bodies: Bodies) -> Ta
 
 
 def columns_of(path: Path, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Columns:
-    """The columns of a .npz that are there. Never unpickles. Raises UserError."""
-    cure = "Fetch or make the label file again"
+    """Reads the columns that an .npz has, without unpickling. Raises UserError."""
+    cure = "Fetch or create the label file again"
     if not path.is_file():
-        raise UserError(f"{path}: no such label file. Set `labels` to a .npz file")
+        raise UserError(f"{path}: no such label file. Set `labels` to an .npz file")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [name for name in needed if name not in archive.files]
@@ -130,28 +130,28 @@ def columns_of(path: Path, needed: tuple[str, ...], optional: tuple[str, ...] = 
             found = {name: archive[name] for name in (*needed, *optional) if name in archive.files}
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: is no label file, a .npz of plain arrays ({why}). {cure}") from error
+        raise UserError(f"{path}: not a label file, an .npz of plain arrays ({why}). {cure}") from error
     if found["imgname"].ndim != 1:
-        raise UserError(f"{path}: imgname is {found['imgname'].shape}, a list of names is needed. {cure}")
+        raise UserError(f"{path}: imgname has shape {found['imgname'].shape}, but a list of names is needed. {cure}")
     return found
 
 
 def check_shapes(found: Columns, shapes: dict[str, tuple[int, ...]], count: int, path: Path) -> None:
-    """Raises UserError for a column that is there but not (count, *shape), or not of finite numbers."""
+    """Raises UserError for a column that has another shape than (count, *shape), or values that are not finite."""
     for name, shape in shapes.items():
         if name not in found:
             continue
         column = found[name]
         if column.shape != (count, *shape):
             raise UserError(
-                f"{path}: {name} is {column.shape} where {(count, *shape)} is needed. Fetch or make the file again"
+                f"{path}: {name} has shape {column.shape}, but {(count, *shape)} is needed. Fetch or create it again"
             )
         if column.dtype.kind not in "USO" and not np.isfinite(column).all():
-            raise UserError(f"{path}: {name} holds values that are no finite numbers. Fetch or make the file again")
+            raise UserError(f"{path}: {name} holds values that are not finite. Fetch or create the file again")
 
 
 def texts(column: np.ndarray) -> np.ndarray:
-    """Names as str; files of Python 2 hold bytes."""
+    """Names as str; files written by Python 2 hold bytes."""
     return np.char.decode(column, "utf-8") if column.dtype.kind == "S" else column.astype(str)
 
 

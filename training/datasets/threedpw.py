@@ -1,8 +1,9 @@
-"""3DPW in its own files (von Marcard et al., ECCV 2018): sequenceFiles/SPLIT/*.pkl and imageFiles/ → a Table.
+"""Reads 3DPW (von Marcard et al., ECCV 2018) from its own files, sequenceFiles/SPLIT/*.pkl and imageFiles/.
 
 Each file is one sequence of one or two people: `sequence`, `cam_intrinsics` (3, 3), `cam_poses` (frame, 4, 4) camera
-from world, `img_frame_ids`, and lists a person long: `poses` (frame, 72) and `trans` (frame, 3) in the world, `betas`,
-`genders`, `jointPositions` (frame, 72), `poses2d` (frame, 3, 18) OpenPose's detections, `campose_valid` (frame,).
+from world, `img_frame_ids`, and lists with one entry per person: `poses` (frame, 72) and `trans` (frame, 3) in the
+world, `betas`, `genders`, `jointPositions` (frame, 72), `poses2d` (frame, 3, 18) OpenPose's detections, `campose_valid`
+(frame,).
 """
 
 from pathlib import Path
@@ -21,15 +22,15 @@ MARGIN = 1.2  # of the box round the detections, as SPIN's and ReFit's label fil
 
 
 def read_3dpw(source: str, folder: Path, split: str, bodies: Bodies, pictures: Path | None = None) -> Table:
-    """All people of all frames whose camera is valid. folder: the one that holds sequenceFiles and imageFiles.
+    """Reads all people in all frames with a valid camera. folder holds sequenceFiles and imageFiles.
 
-    split: train, validation or test. bodies: the labels are of male and female SMPL. Chains are people of sequences in
-    the order of their names. Raises UserError.
+    split: train, validation or test. bodies: the labels use male and female SMPL. A chain is one person in one
+    sequence, in the order of their names. Raises UserError.
     """
     place = folder / "sequenceFiles" / split
     files = sorted(place.glob("*.pkl"))
     if not files:
-        raise UserError(f"{place}: holds no .pkl files. Name 3DPW's own folder (imageFiles, sequenceFiles)")
+        raise UserError(f"{place}: holds no .pkl files. Give 3DPW's own folder (imageFiles, sequenceFiles)")
     tables: list[Table] = []
     for file in files:
         found = read_labels(file, "3DPW")
@@ -45,7 +46,7 @@ def read_3dpw(source: str, folder: Path, split: str, bodies: Bodies, pictures: P
 def _person(
     source: str, found: dict[str, Any], file: Path, person: int, bodies: Bodies, pictures: Path, chain: int
 ) -> Table:
-    """One person's valid frames."""
+    """The valid frames of one person."""
     camera_from_world = array(found, file, "cam_poses", (None, 4, 4))
     count = len(camera_from_world)
     lens = array(found, file, "cam_intrinsics", (3, 3))
@@ -53,7 +54,7 @@ def _person(
     def of(key: str, shape: tuple[int | None, ...]) -> np.ndarray:
         entries = found.get(key)
         if not isinstance(entries, (list, tuple, np.ndarray)) or len(entries) <= person:
-            raise UserError(f"{file}: {key} is not there for each person. Fetch 3DPW again")
+            raise UserError(f"{file}: {key} is missing for some people. Fetch 3DPW again")
         return checked(entries[person], file, f"{key}[{person}]", shape)
 
     rotations = matrix_from_axis_angle(of("poses", (count, 72)).reshape(count, 24, 3))
@@ -62,7 +63,7 @@ def _person(
     genders = found.get("genders")
     gender = str(genders[person]) if isinstance(genders, (list, tuple)) and len(genders) > person else "neutral"
     betas = of("betas", (None,))[:10].astype(np.float32)
-    if "jointPositions" in found:  # the person's own pelvis, whichever body is at hand
+    if "jointPositions" in found:  # the person's own pelvis, independent of the body used
         pelvis = of("jointPositions", (count, 72))[:, :3]
     else:
         pelvis = of("trans", (count, 3)) + bodies.of(gender).rest_pelvis(betas)
@@ -85,7 +86,7 @@ def _person(
 
 
 def detection_boxes(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squares round detections (n, 18, 3): (n, 3) float32 centre and side, and (n,) whether there are any two."""
+    """Squares around detections (n, 18, 3): (n, 3) float32 centre and side, and (n,) whether two points were found."""
     sure = seen[..., 2] > 0
     low = np.where(sure[..., None], seen[..., :2], np.inf).min(1)
     high = np.where(sure[..., None], seen[..., :2], -np.inf).max(1)

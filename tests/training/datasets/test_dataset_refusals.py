@@ -42,11 +42,11 @@ def test_labels_that_are_not_there_or_not_whole_are_named(tmp_path):
     with pytest.raises(UserError, match=r"nothing\.npz: no such label file\. Set `labels`"):
         read_spin("made", tmp_path / "nothing.npz", tmp_path)
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(UserError, match=r"text\.npz: is no label file"):
+    with pytest.raises(UserError, match=r"text\.npz: not a label file"):
         read_spin("made", tmp_path / "text.npz", tmp_path)
     whole = write_spin(tmp_path, [person(0)]).read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"half\.npz: is no label file"):
+    with pytest.raises(UserError, match=r"half\.npz: not a label file"):
         read_spin("made", tmp_path / "half.npz", tmp_path)
     with pytest.raises(UserError, match=r"labels\.npz: lacks scale; it has .*imgname"):
         spin(tmp_path, scale=None)
@@ -55,13 +55,13 @@ def test_labels_that_are_not_there_or_not_whole_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("pose", np.zeros((1, 165)), r"pose is \(1, 165\) where \(1, 72\) is needed"),
-        ("part", np.zeros((1, 17, 3)), r"part is \(1, 17, 3\) where \(1, 24, 3\)"),
-        ("center", np.zeros((2, 2)), r"center is \(2, 2\) where \(1, 2\)"),
-        ("shape", np.full((1, 10), np.nan), r"shape holds values that are no finite numbers"),
-        ("shape", None, r"pose and shape, img_focal and img_center belong together"),
+        ("pose", np.zeros((1, 165)), r"pose has shape \(1, 165\), but \(1, 72\) is needed"),
+        ("part", np.zeros((1, 17, 3)), r"part has shape \(1, 17, 3\), but \(1, 24, 3\)"),
+        ("center", np.zeros((2, 2)), r"center has shape \(2, 2\), but \(1, 2\)"),
+        ("shape", np.full((1, 10), np.nan), r"shape holds values that are not finite"),
+        ("shape", None, r"pose needs shape, and img_focal needs img_center"),
         ("imgname", np.array(["images/else.png"]), r"else\.png: no such picture, though .*labels\.npz names it"),
-        ("imgname", np.array(["a", "b"], object), r"is no label file, a \.npz of plain arrays"),
+        ("imgname", np.array(["a", "b"], object), r"not a label file, an \.npz of plain arrays"),
     ],
 )
 def test_labels_of_the_wrong_shape_are_named(tmp_path, column: str, value, said: str):
@@ -70,13 +70,13 @@ def test_labels_of_the_wrong_shape_are_named(tmp_path, column: str, value, said:
 
 
 def test_folders_without_their_files_are_named(tmp_path):
-    for kind, said in (("3dpw", r"train: holds no \.pkl files\. Name 3DPW's own folder"),
-                       ("emdb", r"holds no P\*/\*/\*_data\.pkl\. Name EMDB's own folder"),
+    for kind, said in (("3dpw", r"train: holds no \.pkl files\. Give 3DPW's own folder"),
+                       ("emdb", r"holds no P\*/\*/\*_data\.pkl\. Give EMDB's own folder"),
                        ("bedlam", r"holds no \.npz file\. Set `labels` to BEDLAM's folder")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             open_set("made", SetRecipe(kind=kind, labels=str(tmp_path), ratio=1), BODIES)  # type: ignore[arg-type]
     labels = write_spin(tmp_path, [person(0)])
-    with pytest.raises(UserError, match=r"gone: no such folder; .*labels\.npz says its pictures lie there"):
+    with pytest.raises(UserError, match=r"gone: no such folder, though .*labels\.npz refers to pictures in it"):
         read_spin("made", labels, tmp_path / "gone")
     write_emdb(tmp_path / "emdb", [person(0)], emdb1=False)
     with pytest.raises(UserError, match="no sequence is marked 'emdb1'"):
@@ -89,7 +89,7 @@ def test_smplx_labels_of_bedlam_are_told_from_smpls(tmp_path):
         columns: dict[str, Any] = {name: archive[name] for name in archive.files}
     columns["pose_cam"] = np.zeros((1, 165))
     np.savez(labels, **columns)
-    with pytest.raises(UserError, match=r"has SMPL-X poses\. Fetch BEDLAM's SMPL labels"):
+    with pytest.raises(UserError, match=r"holds SMPL-X poses\. Fetch BEDLAM's SMPL labels"):
         read_bedlam("bedlam", labels, tmp_path, BODIES)
 
 
@@ -102,12 +102,12 @@ def test_pickles_that_ask_for_code_or_lack_parts_are_refused(tmp_path, capsys):
     path = write_3dpw(tmp_path, [[person(0)]])
     found = pickle.loads(path.read_bytes())
     path.write_bytes(pickle.dumps(found | {"trans": Evil()}, protocol=2))
-    with pytest.raises(UserError, match=r"downtown_x_00\.pkl: is no label file of 3DPW \(it asks to run .*print"):
+    with pytest.raises(UserError, match=r"downtown_x_00\.pkl: not a label file of 3DPW \(it asks to run .*print"):
         read_3dpw("3dpw", tmp_path, "test", BODIES)
     assert capsys.readouterr().out == ""
-    for key, value, said in (("cam_poses", np.zeros((1, 3, 4)), r"cam_poses is \(1, 3, 4\) where \(any, 4, 4\)"),
-                             ("poses", [np.zeros((1, 66))], r"poses\[0\] is \(1, 66\) where \(1, 72\)"),
-                             ("poses2d", [], "poses2d is not there for each person")):  # fmt: skip
+    for key, value, said in (("cam_poses", np.zeros((1, 3, 4)), r"cam_poses has shape \(1, 3, 4\), but \(any, 4, 4\)"),
+                             ("poses", [np.zeros((1, 66))], r"poses\[0\] has shape \(1, 66\), but \(1, 72\)"),
+                             ("poses2d", [], "poses2d is missing for some people")):  # fmt: skip
         path.write_bytes(pickle.dumps(found | {key: value}))
         with pytest.raises(UserError, match=said):
             read_3dpw("3dpw", tmp_path, "test", BODIES)
@@ -122,7 +122,7 @@ def test_a_picture_that_cannot_be_read_stops_with_one_line(tmp_path):
     mix = mixed(tmp_path)
     for path in tmp_path.rglob("*.jpg"):
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"image_0000\d\.jpg: is no picture, or damaged\. Fetch") as caught:
+    with pytest.raises(UserError, match=r"image_0000\d\.jpg: not a picture, or damaged\. Fetch") as caught:
         list(islice(batches(mix), 3))
     assert "\n" not in str(caught.value)
 
