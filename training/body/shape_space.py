@@ -1,4 +1,4 @@
-"""Many adults → mean shape, ten shape directions, joint regressor."""
+"""Fits a mean shape, ten shape directions and a joint regressor to many adults."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class ShapeSpace:
 
 
 def draw_phenotypes(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Adults (count, phenotype), 0..1. Hand-set distributions: height gives 1.72 +- 0.09 m, sex mostly one or other."""
+    """Draws adults (count, phenotype), 0..1. Hand-set distributions: height 1.72 +- 0.09 m, sex mostly one or other."""
     rng = np.random.default_rng(seed)
 
     def normal(mean: float, deviation: float) -> np.ndarray:
@@ -44,7 +44,7 @@ def draw_phenotypes(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def fit_shape_space(shapes: np.ndarray) -> ShapeSpace:
-    """Principal components of shapes (n, V, 3), one standard deviation a unit; the first makes people taller."""
+    """Principal components of shapes (n, V, 3), one standard deviation per unit; the first makes people taller."""
     mean = shapes.mean(0)
     offsets = (shapes - mean).reshape(len(shapes), -1)
     values, vectors = np.linalg.eigh((offsets @ offsets.T).astype(np.float64))
@@ -67,8 +67,8 @@ def betas_of(space: ShapeSpace, shapes: np.ndarray) -> np.ndarray:
 def fit_regressor(shapes: np.ndarray, joints: np.ndarray, weights: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     """Weights (24, V), each row summing to 1, that give joints (n, 24, 3) from shapes (n, V, 3).
 
-    Ridge least squares on vertices around the joint, thrice, with fewer and fewer vertices: 2.1 mm mean on people left
-    out. Weights may be negative. Mirrored so that left and right are the same.
+    Three rounds of ridge least squares on ever fewer vertices around the joint: 2.1 mm mean error on held-out people.
+    Weights may be negative. They are mirrored so that left and right are the same.
     """
     mean, places = shapes.mean(0), joints.mean(0)
     regressor = np.zeros((len(places), len(mean)))
@@ -86,7 +86,7 @@ def fit_regressor(shapes: np.ndarray, joints: np.ndarray, weights: np.ndarray, m
 
 
 def _ridge(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Weights (k,) summing to 1 with points (n, k, 3) weighted giving target (n, 3)."""
+    """Weights (k,), summing to 1, whose mean of points (n, k, 3) is about target (n, 3)."""
     count = points.shape[1]
     pull = RIDGE * np.sqrt(len(points))
     rows = points.transpose(0, 2, 1).reshape(-1, count).astype(np.float64)

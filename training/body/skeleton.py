@@ -1,4 +1,4 @@
-"""MakeHuman's 163 bones → SMPL's 24 joints: which bone moves with which joint, and where each joint sits."""
+"""Maps MakeHuman's 163 bones to SMPL's 24 joints: which bone moves with which joint, and where each joint lies."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def joint_of_bone(bone: str) -> str:
 
 
 def group_weights(rig: Rig) -> np.ndarray:
-    """The rig's skinning (V, bone) summed over the bones of each joint -> (V, 24), rows sum to 1."""
+    """Sums the rig's skinning (V, bone) over the bones of each joint -> (V, 24), rows sum to 1."""
     weights = np.zeros((len(rig.template), len(JOINT_NAMES)))
     for index, bone in enumerate(rig.bone_names):
         weights[:, JOINT_NAMES.index(joint_of_bone(str(bone)))] += rig.skinning[:, index]
@@ -37,7 +37,7 @@ def group_weights(rig: Rig) -> np.ndarray:
 
 
 def joint_places(rig: Rig, heads: np.ndarray) -> np.ndarray:
-    """Bone heads of T-posed shapes (n, bone, 3) -> SMPL joints (n, 24, 3), metres."""
+    """Places SMPL's joints (n, 24, 3), metres, by the bone heads (n, bone, 3) of T-posed shapes."""
     index = {str(name): i for i, name in enumerate(rig.bone_names)}
 
     def mix(**shares: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Skinning weights that bend softly: MakeHuman's, diffused over the surface where LBS creases."""
+"""Softens MakeHuman's skinning weights: diffuses them over the surface where LBS creases."""
 
 from dataclasses import replace
 
@@ -11,14 +11,14 @@ from training.body.surface import edge_list
 
 # Joint: (reach in metres over which weights are diffused, steps). Set by looking at seated, crouching, arms-up poses.
 SOFT_JOINTS = {"hip": (0.17, 40), "knee": (0.11, 12), "shoulder": (0.16, 40), "collar": (0.16, 60), "elbow": (0.08, 10)}
-# The same for MakeHuman's own bones, on the way to the T-pose: its straightened elbow has a ridge otherwise.
+# The same for MakeHuman's own bones, on the way to the T-pose: without it the straightened elbow has a ridge.
 SOFT_BONES = {"lowerarm01": (0.09, 20), "upperarm01": (0.10, 10)}
 LEAST_WEIGHT = 0.01  # influences below this are dropped
 MOST_INFLUENCES = 6  # mirroring afterwards can add one
 
 
 def soften_joints(weights: np.ndarray, template: np.ndarray, faces: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """weights (V, 24) of the T-posed template (V, 3) with joints (24, 3) -> (V, 24), rows sum to 1."""
+    """Diffuses weights (V, 24) of the T-posed template (V, 3) around joints (24, 3) -> (V, 24), rows sum to 1."""
     average = _neighbour_average(template, faces)
     for name, (reach_m, steps) in SOFT_JOINTS.items():
         centres = joints[[JOINT_NAMES.index(side + name) for side in ("l_", "r_")]]
@@ -37,7 +37,7 @@ def soften_bones(rig: Rig) -> Rig:
 
 
 def _neighbour_average(template: np.ndarray, faces: np.ndarray) -> csr_matrix:
-    """The matrix (V, V) that takes each vertex's value to the mean of its neighbours, near ones counting more."""
+    """The matrix (V, V) that averages each vertex's value over its neighbours, with more weight on near ones."""
     edges = edge_list(faces)
     both = np.concatenate([edges, edges[:, ::-1]])
     nearness = 1 / np.linalg.norm(template[both[:, 0]] - template[both[:, 1]], axis=1).clip(1e-4)

@@ -1,4 +1,4 @@
-"""The skin's triangles: what is visible, closed lips, mirror pairs."""
+"""Edits the skin's triangles: keeps the visible ones, closes the lips, finds mirror pairs."""
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -11,7 +11,7 @@ def visible(faces: np.ndarray, face_uv: np.ndarray, hidden: np.ndarray) -> tuple
 
 
 def mirror_pairs(template: np.ndarray) -> np.ndarray:
-    """For each vertex (V, 3) the one on the other side of the body (V,); raises ValueError when they do not pair up."""
+    """The vertex (V,) on the other side of the body for each vertex (V, 3). Raises ValueError for unpaired ones."""
     distance, mirror = map(np.asarray, KDTree(template).query(template * [-1, 1, 1]))
     if distance.max() > 1e-3 or (mirror[mirror] != np.arange(len(mirror))).any():
         raise ValueError(f"the mesh is not symmetric: {distance.max() * 1e3:.2f} mm, or two vertices share a mirror")
@@ -24,13 +24,13 @@ def symmetric(vertices: np.ndarray, mirror: np.ndarray) -> np.ndarray:
 
 
 def edge_list(faces: np.ndarray) -> np.ndarray:
-    """Each edge once (edge, 2)."""
+    """All edges, each once (edge, 2)."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
     return np.unique(edges, axis=0)
 
 
 def border_loops(faces: np.ndarray) -> list[np.ndarray]:
-    """Closed loops of vertex ids along the open borders, each walked against its faces' own direction."""
+    """Closed loops of vertex ids along the open borders, each against the direction of its faces."""
     directed = {(int(a), int(b)) for face in faces for a, b in zip(face, np.roll(face, -1), strict=True)}
     following = {b: a for a, b in directed if (b, a) not in directed}
     loops = []

@@ -1,4 +1,4 @@
-"""Takes MakeHuman shapes from their relaxed A-pose to SMPL's T-pose, in the full 163-bone rig."""
+"""Moves MakeHuman shapes from their relaxed A-pose to SMPL's T-pose, in the full rig of 163 bones."""
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -17,7 +17,7 @@ SHIN = np.array([-0.02, -1.0, -0.07])
 
 
 def t_posed(rig: Rig, vertices: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A-posed vertices (n, V, 3) and bone heads (n, bone, 3) -> the same in the T-pose, y up, facing +z."""
+    """Moves A-posed vertices (n, V, 3) and bone heads (n, bone, 3) to the T-pose, y up, facing +z."""
     turns = t_pose_turns(rig, heads)
     placed = heads.copy()
     for bone, parent in enumerate(rig.bone_parents):
@@ -104,7 +104,7 @@ def _aimed(turn: np.ndarray, bone: np.ndarray, target: np.ndarray) -> np.ndarray
 
 
 def _descendants(parents: np.ndarray) -> list[np.ndarray]:
-    """For each bone, itself and all bones that hang from it."""
+    """For each bone, itself and all bones below it."""
     below: list[list[int]] = [[bone] for bone in range(len(parents))]
     for bone in range(len(parents) - 1, 0, -1):
         below[parents[bone]] += below[bone]

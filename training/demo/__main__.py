@@ -31,10 +31,10 @@ SHADOW_TEXELS = 176
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--motion", type=Path, required=True, help="recorded motion that holds the walk")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--every", type=int, default=1, help="render every n-th frame only, to look at")
-    parser.add_argument("--sheet", type=Path, help="leave a contact sheet here")
+    parser.add_argument("--motion", type=Path, required=True, help="recorded motion that contains the clip of the walk")
+    parser.add_argument("--out", type=Path, default=OUT, help="the folder to write")
+    parser.add_argument("--every", type=int, default=1, help="render only every n-th frame, as a preview")
+    parser.add_argument("--sheet", type=Path, help="also write a contact sheet to this file")
     arguments = parser.parse_args()
     render(arguments.motion, arguments.out, arguments.every, arguments.sheet)
 
@@ -56,7 +56,7 @@ def render(motion: Path, out: Path, every: int, sheet: Path | None) -> None:
 
 
 def frames(body: Body, movement: Movement, view: View, every: int) -> Iterator[np.ndarray]:
-    """The pictures, (height, width, 3) uint8 BGR."""
+    """Renders the frames, (height, width, 3) uint8 BGR each."""
     scene, textures = demo_scene()
     stock = Stock(textures, [], cloth.noise_volume(np.random.default_rng(1)), photo.to_linear_table())
     outfit, curve = demo_outfit(body), photo.response(1.0, 1.05, 0.01)
@@ -71,7 +71,7 @@ def frames(body: Body, movement: Movement, view: View, every: int) -> Iterator[n
 
 
 def encode(path: Path, pictures: Iterator[np.ndarray], keep_every: int) -> list[np.ndarray]:
-    """Writes a video, H.264 where PyAV is installed, else MPEG-4 (three times the size), and keeps some pictures."""
+    """Writes a video, H.264 if PyAV is installed, else MPEG-4 (three times the size), and returns some pictures."""
     kept = []
     try:
         import av
@@ -94,13 +94,13 @@ def encode(path: Path, pictures: Iterator[np.ndarray], keep_every: int) -> list[
 
 
 def shift_of(body: Body, movement: Movement, row: int) -> np.ndarray:
-    """What places the posed body (its root joint at rest) in the world, shoes on: (3,) float32."""
+    """The shift (3,) float32 that places the posed body (its root joint at rest), with shoes, in the world."""
     pelvis = body.rest_pelvis(BETAS)
     return (movement.pelvis[row] - pelvis + np.array([0, people.SOLE_M, 0])).astype(np.float32)
 
 
 def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
-    """The keys of motion.npz, one person, every frame."""
+    """Writes the truth with the keys of motion.npz: one person in every frame."""
     count = len(movement.rotations)
     pelvis = body.rest_pelvis(BETAS).astype(np.float64)
     rotations = movement.rotations.copy()

@@ -1,6 +1,6 @@
-"""The demo's ten seconds of movement: a recorded walk, then steps, a turn, a chair and a wave made here.
+"""Makes the demo's ten seconds of movement: a recorded walk, then synthetic steps, a turn, a chair and a wave.
 
-Feet that stand do not move: from the end of the walk on, the legs are solved from footprints.
+Standing feet do not move: from the end of the walk on, the legs are solved from footprints.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from refit_rt.body.smpl import PARENTS, Body
 from training.synthetic.motion import Motion, about_y
 
 FPS = 30
-WALK, WALK_FRAMES = "007_03", 74  # the clip, and how many of its frames before the last double support
+WALK, WALK_FRAMES = "007_03", 74  # the clip, and how many of its frames to use up to the last double support
 ENTRY_HEADING = np.radians(72.0)  # direction of the walk: 0 is towards the camera, 90 to the picture's right
-STAND = np.array([0.42, 0.52])  # where the person comes to stand, x and z, metres
+STAND = np.array([0.42, 0.52])  # where the person stops, x and z, metres
 SEAT_TOP_M, SEAT_BACK_M = 0.47, 0.44  # height of the chair's seat; how far the pelvis goes back to it
 PELVIS_OVER_SEAT_M = 0.095
 STEP_S, STEP_HEIGHT_M, STANCE_M = 0.46, 0.075, 0.115
@@ -40,7 +40,7 @@ class Movement:
 
 
 def smooth(share: np.ndarray) -> np.ndarray:
-    """0..1 with rest at both ends; clipped outside."""
+    """Eases 0..1 with rest at both ends; clipped outside."""
     share = np.clip(share, 0, 1)
     return share**3 * (10 - 15 * share + 6 * share**2)
 
@@ -78,7 +78,7 @@ def demo_movement(body: Body, betas: np.ndarray, recorded: Motion) -> Movement:
 
 
 def _walk(recorded: Motion, rest: np.ndarray) -> Movement:
-    """The recorded walk, turned into the demo's heading, its end laid so that two steps lead to STAND."""
+    """The recorded walk, turned to the demo's heading and placed so that two steps from its end lead to STAND."""
     index = list(recorded.name).index(WALK)
     rows = slice(int(recorded.start[index]), int(recorded.start[index] + recorded.length[index]))
     rotations, places = recorded.rotations[rows].astype(float), recorded.trans[rows].astype(float)
@@ -94,7 +94,7 @@ def _walk(recorded: Motion, rest: np.ndarray) -> Movement:
 
 
 def _heights(rest: np.ndarray, rotations: np.ndarray, places: np.ndarray, joint: int) -> np.ndarray:
-    """Height of a joint over the floor in every frame."""
+    """The height of a joint above the floor in every frame."""
     return np.array([_chain(rest, r, p)[0][joint, 1] for r, p in zip(rotations, places, strict=True)])
 
 
@@ -111,7 +111,7 @@ def _chain(rest: np.ndarray, rotations: np.ndarray, pelvis: np.ndarray) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One foot from where it stands to somewhere else."""
+    """One step: a foot moves from where it stands to another place."""
 
     begin_s: float
     end_s: float
@@ -120,7 +120,7 @@ class Step:
 
 
 def _plan(at: np.ndarray, now: float) -> tuple[dict[int, list[Step]], float]:
-    """Three steps of a turn towards the camera: side -> steps, and when both feet stand."""
+    """Plans three steps of a turn towards the camera: side -> steps, and the time when both feet stand."""
     forward = np.array([np.sin(ENTRY_HEADING), np.cos(ENTRY_HEADING)])
     ahead = {side: float(at[LEGS[side][2], [0, 2]] @ forward) for side in LEGS}
     rear = min(ahead, key=lambda side: ahead[side])
@@ -139,7 +139,7 @@ def _plan(at: np.ndarray, now: float) -> tuple[dict[int, list[Step]], float]:
 def _foot(
     steps: list[Step], time: float, first_turn, first_at, now: float, sole: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Orientation (3, 3) and ankle (3,) of a foot that follows its steps; it starts as the walk left it."""
+    """Orientation (3, 3) and ankle (3,) of a foot that follows its steps from the end of the walk."""
     heading = float(np.arctan2(first_turn[0, 2], first_turn[2, 2]))
     flat = smooth(np.array((time - now) / 0.16))
     tilt = about_y(np.array(-heading)) @ first_turn
@@ -176,7 +176,7 @@ def _trunk(pose, place, velocity, times, now, standing_at, rest, sole) -> tuple[
     hermite = (share**3 - 2 * share**2 + share)[:, None] * velocity * span
     blend = (3 * share**2 - 2 * share**3)[:, None]
     path = place * (1 - blend) + stand * blend + hermite
-    path[:, 1] -= 0.022 * np.sin(np.pi * share) ** 2  # legs that are apart do not reach as high
+    path[:, 1] -= 0.022 * np.sin(np.pi * share) ** 2  # legs that are apart reach less high
     sit = smooth((times - SIT_BEGIN_S) / SIT_S)
     seat_y = SEAT_TOP_M + PELVIS_OVER_SEAT_M
     path[:, 2] -= SEAT_BACK_M * smooth((times - SIT_BEGIN_S) / (SIT_S * 0.9))
@@ -193,7 +193,7 @@ def _trunk(pose, place, velocity, times, now, standing_at, rest, sole) -> tuple[
 
 
 def _upper(rotations: np.ndarray, start: int, times: np.ndarray) -> None:
-    """Spine, head and arms from the end of the walk on: out of the walk's last pose into the keys."""
+    """Moves spine, head and arms from the walk's last pose into the keys."""
     sit = smooth((times - SIT_BEGIN_S) / SIT_S)
     bell = np.sin(np.pi * np.clip((times - SIT_BEGIN_S) / SIT_S, 0, 1)) ** 2
     wave = smooth((times - 7.0) / 0.5) * (1 - smooth((times - 9.2) / 0.6))
@@ -234,15 +234,15 @@ def _about(axis: str, angles: np.ndarray) -> Rotation:
 
 
 def _between(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Keys with rest at each, read at times (n,)."""
+    """Interpolates keys, with rest at each, at times (n,)."""
     index = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
     share = smooth((at - times[index]) / (times[index + 1] - times[index]))
     return values[index] + share * (values[index + 1] - values[index])
 
 
 def _leg(pose: np.ndarray, rest: np.ndarray, pelvis: np.ndarray, joints, ankle, foot: np.ndarray, pole) -> None:
-    """Turns hip, knee and ankle of `pose` (24, 3, 3) so that the ankle joint lies at `ankle` (3,), the knee towards
-    `pole` (3,), the foot as `foot` (3, 3) says."""
+    """Turns hip, knee and ankle of `pose` (24, 3, 3): the ankle joint goes to `ankle` (3,), the knee points to `pole`
+    (3,), and the foot takes the orientation `foot` (3, 3)."""
     hip, knee, end, _ = joints
     at = pelvis + pose[0] @ (rest[hip] - rest[0])
     upper, lower = rest[knee] - rest[hip], rest[end] - rest[knee]
@@ -262,7 +262,7 @@ def _leg(pose: np.ndarray, rest: np.ndarray, pelvis: np.ndarray, joints, ankle, 
 
 
 def _turn_to(bone: np.ndarray, direction: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-    """The rotation that takes a rest bone, whose front is +z, to a direction whose front is `ahead`."""
+    """The rotation that takes a rest bone with front +z to a direction with front `ahead`."""
 
     def frame(down: np.ndarray, front: np.ndarray) -> np.ndarray:
         down = down / np.linalg.norm(down)

@@ -1,4 +1,4 @@
-"""The demo's room and clothes."""
+"""Builds the demo's room and clothes."""
 
 import cv2
 import numpy as np
@@ -75,7 +75,7 @@ def demo_scene() -> tuple[scenes.Scene, Textures]:
 
 
 def _furniture() -> list[tuple[list[Cuboid], np.ndarray, float]]:
-    """The chair, a sideboard with a plant and a lamp, a rug."""
+    """The furniture: the chair, a sideboard with a plant and a lamp, a rug."""
     wood, dark = people.linear(np.array([0.62, 0.44, 0.28])), people.linear(np.array([0.3, 0.2, 0.14]))
     cover, white = people.linear(np.array([0.75, 0.52, 0.2])), people.linear(np.array([0.9, 0.89, 0.86]))
     lamp = people.linear(np.array([0.98, 0.93, 0.8])) * 1.3
@@ -182,7 +182,7 @@ def _back_wall(rng: np.random.Generator) -> np.ndarray:
 
 
 def _side_wall(rng: np.random.Generator) -> np.ndarray:
-    """Plain, with a door."""
+    """A plain side wall with a door."""
     wide = HIGH[2] - LOW[2]
     canvas = np.ascontiguousarray(_plaster(rng, [0.78, 0.77, 0.72]))
     _box(canvas, 1.2, 0.0, 2.15, 2.1, (0.86, 0.85, 0.82), wide)
