@@ -1,4 +1,4 @@
-"""Training people drawn by the machine: bodies, clothes, rooms, light, cameras."""
+"""Renders training pictures of people: bodies, clothes, rooms, light and cameras."""
 
 from training.synthetic.generator import Assets, Generator, Sample
 

@@ -1,4 +1,4 @@
-"""What lies behind people and things: rooms, streets, panoramas, photos (numba)."""
+"""Draws the backdrop behind people and furniture: rooms, streets, panoramas, photos (numba)."""
 
 import math
 
@@ -13,11 +13,11 @@ from training.synthetic.shade import ambient_of
 @numba.njit(**FAST)
 def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pictures, stretch, tints, textures,
               to_linear, open_sky, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
-    """The inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, into `out` (h, w, 3).
+    """Draws the inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, into `out` (h, w, 3).
 
-    pictures (6,) index into textures for the sides -x, +x, -y (floor), +y, -z, +z; stretch (6, 2) pictures a metre, or
-    0 for one picture over the whole side; tints (6, 3); open_sky (2, 3) zenith and horizon instead of a ceiling,
-    or negative; key, sky: (cover, axes, centre, texels per metre) of the softened shadows.
+    pictures (6,) index into textures for the sides -x, +x, -y (floor), +y, -z, +z; stretch (6, 2) pictures per metre,
+    or 0 for one picture over the whole side; tints (6, 3); open_sky (2, 3) zenith and horizon instead of a ceiling, or
+    negative; key, sky: (cover, axes, centre, texels per metre) of the softened shadows.
     """
     height, width = out.shape[:2]
     side = textures.shape[1]
@@ -84,7 +84,7 @@ def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pi
 
 @numba.njit(**FAST)
 def _light_of_sides(cos, sin, ambient, directions, colours, tints):
-    """Light (6, 3) on the sides of a room, without the first lamp, and of the first lamp alone; both times tints."""
+    """Light (6, 3) on the sides of a room without the first lamp, and from the first lamp alone; both times tints."""
     steady, keyed = np.zeros((6, 3), np.float32), np.zeros((6, 3), np.float32)
     light = np.empty(3, np.float32)
     for face in range(6):
@@ -113,7 +113,7 @@ def _light_of_sides(cos, sin, ambient, directions, colours, tints):
 
 @numba.njit(**FAST)
 def _arctan2(y, x):
-    """Within 0.0003 radians."""
+    """atan2 with an error below 0.0003 radians."""
     ax, ay = abs(x), abs(y)
     ratio = min(ax, ay) / (max(ax, ay) + 1e-12)
     square = ratio * ratio
@@ -127,7 +127,7 @@ def _arctan2(y, x):
 
 @numba.njit(**FAST)
 def draw_panorama(world_from_camera, place, focal_px, centre_px, panorama, yaw, scale, key, sky, strength, out):
-    """An equirectangular picture (h, w, 3) uint16 of the root of light, at infinity, with shadows on a floor y = 0."""
+    """Draws an equirectangular picture (h, w, 3) uint16 of the root of light, at infinity, with shadows on y = 0."""
     height, width = out.shape[:2]
     rows, columns = panorama.shape[0], panorama.shape[1]
     inverse_focal = 1.0 / focal_px

@@ -1,4 +1,4 @@
-"""A .bvh file → joints, their parents and rest offsets, and a rotation and place of each in every frame."""
+"""Reads .bvh files: joints, their parents and rest offsets, and the rotation and place of each in every frame."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,18 @@ POSITIONS, ROTATIONS = ("xposition", "yposition", "zposition"), ("xrotation", "y
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Skeleton:
-    """A rig and its movement, in the file's own axes and unit. Parents come before their children."""
+    """A rig and its movement in the axes and unit of the file. Parents come before their children."""
 
     names: list[str]
     parents: list[int]  # -1: a root
     offsets: np.ndarray  # (joint, 3) from the parent, all rotations zero
-    channels: list[list[str]]  # of each joint, lower case, in the order of the file
+    channels: list[list[str]]  # per joint, lower case, in the order of the file
     motion: np.ndarray  # (frame, channels of all joints) degrees and the file's unit
     frame_s: float
 
     @property
     def rest(self) -> np.ndarray:
-        """Joints (joint, 3) with all rotations zero, the first at the origin."""
+        """Joint places (joint, 3) with all rotations zero, the first at the origin."""
         places = np.zeros((len(self.names), 3))
         for joint, parent in enumerate(self.parents):
             if parent >= 0:
@@ -33,7 +33,7 @@ class Skeleton:
 
 
 def read_bvh(path: Path) -> Skeleton:
-    """Reads a Biovision hierarchy with its motion. Raises UserError, naming the file and what is wrong in it."""
+    """Reads a Biovision hierarchy with its motion. Raises UserError that names the file and the defect."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -41,22 +41,22 @@ def read_bvh(path: Path) -> Skeleton:
     head, found, tail = text.partition("MOTION")
     try:
         if not found:
-            raise ValueError("it has no MOTION part")
+            raise ValueError("it has no MOTION section")
         names, parents, offsets, channels = _hierarchy(head.split())
         motion, frame_s = _motion(tail, sum(map(len, channels)))
     except (ValueError, IndexError) as error:
         reason = "it ends too early" if isinstance(error, IndexError) else error
-        raise UserError(f"{path}: broken .bvh file ({reason}). Export or fetch it again") from error
+        raise UserError(f"{path}: not a valid .bvh file ({reason}). Export or fetch it again") from error
     return Skeleton(names, parents, np.array(offsets), channels, motion, frame_s)
 
 
 def _hierarchy(words: list[str]) -> tuple[list[str], list[int], list[list[float]], list[list[str]]]:
-    """The words before MOTION -> names, parents, offsets, channels of the joints; end sites are passed over."""
+    """Parses the words before MOTION: names, parents, offsets and channels of the joints, without end sites."""
     names: list[str] = []
     parents: list[int] = []
     offsets: list[list[float]] = []
     channels: list[list[str]] = []
-    above: list[int] = []  # joints whose braces are open; an end site stands there as -1
+    above: list[int] = []  # joints whose braces are open; -1 stands for an end site
     at, opened = 1, -1
     if not words or words[0].upper() != "HIERARCHY":
         raise ValueError("it does not begin with HIERARCHY")
@@ -89,7 +89,7 @@ def _hierarchy(words: list[str]) -> tuple[list[str], list[int], list[list[float]
             channels[above[-1]] = [name.lower() for name in words[at + 2 : at + 2 + count]]
             at += 2 + count
         else:
-            raise ValueError(f"'{words[at]}' is not expected in its hierarchy")
+            raise ValueError(f"unexpected '{words[at]}' in its hierarchy")
     unknown = {name for own in channels for name in own} - {*POSITIONS, *ROTATIONS}
     if unknown or above or not names:
         raise ValueError(f"unknown channel {min(unknown)}" if unknown else "its braces do not close")
@@ -97,22 +97,22 @@ def _hierarchy(words: list[str]) -> tuple[list[str], list[int], list[list[float]
 
 
 def _motion(text: str, count: int) -> tuple[np.ndarray, float]:
-    """What follows MOTION -> values (frame, count), seconds a frame."""
+    """Parses the text after MOTION: values (frame, count) and seconds per frame."""
     lines = text.strip().splitlines()
     frames, frame_s = int(lines[0].split(":")[1]), float(lines[1].split(":")[1])
     values = np.array(" ".join(lines[2:]).split(), np.float64)
     if frames < 1 or not 0 < frame_s < 10:
         raise ValueError(f"{frames} frames of {frame_s} s")
     if len(values) != frames * count:
-        raise ValueError(f"{len(values)} values where {frames} frames of {count} channels need {frames * count}")
+        raise ValueError(f"{len(values)} values, but {frames} frames of {count} channels need {frames * count}")
     return values.reshape(frames, count), frame_s
 
 
 def world_poses(rig: Skeleton, carrier: int) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (frame, joint, 3, 3) relative to the rest pose, and places (frame, joint, 3), all in the file's axes.
 
-    carrier: the joint that carries the body. Position channels of it and of what is above it stand in the place of
-    their offsets; those of other joints are passed over, for rigs disagree on what they mean, and bones do not stretch.
+    carrier: the joint that carries the body. Position channels of this joint and of those above it replace their
+    offsets. Those of other joints are ignored, because rigs disagree on their meaning and bones do not stretch.
     """
     frames, joints = len(rig.motion), len(rig.names)
     turn, place = np.empty((frames, joints, 3, 3)), np.empty((frames, joints, 3))

@@ -1,4 +1,4 @@
-"""What a point of the rest surface is made of: skin, garments, hair, face. Evaluated for every pixel.
+"""Paints the points of the rest surface: skin, garments, hair, face. Evaluated for every pixel.
 
 Garments are cuts of the rest surface (a hem at a height, a sleeve at a distance along the T-pose's arm), so hems are
 as sharp as the picture whatever the mesh. Parameters travel as two arrays that numba reads: `cuts` (lengths and
@@ -19,7 +19,7 @@ RED, RED2, PATTERN, FREQUENCY, DUTY, AXIS, GRAIN, GRAIN_FREQUENCY, BUMP, GLOSS, 
     0, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
 )  # fmt: skip
 PLAIN, STRIPES, CHECKS, BLOTCHES, GRADIENT, PRINT, LOGO, PATTERNS = range(8)
-# Entries of `cuts`, metres on the rest surface unless said otherwise
+# Entries of `cuts`, metres on the rest surface unless noted otherwise
 (
     HEM, SLEEVE, COLLAR, V_DEPTH, V_WIDTH, JACKET_HEM, JACKET_SLEEVE, JACKET_GAP, JACKET_COLLAR, WAIST, LEG, SHOE, SOCK,
     SOLE_TOP, HAIR_COS, HAIR_FRONT, HAIR_SIDE, BEARD, SKULL_Y, SKULL_Z, EYE_X, EYE_Y, EYE_Z, IRIS_R, IRIS_G, IRIS_B,
@@ -48,7 +48,7 @@ def noise_volume(rng: np.random.Generator) -> np.ndarray:
 
 @numba.njit(**FAST)
 def sample_noise(volume, x, y, z, out):
-    """Trilinear, wrapping; volume of `noise_volume`; x, y, z in cells; out (4,) is written."""
+    """Samples `noise_volume` trilinearly, with wrapping, at x, y, z in cells; writes out (4,)."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
     tx, ty, tz = np.float32(x - fx), np.float32(y - fy), np.float32(z - fz)
     i, j, k = (int(fx) & 31) << 10, (int(fy) & 31) << 5, int(fz) & 31
@@ -66,13 +66,13 @@ def sample_noise(volume, x, y, z, out):
 
 @numba.njit(**FAST)
 def nearest_noise(volume, x, y, z):
-    """The value of the nearest cell."""
+    """The noise value of the nearest cell."""
     return volume[((math.floor(x) & 31) << 10) + ((math.floor(y) & 31) << 5) + (math.floor(z) & 31), 0] * NOISE_UNIT
 
 
 @numba.njit(**FAST)
 def layer_at(kind, x, y, z, head, hand, cuts, edge):
-    """Which layer covers the point (x, y, z) of the rest surface: a row of `fabric`. edge: noise that frays hems."""
+    """The layer, a row of `fabric`, that covers point (x, y, z) of the rest surface. edge: noise that frays hems."""
     if kind == HAIR_SHELL:
         return HAIR
     if kind == SKIRT_SHELL:
@@ -141,7 +141,7 @@ def _layer_of_head(x, y, z, cuts, edge):
 
 @numba.njit(**FAST)
 def pattern_at(fabric, layer, u, v, w, blotch, print_tile):
-    """How much of a layer's second colour shows at pattern coordinates (u, v, w) in metres -> 0..1."""
+    """The share 0..1 of a layer's second colour at pattern coordinates (u, v, w) in metres."""
     pattern = int(fabric[layer, PATTERN])
     frequency = fabric[layer, FREQUENCY]
     if pattern == PLAIN:
@@ -166,8 +166,8 @@ def pattern_at(fabric, layer, u, v, w, blotch, print_tile):
 
 @numba.njit(**FAST)
 def paint(rest, cuts, fabric, tile, noise, folds, colour):
-    """Colour of a point of an outfit: rest (6,) as in `Outfit.coordinates` -> its layer; folds (4,) of noise, the last
-    three bend the normal, and colour (3,) are written."""
+    """Paints a point of an outfit, rest (6,) as in `Outfit.coordinates`, and returns its layer. Writes folds (4,) of
+    noise, the last three of which bend the normal, and colour (3,)."""
     x, y, z = rest[0], rest[1], rest[2]
     sample_noise(noise, x * 45 + 7, y * 45 + 3, z * 45 + 11, folds)
     edge, blotch = folds[0], folds[1]

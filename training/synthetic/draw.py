@@ -1,4 +1,4 @@
-"""A scene and its people → linear light, through the rasteriser and the shaders."""
+"""Renders a scene and its people to linear light with the rasteriser and the shaders."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SHADOW_SIDE_M = 3.6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """Somebody in the world."""
+    """A dressed person in the world."""
 
     outfit: Outfit
     points: np.ndarray  # (V, 3) float32 dressed surface, world
@@ -31,7 +31,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stock:
-    """What every picture draws from."""
+    """The textures, panoramas, noise and tables that all pictures share."""
 
     textures: Textures
     panoramas: list[Panorama]
@@ -41,10 +41,10 @@ class Stock:
 
 def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre_px: np.ndarray, inside: np.ndarray,
          stock: Stock, coarse: int = 2, texels: int = 96) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Linear light (h, w, 3) float32, and whose pixel it is (h, w) int32: 0 the first person, 1 the next, -1 none's.
+    """Renders linear light (h, w, 3) float32, and the owner of each pixel (h, w) int32: 0, 1, … a person, -1 no person.
 
-    focal_px and centre_px (2,) are of the camera at `view` whose picture is drawn, only where `inside` (h, w) is true.
-    The backdrop is drawn at 1 / coarse of the size: it is seldom in focus. texels: of a shadow map's side.
+    focal_px and centre_px (2,) belong to the camera at `view`; only pixels where `inside` (h, w) is true are drawn.
+    The backdrop is drawn at 1 / coarse of the size, as it is rarely in focus. texels: side of a shadow map.
     """
     inverse, ids = buffers(*inside.shape)
     first, starts, seen = 0, [], []
@@ -89,7 +89,7 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
 def draw_backdrop(
     scene: Scene, view: View, focal_px: float, centre_px, soft_key, soft_sky, stock: Stock, coarse: int, out
 ) -> None:
-    """Whatever lies behind people and things, into `out` (h, w, 3); soft_key and soft_sky: the softened shadows."""
+    """Draws the backdrop into `out` (h, w, 3); soft_key and soft_sky are the softened shadows."""
     height, width = out.shape[:2]
     light, small = scene.light, np.empty((height // coarse, width // coarse, 3), np.float32)
     camera = (

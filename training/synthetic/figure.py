@@ -1,4 +1,4 @@
-"""The body as something to dress: its smooth surface, its head, its sections."""
+"""Measures a body for dressing: its smooth surface, its head, its sections."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ SKULL_ABOVE_HEAD_JOINT_M = 0.065  # centre of the skull over the joint, on the f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Figure:
-    """What dressing needs to know of a body, all of it in the rest pose of the template."""
+    """The measures of a body that dressing needs, in the rest pose of the template."""
 
     body: Body
     joints: np.ndarray  # (24, 3)
@@ -69,7 +69,7 @@ def smoothed(averaging: sp.spmatrix, values: np.ndarray, rounds: int) -> np.ndar
 
 
 def _eyes(graph: sp.csr_matrix, template: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The eye balls are small parts of their own on the free body; elsewhere only their place is guessed."""
+    """Finds the eyeballs, which are small separate parts of the free body; on other bodies their place is guessed."""
     _, label = connected_components(graph)
     sizes = np.bincount(label)
     apart = (sizes[label] < 400) & (template[:, 1] > joints[HEAD, 1]) & (np.abs(template[:, 0]) < 0.06)
@@ -81,7 +81,7 @@ def _eyes(graph: sp.csr_matrix, template: np.ndarray, joints: np.ndarray) -> tup
 
 
 def hull_radius(points: np.ndarray, centre: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """How far the convex hull of points (n, 3) reaches along unit directions (m, 3) from a centre -> (m,) metres."""
+    """The reach (m,) in metres of the convex hull of points (n, 3) along unit directions (m, 3) from a centre."""
     return np.maximum(((points - centre) @ directions.T).max(0), 0.01)
 
 
@@ -92,7 +92,7 @@ class Shell:
     rest: np.ndarray  # (n, 3) float32 in the rest pose
     faces: np.ndarray  # (f, 3) int32 into rest
     weights: np.ndarray  # (n, 24) float32 skinning
-    kind: float | np.ndarray  # what `cloth` paints on it, or on each vertex (n,)
+    kind: float | np.ndarray  # the kind of surface in `cloth`, for all of it or per vertex (n,)
     coordinates: np.ndarray  # (n, 3) float32 pattern coordinates
     shape_dirs: np.ndarray | None = None  # (n, 3, 10) float32; None: those of the nearest skin
 
@@ -107,7 +107,7 @@ def grid_faces(rows: int, columns: int) -> np.ndarray:
 
 
 def shell_shape_dirs(figure: Figure, shell: Shell) -> np.ndarray:
-    """A shell moves with betas as the nearest of the body's vertices does -> (n, 3, 10) float32, smoothed over them."""
+    """Shape directions (n, 3, 10) float32 of a shell: those of the nearest body vertices, smoothed over the shell."""
     distance = np.linalg.norm(shell.rest[:, None] - figure.body.template[None, ::7], axis=-1)
     nearest = np.argpartition(distance, 8, axis=1)[:, :8]
     return np.ascontiguousarray(figure.body.shape_dirs[::7][nearest].mean(1))

@@ -1,4 +1,4 @@
-"""Chairs, tables, shelves, plants, poles: things made of cuboids, to sit on, to stand behind, to be in the way."""
+"""Builds furniture from cuboids: chairs, tables, shelves, plants, poles, to sit on, stand behind or hide people."""
 
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ OUTWARD = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cuboid:
-    """Centre and half sizes in the piece's own frame, metres; y up."""
+    """One cuboid: centre and half sizes in the frame of its piece, metres, y up."""
 
     centre: tuple[float, float, float]
     half: tuple[float, float, float]
@@ -40,7 +40,7 @@ class Things:
 
 
 def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
-    """Pieces with their places (3,) and headings (radians about y) -> one mesh."""
+    """Joins pieces with their places (3,) and headings (radians about y) into one mesh."""
     parts = [(cuboid, place, yaw) for cuboids, place, yaw in pieces for cuboid in cuboids]
     if not parts:
         empty = np.zeros((0, 3), np.float32)
@@ -72,20 +72,20 @@ def assembled(pieces: list[tuple[list[Cuboid], np.ndarray, float]]) -> Things:
 
 
 def moved(things: Things, turn: np.ndarray, place: np.ndarray) -> Things:
-    """Turned by (3, 3) about the origin, then shifted by (3,) metres."""
+    """The furniture turned by (3, 3) about the origin, then shifted by (3,) metres."""
     turn = turn.astype(np.float32)
     points = things.points @ turn.T + place.astype(np.float32)
     return replace(things, points=np.ascontiguousarray(points), normals=np.ascontiguousarray(things.normals @ turn.T))
 
 
 def joined(a: Things, b: Things) -> Things:
-    """Both as one mesh."""
+    """Joins two meshes into one."""
     both = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in Things.__dataclass_fields__}
     return Things(**both | {"faces": np.concatenate([a.faces, b.faces + len(a.points)]).astype(np.int32)})
 
 
 def paint(rng: np.random.Generator, textures: Textures) -> tuple[np.ndarray, int]:
-    """Colour (3,) linear and texture (-1: plain) of a thing."""
+    """Draws a colour (3,) linear and a texture (-1: plain) for a piece."""
     kind = rng.random()
     if kind < 0.35:
         colour = np.array([0.6, 0.42, 0.26]) * rng.uniform(0.4, 1.4)
@@ -128,7 +128,7 @@ def seat(rng, textures: Textures, height: float, width: float = 0.44) -> list[Cu
 
 
 def table(rng, textures: Textures, height: float | None = None, width: float | None = None) -> list[Cuboid]:
-    """A table or desk, sometimes with things on it."""
+    """A table or desk, sometimes with objects on it."""
     colour, texture = paint(rng, textures)
     height = rng.uniform(0.68, 0.78) if height is None else height
     half, deep = (width or rng.uniform(0.8, 1.8)) / 2, rng.uniform(0.25, 0.45)
@@ -148,7 +148,7 @@ def table(rng, textures: Textures, height: float | None = None, width: float | N
 
 
 def clutter(rng, textures: Textures) -> list[Cuboid]:
-    """Some other piece: cupboard, box, pole, plant, lamp, sofa, screen."""
+    """Any other piece: a cupboard, box, pole, plant, lamp, sofa or screen."""
     colour, texture = paint(rng, textures)
     kind = rng.random()
     if kind < 0.25:

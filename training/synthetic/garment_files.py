@@ -1,4 +1,4 @@
-"""MakeHuman's garments, shoes, hats and hair → meshes on its base mesh, cut into pieces that are worn one by one."""
+"""Reads MakeHuman's garments, shoes, hats and hair as meshes on its base mesh, cut into separate pieces."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +15,21 @@ BASE_MESH = Path(__file__).parent / "base_mesh.npz"  # made by training/body/bas
 DM = 0.1  # MakeHuman's unit in metres
 TOP, BOTTOM, SUIT, SHOES, HAIR, HAT = range(6)  # what a piece is
 SMALL = 200  # vertices: buttons, buckles, belts
-STRAND = 24  # vertices: hair in smaller parts are cards for a texture with holes, blades without
+STRAND = 24  # vertices: smaller parts of hair are cards for a texture with holes, and blades without it
 # Heights in the base mesh, metres over its middle: soles at -0.84, knees -0.4, crotch -0.02, belt 0.12, chin 0.63.
 ANKLE_Y, KNEE_Y, THIGH_Y, BELT_Y, BREAST_Y, BROW_Y, CROWN_Y, SOLE_Y = -0.5, -0.4, -0.1, 0.2, 0.35, 0.72, 0.8, -0.815
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """One thing to wear, as it lies on the base mesh."""
+    """One garment as it lies on the base mesh."""
 
     name: str
     kind: int
     vertices: np.ndarray  # (n, 3) metres
     faces: np.ndarray  # (f, 3) int32
     layer: np.ndarray  # (n,) row of `cloth`'s fabric
-    hides: np.ndarray  # ids of the base mesh's vertices that nobody sees under it
+    hides: np.ndarray  # ids of the base mesh's vertices that it hides
     skirt: bool  # a tube around both legs
 
 
@@ -40,9 +40,9 @@ def base_vertices() -> np.ndarray:
 
 
 def read_pieces(folder: Path) -> list[Piece]:
-    """Everything to wear under a folder, in alphabetical order: its .mhclo files and the .obj files they name.
+    """Reads all garments under a folder, in alphabetical order: its .mhclo files and the .obj files they name.
 
-    Raises UserError for a folder without any and for files that are broken, named.
+    Raises UserError for a folder without garments, and for a broken file, which it names.
     """
     files = sorted(folder.rglob("*.mhclo"))
     if not files:
@@ -52,7 +52,7 @@ def read_pieces(folder: Path) -> list[Piece]:
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (n, 3) in the file's unit and triangles (f, 3) int32 of a Wavefront file. Raises UserError."""
+    """Reads vertices (n, 3) in the file's unit and triangles (f, 3) int32 of a Wavefront file. Raises UserError."""
     vertices, faces = [], []
     try:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -63,16 +63,17 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 faces += [[corners[0], corners[k], corners[k + 1]] for k in range(1, len(corners) - 1)]
         points, triangles = np.array(vertices, float).reshape(-1, 3), np.array(faces, np.int32).reshape(-1, 3)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no mesh that can be read ({error}). Fetch it again") from error
+        raise UserError(f"{path}: not a readable .obj mesh ({error}). Fetch it again") from error
     if not len(triangles) or triangles.min() < 0 or triangles.max() >= len(points):
         raise UserError(f"{path}: its faces do not fit its {len(points)} vertices. Fetch it again")
     return points, triangles
 
 
 def read_binding(path: Path, base: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-    """A .mhclo file -> the .obj file's name, where its vertices lie on the base mesh (n, 3) metres, hidden base ids.
+    """Reads a .mhclo file: the name of its .obj, vertices on the base mesh (n, 3) metres, ids of hidden base vertices.
 
-    Each vertex is three base vertices weighted, and an offset that is scaled by the base mesh's width there. UserError.
+    Each vertex is a weighted mean of three base vertices plus an offset scaled by the base mesh's width there. Raises
+    UserError.
     """
     object_file, scale, rows, hidden, part = "", np.full(3, DM), [], [], ""
     try:
@@ -99,12 +100,12 @@ def read_binding(path: Path, base: np.ndarray) -> tuple[str, np.ndarray, np.ndar
         if not object_file or not len(table) or (len(hides) and hides.max() >= len(base)):
             raise ValueError("it binds no vertices of an .obj file")
     except (OSError, ValueError, IndexError) as error:
-        raise UserError(f"{path}: no MakeHuman garment that can be read ({error}). Fetch it again") from error
+        raise UserError(f"{path}: not a readable MakeHuman garment ({error}). Fetch it again") from error
     return object_file, np.einsum("nk,nkc->nc", table[:, 3:6], corners) + table[:, 6:] * scale, hides
 
 
 def _ranges(words: list[str]) -> list[int]:
-    """["3", "-", "6", "9"] -> [3, 4, 5, 6, 9]."""
+    """Expands ranges of numbers: ["3", "-", "6", "9"] -> [3, 4, 5, 6, 9]."""
     ids: list[int] = []
     spans = " ".join(words).replace(" - ", "-").split()
     for span in spans:
@@ -140,7 +141,7 @@ def _pieces_of(path: Path, base: np.ndarray) -> list[Piece]:
 
 
 def _kinds(vertices: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What each vertex (n, 3) of a file is a piece of, and its layer, from the heights of its connected parts (n,)."""
+    """The kind of piece and the layer of each vertex (n, 3) of a file, from the heights of its connected parts (n,)."""
     y, count = vertices[:, 1], part.max() + 1
     size = np.bincount(part)
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
@@ -158,7 +159,7 @@ def _kinds(vertices: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarr
         kind[:] = SUIT
     layers = np.where(below | (low < KNEE_Y), cloth.TROUSERS, cloth.SHIRT)[part]
     above = np.flatnonzero((kind == TOP) & (size >= SMALL))
-    if len(above) > 1:  # what is large is worn over the rest
+    if len(above) > 1:  # large parts are worn over the others
         layers[part == above[np.argmax(size[above])]] = cloth.JACKET
     if count == 1 and kind[0] == SUIT:
         layers = np.where(y > 0.13, cloth.SHIRT, cloth.TROUSERS)

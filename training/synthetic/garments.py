@@ -1,4 +1,4 @@
-"""Garments as meshes, bound to the free body: they follow any shape and pose of it."""
+"""Binds garment meshes to the free body, so that they follow its shape and pose."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,17 @@ from training.synthetic.figure import HEAD, NECK, Figure, smoothed
 from training.synthetic.garment_files import BOTTOM, HAIR, HAT, SHOES, SUIT, TOP, Piece
 
 NEIGHBOURS = 40  # vertices of the skin that carry a garment's vertex
-REACH_M = 0.012  # and how far around the nearest they lie, on tight garments; half of the distance on loose ones
-CLEARANCE_M = {TOP: 0.007, BOTTOM: 0.004, SUIT: 0.005, SHOES: 0.004, HAIR: 0.003, HAT: 0.005}  # off the skin
-SOCK_M, HAIR_OVER_CLOTH_M = 0.001, 0.04  # socks lie closer than shoes, hair on the back over what is worn there
-COVER_M, SKIRT_COVER_M, HEM_M = 0.03, 0.08, 0.025  # skin this near below and this far from edges is seen by nobody
-COLLISION_M = 0.07  # deeper under the skin nothing is looked for
+REACH_M = 0.012  # how far around the nearest one they lie on tight garments; half of the distance on loose ones
+CLEARANCE_M = {TOP: 0.007, BOTTOM: 0.004, SUIT: 0.005, SHOES: 0.004, HAIR: 0.003, HAT: 0.005}  # from the skin
+SOCK_M, HAIR_OVER_CLOTH_M = 0.001, 0.04  # socks lie closer than shoes, and hair over garments on the back
+COVER_M, SKIRT_COVER_M, HEM_M = 0.03, 0.08, 0.025  # skin this near below a garment, this far from edges, is hidden
+COLLISION_M = 0.07  # collisions deeper under the skin are ignored
 SPINE3, ARMS = 9, list(range(13, 15)) + list(range(16, 24))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Garment:
-    """One thing to wear, in the rest pose of the free body's template."""
+    """One garment in the rest pose of the free body's template."""
 
     name: str
     kind: int  # of `garment_files`
@@ -34,13 +34,13 @@ class Garment:
     weights: np.ndarray  # (n, 24) float32 skinning
     shape_dirs: np.ndarray  # (n, 3, 10) float32
     outward: np.ndarray  # (n, 3) float32 away from the skin below
-    height: np.ndarray  # (n,) float32 metres over it
-    hides: np.ndarray  # (V,) bool: skin that nobody sees under it
+    height: np.ndarray  # (n,) float32 metres above the skin
+    hides: np.ndarray  # (V,) bool: the skin that it hides
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wardrobe:
-    """What there is to wear, by kind."""
+    """All garments by kind."""
 
     tops: list[Garment]
     bottoms: list[Garment]
@@ -51,14 +51,14 @@ class Wardrobe:
 
 
 def load_wardrobe(folder: Path, figure: Figure) -> Wardrobe:
-    """Everything to wear under a folder, bound to the figure's body, in alphabetical order (seconds).
+    """Loads all garments under a folder in alphabetical order, bound to the figure's body (takes seconds).
 
-    Raises UserError for folders without garments, broken files, and bodies that are not the free one.
+    Raises UserError for a folder without garments, a broken file, or a body other than the free one.
     """
     with np.load(PACKAGED) as archive:
         index = archive["base_mesh_index"]
     if len(index) != len(figure.body.template):
-        raise UserError(f"garments are bound to the free body, not to '{figure.body.name}'. Train without --garments")
+        raise UserError(f"garments fit only the free body, not '{figure.body.name}'. Train without --garments")
     skin = garment_files.base_vertices()[index]
     bound = [bind(piece, skin, index, figure) for piece in garment_files.read_pieces(Path(folder))]
     by_kind = [[garment for garment in bound if garment.kind == kind] for kind in (TOP, BOTTOM, SUIT, SHOES, HAIR, HAT)]
@@ -66,10 +66,10 @@ def load_wardrobe(folder: Path, figure: Figure) -> Wardrobe:
 
 
 def bind(piece: Piece, skin: np.ndarray, index: np.ndarray, figure: Figure) -> Garment:
-    """Carries a piece from MakeHuman's base mesh to the body's template.
+    """Transfers a piece from MakeHuman's base mesh to the body's template.
 
-    Every vertex moves as rigidly as may be with the skin around its nearest point, and takes over the mean of that
-    skin's weights and shape directions. skin (V, 3): the body's vertices on the base mesh; index (V,): their ids there.
+    Every vertex moves as rigidly as possible with the skin around its nearest point, and takes the mean of that skin's
+    weights and shape directions. skin (V, 3): the body's vertices on the base mesh; index (V,): their ids there.
     """
     template = figure.body.template.astype(np.float64)
     near, share = _neighbours(piece, skin, figure)
@@ -99,7 +99,7 @@ def bind(piece: Piece, skin: np.ndarray, index: np.ndarray, figure: Figure) -> G
 
 
 def _clearance(piece: Piece, rest: np.ndarray, figure: Figure) -> np.ndarray:
-    """How far off the skin each vertex (n, 3) has to be at least (n,) metres."""
+    """The least distance (n,) in metres that each vertex (n, 3) must have from the skin."""
     clearance = np.full(len(rest), CLEARANCE_M[piece.kind])
     clearance[piece.layer == cloth.SOCKS] = SOCK_M
     if piece.kind == HAIR:
@@ -108,7 +108,7 @@ def _clearance(piece: Piece, rest: np.ndarray, figure: Figure) -> np.ndarray:
 
 
 def _covered(piece: Piece, rest: np.ndarray, figure: Figure) -> np.ndarray:
-    """(V,) bool: the skin close under a garment's middle, beside what its file names."""
+    """(V,) bool: the skin close under a garment's interior, in addition to what its file lists."""
     if piece.kind in (HAIR, HAT):
         return np.zeros(len(figure.normals), bool)
     edges = np.sort(np.concatenate([piece.faces[:, [0, 1]], piece.faces[:, [1, 2]], piece.faces[:, [2, 0]]]), 1)
@@ -121,7 +121,7 @@ def _covered(piece: Piece, rest: np.ndarray, figure: Figure) -> np.ndarray:
 
 
 def mesh_averaging(faces: np.ndarray, count: int) -> sp.csr_matrix:
-    """The matrix (n, n) that takes each vertex's value half way to the mean of its neighbours."""
+    """The matrix (n, n) that moves each vertex's value half of the way to the mean of its neighbours."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     graph = sp.coo_matrix((np.ones(len(edges)), edges.T), (count, count)).tocsr()
     graph = ((graph + graph.T) > 0).astype(float)
@@ -135,14 +135,14 @@ def _neighbours(piece: Piece, skin: np.ndarray, figure: Figure) -> tuple[np.ndar
     distance, found = KDTree(skin[fit]).query(piece.vertices, NEIGHBOURS)
     reach = np.maximum(REACH_M, 0.5 * distance[:, :1])
     share = np.exp(-(distance**2 - distance[:, :1] ** 2) / (2 * reach**2)) + 1e-9
-    if piece.kind in (BOTTOM, SUIT):  # or one leg's cloth goes with the other leg
+    if piece.kind in (BOTTOM, SUIT):  # otherwise the cloth of one leg would follow the other
         across = skin[fit][found][..., 0] * np.sign(piece.vertices[:, :1]) < -0.002
         share[across & ~across.all(1, keepdims=True)] *= 1e-3
     return fit[found], share / share.sum(1, keepdims=True)
 
 
 def _carried(points: np.ndarray, before: np.ndarray, after: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Points (n, 3) moved with neighbours before -> after (n, k, 3) by the best rigid move of each (Kabsch 1976)."""
+    """Moves points (n, 3) by the best rigid motion of their neighbours before -> after (n, k, 3) (Kabsch 1976)."""
     start, end = (np.einsum("nk,nkc->nc", share, side) for side in (before, after))
     spread = np.einsum("nk,nka,nkb->nab", share, before - start[:, None], after - end[:, None])
     u, _, vt = np.linalg.svd(spread)
@@ -153,7 +153,7 @@ def _carried(points: np.ndarray, before: np.ndarray, after: np.ndarray, share: n
 
 
 def _with_the_head(points: np.ndarray, carried: np.ndarray, skin: np.ndarray, figure: Figure) -> np.ndarray:
-    """Hair and hats (n, 3) move with the skull as a whole, what hangs below the chin with the skin there."""
+    """Moves hair and hats (n, 3) with the skull as a whole, and parts below the chin with the skin there."""
     skull = figure.head > 0.9
     before, after = skin[skull], figure.body.template[skull].astype(np.float64)
     start, end = before.mean(0), after.mean(0)
@@ -165,8 +165,8 @@ def _with_the_head(points: np.ndarray, carried: np.ndarray, skin: np.ndarray, fi
 
 
 def cleared(rest: np.ndarray, averaging: sp.csr_matrix, figure: Figure, clearance_m: np.ndarray):
-    """Vertices (n, 3) pushed out of the body by their clearance (n,) -> rest, the direction out of the skin (n, 3), the
-    height over it (n,)."""
+    """Pushes vertices (n, 3) out of the body to their clearance (n,). Returns the vertices, the direction out of the
+    skin (n, 3), and the height above it (n,)."""
     tree = KDTree(figure.body.template)
     for last in (False, False, True):
         distance, nearest = tree.query(rest, 4)
@@ -183,7 +183,7 @@ def cleared(rest: np.ndarray, averaging: sp.csr_matrix, figure: Figure, clearanc
 
 
 def _weights(piece: Piece, rest: np.ndarray, carried: np.ndarray, averaging: sp.csr_matrix, figure: Figure):
-    """Skinning (n, 24) float32: the skin's, but for what hangs free of it."""
+    """Skinning (n, 24) float32: that of the skin, except for parts that hang free."""
     if piece.kind in (HAIR, HAT):
         weights = smoothed(averaging, carried, 8)
         weights[:, SPINE3] += weights[:, ARMS].sum(1)  # hair on the shoulders stays when they move

@@ -1,4 +1,4 @@
-"""A number → a training picture of a person with its truth; or a short sequence of them."""
+"""Generates training pictures of people with their truth, or short sequences, each from a number."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,18 +20,18 @@ from training.synthetic.scenes import Scene
 from training.synthetic.textures import make_textures
 
 DRAWN_PX = 320  # pictures are drawn this large and shrunk to CROP_PX
-EPOCH = 6000  # numbers after which outfits, pictures and passers-by are drawn anew
+EPOCH = 6000  # numbers after which outfits, pictures and bystanders are drawn again
 POSE_BATCH = 64
 RECORDED_SHARE = 0.5
 TRIES, LEAST_VISIBLE = 3, 0.22  # a person hidden behind furniture or out of the frame is drawn again
-GARMENT_SHARE = 0.6  # of the outfits are meshes at least in part, where there are garments; the others are painted
-CLOSE = 0.06  # of the benchmark's people, too
-HELD_EVERY = 6  # of recorded clips, panoramas, photos and garments every sixth is kept for the benchmark
+GARMENT_SHARE = 0.6  # of the outfits are meshes at least in part, if there are garments; the others are painted
+CLOSE = 0.06  # share of people, in the benchmark as well
+HELD_EVERY = 6  # every sixth recorded clip, panorama, photo and garment is kept for the benchmark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assets:
-    """Folders or files of material; None: the procedural stand-in alone."""
+    """Folders or files of assets; None: only the procedural replacement."""
 
     motion: Path | None = None
     hdri: Path | None = None
@@ -41,7 +41,7 @@ class Assets:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One crop and its truth. The camera is the upright one: the sensor's picture was turned by `roll` before."""
+    """One crop and its truth. The camera is the upright one: the sensor's picture is turned by `roll` first."""
 
     image: np.ndarray  # (256, 256, 3) uint8 RGB
     rotations: np.ndarray  # (24, 3, 3) float32, the root in the camera's frame
@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
-    """Everything about a picture but the person's pose."""
+    """Everything in a picture except the person's pose."""
 
     number: int
     view: View  # as the sensor stands
@@ -72,15 +72,15 @@ class Stage:
 
 
 class Generator:
-    """Draws by number: the same seed and number give the same picture whatever was drawn before.
+    """Draws pictures by number: the same seed and number give the same picture in any order.
 
-    held_out: people, clips and places that the other generators of the same assets never show.
+    held_out: draw people, clips and places that the other generators of the same assets never show.
     """
 
     def __init__(self, seed: int = 0, assets: Assets | None = None, held_out: bool = False, body: Body | None = None,
                  outfits: int = 120, close: float = CLOSE, webcam: float = 0.0) -> None:  # fmt: skip
-        """close: share of people, beside those at desks, whom a webcam sees from near by. webcam: share of those who
-        talk to one with their hands, or hold things up to it; whoever else is drawn stays the same."""
+        """close: share of people, besides those at desks, close to a webcam. webcam: share of people who talk to one
+        with their hands or hold objects up to it; it does not change how the other people are drawn."""
         assets = assets or Assets()
         self.body = body or load_body()
         self.key = [seed, int(held_out)]
@@ -118,7 +118,7 @@ class Generator:
         return sample
 
     def clip(self, frames: int, fps: float, number: int | None = None) -> list[Sample]:
-        """One person moving before a camera that stands still: `frames` pictures, `fps` a second."""
+        """One person moving in front of a static camera: `frames` pictures, `fps` per second."""
         number = self._count(number)
         if (talker := self._talker(number)) is not None:
             return self._talking(talker, number, frames, fps)
@@ -128,7 +128,7 @@ class Generator:
         poses, places = turned(poses, heading), places @ about_y(np.array(heading)).T
         betas, outfit = random_betas(rng), self.outfits[rng.integers(len(self.outfits))]
         people = [self.dressed(outfit, pose, betas) for pose in poses]
-        if kind == motion.RECORDED:  # the floor of the whole clip, not of each moment
+        if kind == motion.RECORDED:  # the floor of the whole clip, not of each frame
             rise = places[:, 1] - np.array([shift[1] for _, shift in people])
             places[:, 1] -= rise.min()
         moved = []
@@ -146,12 +146,12 @@ class Generator:
         ]
 
     def _talker(self, number: int) -> np.random.Generator | None:
-        """What draws the talker of this number; None: nobody talks to a webcam in it."""
+        """The random generator for the talker of this number; None: this number shows no talker."""
         rng = np.random.default_rng([*self.key, 8, number]) if self.webcam else None
         return rng if rng is not None and rng.random() < self.webcam else None
 
     def _talking(self, rng: np.random.Generator, number: int, frames: int, fps: float) -> list[Sample]:
-        """Somebody who talks to a webcam, or to someone beside it."""
+        """Pictures of a person talking to a webcam, or to another person beside it."""
         for _ in range(TRIES):
             talk = webcam.random_talk(rng, frames, fps, self.body)
             heading = rng.normal(0, 0.35) if rng.random() < 0.6 else rng.uniform(-1.9, 1.9)
@@ -173,7 +173,7 @@ class Generator:
         return samples
 
     def around(self, count: int, number: int | None = None) -> list[Sample]:
-        """One person at one moment, seen by `count` cameras that stand round about: a picture each."""
+        """One person at one moment from `count` cameras around the person: one picture per camera."""
         number = self._count(number)
         rng = np.random.default_rng([*self.key, 7, number])
         rotations, kind = self._pose(number)
@@ -184,7 +184,7 @@ class Generator:
         for _ in range(TRIES):
             views = _views_around(rng, count, joints)
             inside, place = np.concatenate([joints, [view.place for view in views]]), views[0].place
-            stock = (self.stock.textures, self.panoramas, [])  # no photos: they have no other side
+            stock = (self.stock.textures, self.panoramas, [])  # no photos: they show one side only
             scene = scenes.random_scene(rng, *stock, inside, heading, kind, place)
             others = self._others(rng, joints, views[0])
             stages = [Stage(number, v, scene, others, outfit, betas, cameras.random_roll_error(rng)) for v in views]
@@ -203,7 +203,7 @@ class Generator:
         )
 
     def _shoot(self, rng, stage: Stage, person: Person, rotations, shift, kind: int, jitter=None) -> Sample:
-        """One picture. jitter: a generator of the small unrest of boxes and rolls from picture to picture of a clip."""
+        """Renders one picture. jitter: random generator for the small changes of boxes and rolls within a clip."""
         joints = self.body.joints(rotations, stage.betas) + shift
         unrest = jitter.normal(0, [0.035, 0.008, 0.008, 0.012]) if jitter is not None else np.zeros(4)
         view = cameras.stood_upright(stage.view, joints, stage.error, float(unrest[0]))
@@ -234,8 +234,8 @@ class Generator:
         )  # fmt: skip
 
     def dressed(self, outfit: Outfit, rotations, betas) -> tuple[Person, np.ndarray]:
-        """The dressed surface in the world, its pelvis over the origin and its lowest point on the floor, and the shift
-        (3,) that put the posed body there."""
+        """The dressed surface in the world, pelvis above the origin and lowest point on the floor, and the shift (3,)
+        that places the posed body there."""
         points = posed(outfit, self.body, rotations, betas)
         pelvis = self.body.rest_pelvis(betas)
         lowest = float(points[: len(self.body.template), 1].min())
@@ -244,7 +244,7 @@ class Generator:
         return Person(outfit, points, vertex_normals(points, outfit.faces)), shift
 
     def _visible(self, view: View, camera: tuple[float, np.ndarray], person: Person, owner: np.ndarray) -> float:
-        """The share of the vertices that face the camera whose pixel is the person's own."""
+        """The share of the camera-facing vertices whose pixel belongs to the person."""
         chosen = slice(0, len(self.body.template), 9)
         points, normals = person.points[chosen], person.normals[chosen]
         facing = (normals * (view.place - points)).sum(1) > 0
@@ -255,7 +255,7 @@ class Generator:
         return float((within & (owner[clipped[:, 1], clipped[:, 0]] == 0)).mean())
 
     def _others(self, rng, joints: np.ndarray, view: View) -> list[Person]:
-        """In a quarter of the pictures one or two others stand about."""
+        """Draws bystanders: one or two in a quarter of the pictures."""
         others = []
         toward = (view.place - joints[0])[[0, 2]]
         distance = float(np.linalg.norm(toward))
@@ -284,7 +284,7 @@ class Generator:
         return random_outfit(rng, self.figure)
 
     def _count(self, number: int | None) -> int:
-        """The number meant; draws outfits, pictures and passers-by anew where an epoch begins."""
+        """The number, or the next one; draws outfits, pictures and bystanders again when an epoch begins."""
         number = self._next if number is None else number
         self._next, epoch = number + 1, number // EPOCH
         if epoch != self._epoch:
@@ -303,14 +303,14 @@ class Generator:
 
 
 def turned(rotations: np.ndarray, heading: float) -> np.ndarray:
-    """Poses (..., 24, 3, 3) turned about the vertical."""
+    """Poses (..., 24, 3, 3) turned about the vertical by a heading."""
     out = rotations.astype(np.float64)
     out[..., 0, :, :] = about_y(np.array(heading)) @ out[..., 0, :, :]
     return out
 
 
 def _views_around(rng, count: int, joints: np.ndarray) -> list[View]:
-    """Cameras on an arc or all round a person with joints (24, 3) in the world, about 45 degrees apart or more."""
+    """Draws cameras on an arc or circle around a person with joints (24, 3) in the world, 45 degrees apart or more."""
     apart = rng.uniform(np.pi / 4, 2 * np.pi / max(count, 2))
     turns = about_y(rng.uniform(0, 2 * np.pi) + apart * np.arange(count) + rng.normal(0, 0.15, count))
     drawn = zip(turns, [cameras.random_view(rng, joints @ turn.T, False) for turn in turns], strict=True)
@@ -318,13 +318,13 @@ def _views_around(rng, count: int, joints: np.ndarray) -> list[View]:
 
 
 def _part(items: list, held_out: bool) -> list:
-    """Every sixth when held out, else the others; all of them when they are too few to share."""
+    """Every sixth item if held out, else the others; all items if there are too few to divide."""
     chosen = [item for i, item in enumerate(items) if (i % HELD_EVERY == HELD_EVERY - 1) == held_out]
     return chosen or items
 
 
 def _inside_frame(view: View, box: np.ndarray, side: int) -> np.ndarray:
-    """(side, side) bool: pixels of the crop that the sensor's picture fills."""
+    """(side, side) bool: the pixels of the crop inside the sensor's picture."""
     corners = cameras.border(view, *cameras.crop_camera(view, box, CROP_PX, side))
     inside = np.zeros((side, side), np.uint8)
     cv2.fillConvexPoly(inside, np.round(corners * 16).astype(np.int32), 1, shift=4)

@@ -1,6 +1,6 @@
-"""Poses from parameters: standing, walking, running, sitting, crouching, lying, and arms of all kinds.
+"""Draws parametric poses: standing, walking, running, sitting, crouching, lying, with various arm poses.
 
-Everything is drawn n at a time. Signs are SMPL's, written for the left side: a right limb has y and z turned round.
+All functions draw n poses at a time. Signs are SMPL's for the left side: on a right limb y and z are negated.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def turn(axis: str, angle: np.ndarray) -> Rotation:
 
 
 def random_gestures(rng: np.random.Generator, count: int, desk_only: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """(count, 24, 3, 3) rotations, the root upright (unless lying) and facing +z, and their kinds (count,)."""
+    """Draws rotations (count, 24, 3, 3), the root upright (unless lying) and facing +z, and their kinds (count,)."""
     kind = np.full(count, DESK) if desk_only else rng.choice(KINDS, count, p=SHARES / SHARES.sum())
     pose = np.tile(np.eye(3), (count, 24, 1, 1))
     phase = rng.uniform(0, 2 * np.pi, count)
@@ -35,7 +35,7 @@ def random_gestures(rng: np.random.Generator, count: int, desk_only: bool = Fals
 
 
 def _pick(kind: np.ndarray, default: np.ndarray, **choices: np.ndarray) -> np.ndarray:
-    """`default`, where the kind has a choice of its own that one."""
+    """The choice for each kind, else `default`."""
     out = np.array(default, float)
     for name, values in choices.items():
         out = np.where(kind == globals()[name], values, out)
@@ -87,7 +87,7 @@ def _legs(rng, pose, kind, phase, stride) -> None:
 
 
 def _torso(rng, pose, kind, phase, stride) -> np.ndarray:
-    """Spine, neck and head. Returns how far the trunk is bent forward (n,) radians."""
+    """Poses spine, neck and head. Returns the forward bend of the trunk (n,) in radians."""
     n = len(kind)
     normal, uniform = lambda m, s: rng.normal(m, s, n), lambda a, b: rng.uniform(a, b, n)
     bend = _pick(
@@ -111,7 +111,7 @@ def _torso(rng, pose, kind, phase, stride) -> np.ndarray:
 
 
 def _arm_modes(rng, kind) -> tuple[np.ndarray, np.ndarray]:
-    """What the arms do, (n,) each; half of the right arms do as the left."""
+    """Draws the mode of each arm, (n,) each; half of the right arms copy the left."""
     n = len(kind)
     shares = ARM_SHARES / ARM_SHARES.sum()
     left = rng.choice(ARMS, n, p=shares)

@@ -1,4 +1,4 @@
-"""Hair: a hairline, a volume, and a hanging surface for what is longer than the head."""
+"""Draws hair styles: a hairline, a volume, and a hanging surface for hair longer than the head."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ COLOURS = np.array(  # sRGB
 
 @dataclass(frozen=True, slots=True)
 class Hair:
-    """One style. The hairline is a cosine of the angle from the crown: 1 bald, 0 down to the skull's equator."""
+    """One hair style. The hairline is a cosine of the angle from the crown: 1 is bald, 0 the skull's equator."""
 
     colour: np.ndarray  # (3,) sRGB
     line: float
@@ -31,7 +31,7 @@ class Hair:
 
 
 def random_hair(rng: np.random.Generator) -> Hair:
-    """Bald, shaved, short, bobbed, long, curly, tied back, under a cap."""
+    """Draws a style: bald, shaved, short, bobbed, long, curly, tied back, or under a cap."""
     colour = COLOURS[rng.choice(len(COLOURS), p=[0.26, 0.2, 0.16, 0.12, 0.08, 0.05, 0.05, 0.05, 0.03])]
     colour = np.clip(colour * rng.uniform(0.7, 1.3) * rng.uniform(0.92, 1.08, 3), 0, 1)
     line, front, side = rng.uniform(-0.5, -0.2), rng.uniform(0.75, 1.05), rng.uniform(0.05, 0.3)
@@ -62,7 +62,7 @@ def random_hair(rng: np.random.Generator) -> Hair:
 
 
 def hair_shell(rng: np.random.Generator, figure: Figure, hair: Hair) -> Shell:
-    """The surface of longer hair, over the skull and then straight down along neck and back."""
+    """The surface of longer hair: over the skull, then straight down along neck and back."""
     body, skull, radius = figure.body, figure.skull, figure.skull_radius
     points = body.template[(figure.head > 0.5) & (body.template[:, 1] > skull[1] - 0.03) & ~_ears(figure)]
     around = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
@@ -85,14 +85,14 @@ def hair_shell(rng: np.random.Generator, figure: Figure, hair: Hair) -> Shell:
         np.sin(around * int(rng.integers(2, 9)) + share * rng.uniform(2, 9) + rng.uniform(0, 6)) for _ in range(3)
     )
     puff = puff * (1 + 0.22 * waves * min(1.0, 0.4 + hair.volume * 20))
-    ends = 1 - np.clip(hang / 0.04, 0, 1)  # short hair ends on the skin, what hangs ends in the air
+    ends = 1 - np.clip(hang / 0.04, 0, 1)  # short hair ends on the skin, hanging hair in the air
     puff = puff * (1 - ends * share**5) - 0.007 * ends * (share > 0.97)
     rest = skull + direction * (reach + puff)[..., None]
     rest[..., 1] -= hang
     inward = np.clip(hang / 0.12, 0, 1) * rng.uniform(-0.15, 0.25)
     rest[..., 0] *= 1 - inward
     rest[..., 2] = np.where(face < 0.3, rest[..., 2] + np.clip(hang / 0.25, 0, 1) * 0.0, rest[..., 2])
-    below = np.clip((figure.joints[12, 1] - rest[..., 1]) / 0.08, 0, 1)  # what reaches the shoulders rests on them
+    below = np.clip((figure.joints[12, 1] - rest[..., 1]) / 0.08, 0, 1)  # hair that reaches the shoulders rests on them
     rest[..., 2] = np.where(
         face < 0, rest[..., 2] * (1 - below) + below * np.minimum(rest[..., 2], -0.075), rest[..., 2]
     )
@@ -104,7 +104,7 @@ def hair_shell(rng: np.random.Generator, figure: Figure, hair: Hair) -> Shell:
     weights[..., HEAD], weights[..., 9] = 1 - torso, torso
     coordinates = np.stack(
         np.broadcast_arrays(np.cos(around) * 0.35, arc * 0.12, np.sin(around) * 0.35), -1
-    )  # strands: quick around the head, slow along the hair
+    )  # strands: a high frequency around the head, a low one along the hair
     return Shell(
         rest=rest.reshape(-1, 3).astype(np.float32),
         faces=grid_faces(ROWS, COLUMNS),

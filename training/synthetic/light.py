@@ -1,4 +1,4 @@
-"""Light: an ambient cube, one to three lamps, and the soft shadows of people and things."""
+"""Draws light: an ambient cube, one to three lamps, and the soft shadows of people and furniture."""
 
 import math
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ import numpy as np
 from refit_rt.draw.raster import FAST, buffers, rasterise
 
 FAR_BELOW = -1e6
-LAMP_M = 400.0  # so far away that its rays are parallel within 0.5 % over the map
+LAMP_M = 400.0  # far enough for rays that are parallel within 0.5 % over the map
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Light:
-    """What falls on a scene; world frame (y up), linear colours."""
+    """The light on a scene; world frame (y up), linear colours."""
 
     ambient: np.ndarray  # (6, 3) float32 from +x, -x, +y, -y, +z, -z
     directions: np.ndarray  # (lamps, 3) float32 unit vectors towards the lamps; the first one casts the shadow
     colours: np.ndarray  # (lamps, 3) float32
     softness: float  # metres over which the shadow's edge fades on the floor
-    occlusion: float  # 0..1 how dark it is where the sky is covered
+    occlusion: float  # 0..1: the darkness where the sky is covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShadowMap:
-    """The scene seen along a light: how near to the light its surface comes."""
+    """The scene seen along a light: the distance of its surface towards the light."""
 
     axes: np.ndarray  # (3, 3) float32 rows: right, up, towards the light
     centre: np.ndarray  # (3,) float32 world point in the middle of the map
@@ -36,12 +36,12 @@ class ShadowMap:
 
     @property
     def place(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """What the shaders need to look up a point."""
+        """The arguments with which shaders look up a point."""
         return self.axes, self.centre, self.texels_per_m
 
 
 def random_light(rng: np.random.Generator) -> Light:
-    """An indoor or overcast light: mostly from above, tinted, with one to three lamps."""
+    """Draws an indoor or overcast light: mostly from above, tinted, with one to three lamps."""
     level = rng.uniform(0.25, 0.9)
     tint = 1 + rng.normal(0, 0.06, 3)
     sky, ground, side = level * rng.uniform(0.9, 1.5), level * rng.uniform(0.25, 0.7), level * rng.uniform(0.6, 1.1)
@@ -66,14 +66,14 @@ def random_light(rng: np.random.Generator) -> Light:
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cross product of two vectors (3,); numpy's own takes 50 microseconds."""
+    """The cross product of two vectors (3,); numpy's takes 50 microseconds."""
     return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, side_m: float,
                clouds: list[np.ndarray], things: np.ndarray, faces: np.ndarray,
                texels: int = 96) -> ShadowMap:  # fmt: skip
-    """Splats the vertices of people, `clouds` of (n, 3), draws things, points (m, 3) and faces (f, 3); all world."""
+    """Splats the vertices of people, `clouds` of (n, 3), and draws furniture, points (m, 3), faces (f, 3), in world."""
     toward = direction / np.linalg.norm(direction)
     helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.7 else np.array([0.0, 0.0, 1.0])
     up = cross(toward, helper)
@@ -81,7 +81,7 @@ def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, sid
     axes = np.array([cross(up, toward), up, toward], np.float32)
     scale = texels / side_m
     nearest = np.full((texels, texels), FAR_BELOW, np.float32)
-    if len(faces):  # a lamp far away sees things as a camera would
+    if len(faces):  # a distant lamp sees furniture as a camera does
         seen = (things - centre) @ axes.T
         seen[:, 2] = LAMP_M - seen[:, 2]
         inverse, ids = buffers(texels, texels)
@@ -114,7 +114,7 @@ def _splat(points, axes, centre, scale, nearest):
 
 @numba.njit(**FAST)
 def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
-    """Share 0..1 (float32) of the light that nearer surfaces keep from the point (x, y, z), over 2 x 2 texels."""
+    """The share 0..1 (float32) of light that nearer surfaces block at the point (x, y, z), over 2 x 2 texels."""
     side = nearest.shape[0]
     x, y, z = x - centre[0], y - centre[1], z - centre[2]
     scale, middle = np.float32(scale), np.float32(side * 0.5 - 0.5)

@@ -1,4 +1,4 @@
-"""Movement of any length before a standing camera: recorded and parametric pieces, joined, kept in the picture."""
+"""Makes movement of any length for a static camera: joins recorded and parametric pieces within the picture."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from training.synthetic.generator import Generator, Sample, Stage, turned
 from training.synthetic.motion import Motion, about_y, joint_places
 from training.synthetic.people import random_betas
 
-JOIN_S = 0.6  # two pieces overlap by so much
-REACH_M, BACK_S = 1.4, 1.3  # no farther from the middle; who walks drifts back to it in about so long: a treadmill
+JOIN_S = 0.6  # the overlap of two pieces
+REACH_M, BACK_S = 1.4, 1.3  # farthest from the middle; walking people drift back within this time, as on a treadmill
 FEET = [7, 8, 10, 11]
 ON_FEET = (gestures.STAND, gestures.BEND, gestures.LUNGE, gestures.CROUCH)
 SEATED = (gestures.DESK,)
 TRIES = 30
-CHECKED = 8  # frames in which the person must be seen
+CHECKED = 8  # frames in which the person must be visible
 LEAST_VISIBLE, LEAST_INSIDE = 0.45, 0.98
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Movement:
-    """A person's poses and way."""
+    """The poses and path of a person."""
 
     rotations: np.ndarray  # (frames, 24, 3, 3) the root in a world with y up
     places: np.ndarray  # (frames, 3) metres: x and z of the pelvis; y: the height of the lowest foot above the floor
@@ -34,7 +34,7 @@ class Movement:
 
 
 def short_movement(rng: np.random.Generator, frames: int, fps: float, body: Body, recorded: Motion | None) -> Movement:
-    """As training's own clips move, its jumps above the floor."""
+    """Draws the movement of a short clip as in training, with jumps above the floor."""
     poses, places, kind = motion.random_clip(rng, frames, fps, body, recorded)
     height = places[:, 1] if kind == motion.RECORDED else None
     return Movement(poses, np.stack([places[:, 0], air(poses, height, body), places[:, 2]], 1), kind)
@@ -42,9 +42,9 @@ def short_movement(rng: np.random.Generator, frames: int, fps: float, body: Body
 
 def long_movement(rng: np.random.Generator, frames: int, fps: float, body: Body, recorded: Motion | None,
                   seated: bool) -> Movement:  # fmt: skip
-    """Pieces of 1.5 to 8 s: recorded walks, runs, jumps and turns, and gestures; or only gestures at a desk.
+    """Draws pieces of 1.5 to 8 s: recorded walks, runs, jumps and turns, and gestures; or only gestures at a desk.
 
-    Walking goes on the spot: the middle of the place pulls everyone back.
+    People walk on the spot: they are pulled back to the middle.
     """
     overlap = round(JOIN_S * fps)
     rotations, steps, heights = _piece(rng, fps, body, recorded, seated)
@@ -67,7 +67,7 @@ def long_movement(rng: np.random.Generator, frames: int, fps: float, body: Body,
 
 
 def _pulled_back(steps: np.ndarray, fps: float) -> np.ndarray:
-    """Steps (frames, 3) a frame → places (frames, 3) not farther than REACH_M from the middle."""
+    """Sums steps (frames, 3) to places (frames, 3) no farther than REACH_M from the middle."""
     places = np.zeros_like(steps)
     for i in range(1, len(steps)):
         places[i] = places[i - 1] * (1 - 1 / (BACK_S * fps)) + steps[i]
@@ -76,7 +76,7 @@ def _pulled_back(steps: np.ndarray, fps: float) -> np.ndarray:
 
 
 def _piece(rng, fps: float, body: Body, recorded: Motion | None, seated: bool):
-    """Rotations (n, 24, 3, 3), steps (n, 3) metres a frame along the floor, height (n,) of the feet; 1.5 s and more."""
+    """Draws rotations (n, 24, 3, 3), steps (n, 3) metres per frame on the floor, heights (n,) of the feet."""
     seconds = rng.uniform(3.0, 8.0)
     if recorded is not None and not seated and rng.random() < 0.65:
         return _recorded_piece(rng, seconds, fps, body, recorded)
@@ -86,7 +86,7 @@ def _piece(rng, fps: float, body: Body, recorded: Motion | None, seated: bool):
 def _recorded_piece(rng, seconds: float, fps: float, body: Body, recorded: Motion):
     long_enough = np.flatnonzero(recorded.length > 2.2 * recorded.fps)
     clip = int(rng.choice(long_enough if len(long_enough) else np.arange(len(recorded.length))))
-    pace = float(np.exp(rng.normal(0, 0.15))) * recorded.fps / fps  # frames of the recording a frame
+    pace = float(np.exp(rng.normal(0, 0.15))) * recorded.fps / fps  # frames of the recording per frame
     length = int(recorded.length[clip])
     count = max(min(int(seconds * fps), int((length - 1) / pace)), round(1.5 * fps))
     begin = rng.uniform(0, max(length - 1 - (count - 1) * pace, 0))
@@ -101,7 +101,7 @@ def _recorded_piece(rng, seconds: float, fps: float, body: Body, recorded: Motio
 
 
 def _gesture_piece(rng, seconds: float, fps: float, body: Body, kinds: tuple[int, ...]):
-    """Of one kind for a while, a pose each 0.8 to 2.2 s; turning a little; the legs of who sits hardly move."""
+    """Draws gestures of one kind, a pose every 0.8 to 2.2 s, turning a little; seated legs hardly move."""
     count = int(seconds * fps)
     drawn, kind = gestures.random_gestures(rng, 160, desk_only=kinds == SEATED)
     one = int(rng.choice(kinds, p=_shares(kinds)))
@@ -123,14 +123,14 @@ def _shares(kinds: tuple[int, ...]) -> np.ndarray:
 
 
 def mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Rotations a to b (n, 24, 3, 3), the share (n,) of the way."""
+    """Rotations between a and b (n, 24, 3, 3), at a share (n,) of the way."""
     step = Rotation.from_matrix((np.swapaxes(a, -1, -2) @ b).reshape(-1, 3, 3)).as_rotvec().reshape(-1, 24, 3)
     way = Rotation.from_rotvec((step * share[:, None, None]).reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
     return a @ way
 
 
 def air(rotations: np.ndarray, height: np.ndarray | None, body: Body) -> np.ndarray:
-    """How far the lower foot is above the floor (n,), of a recorded pelvis height (n,); 3 cm and less is standing."""
+    """The height (n,) of the lower foot above the floor for a recorded pelvis height (n,); 3 cm or less is standing."""
     if height is None:
         return np.zeros(len(rotations))
     rise = height + joint_places(body, rotations)[:, FEET, 1].min(1)
@@ -138,7 +138,7 @@ def air(rotations: np.ndarray, height: np.ndarray | None, body: Body) -> np.ndar
 
 
 def film(generator: Generator, number: int, moved: Movement) -> Iterator[Sample]:
-    """Pictures of a movement, one after the other, of a camera that stands still and keeps the person in sight.
+    """Yields the pictures of a movement from a static camera that keeps the person in view.
 
     The same generator and number give the same person and place. Memory does not grow with the length.
     """
@@ -156,13 +156,13 @@ def film(generator: Generator, number: int, moved: Movement) -> Iterator[Sample]
 
     stage = _stage_in_sight(generator, rng, number, outfit, betas, poses, person, heading, moved.kind)
     for frame in range(len(poses)):
-        same = np.random.default_rng([*generator.key, 8, number])  # one exposure and one way of boxing for all
+        same = np.random.default_rng([*generator.key, 8, number])  # one exposure and one kind of box for all
         dressed, shift = person(frame)
         yield generator._shoot(same, stage, dressed, poses[frame], shift, moved.kind, jitter=rng)
 
 
 def _stage_in_sight(generator: Generator, rng, number: int, outfit, betas, poses, person, heading, kind) -> Stage:
-    """The first stage drawn in which the person stays in the picture and is seen; else the best of all."""
+    """The first drawn stage in which the person stays visible in the picture, else the best one."""
     close = kind == gestures.DESK
     count = len(poses)
     frames = np.linspace(0, count - 1, min(count, CHECKED)).astype(int)
@@ -189,9 +189,9 @@ def _stage_in_sight(generator: Generator, rng, number: int, outfit, betas, poses
 
 
 def _inside(stage: Stage, trunks: np.ndarray) -> float:
-    """Share of moments in which pelvis and neck (n, 2, 3) world lie well inside the sensor's picture."""
+    """The share of frames in which pelvis and neck (n, 2, 3) world lie well inside the sensor's picture."""
     seen = stage.view.to_camera(trunks)
     pixels = seen[..., :2] / np.maximum(seen[..., 2:], 0.05) * stage.view.focal_px
-    turn = roll_matrix(stage.view.turned)[:2, :2]  # sensor pixels to the view's; a row times it takes them back
+    turn = roll_matrix(stage.view.turned)[:2, :2]  # takes sensor pixels to the view's; a row vector times it goes back
     half = 0.5 * np.array(stage.view.size)
     return float(((np.abs(pixels @ turn) < 0.97 * half) & (seen[..., 2:] > 0.3)).all((1, 2)).mean())

@@ -1,4 +1,4 @@
-"""Recorded motion → poses: mirrored, blended, disturbed, mixed with the parametric library, none through itself."""
+"""Draws poses from recorded motion: mirrored, blended, disturbed, mixed with parametric ones, without collisions."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +17,12 @@ WOBBLE = np.array(  # radians, sd of a disturbance of 1 for each joint
     [0.05, 0.07, 0.07, 0.05, 0.03, 0.03, 0.05, 0.08, 0.08, 0.05, 0.08, 0.08, 0.09, 0.05, 0.05, 0.09, 0.12, 0.12,
      0.06, 0.06, 0.16, 0.16, 0.0, 0.0]
 )  # fmt: skip
-RECORDED = -1  # kind of a pose that comes from a recording
+RECORDED = -1  # kind of a pose from a recording
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """Recorded clips, laid end to end."""
+    """Recorded clips, one after the other."""
 
     rotations: np.ndarray  # (frames, 24, 3, 3) float32, the root in a world with y up
     trans: np.ndarray  # (frames, 3) float32 metres: place of the pelvis joint, the floor near y = 0
@@ -33,8 +33,8 @@ class Motion:
 
 
 def load_motion(path: Path) -> Motion:
-    """Reads a file with poses (frames, 24, 3) axis-angle, trans, clip_start, clip_length, clip_name, fps; or a folder:
-    with one file of that kind, or with AMASS .npz and .bvh files, see `motion_files`. Raises UserError."""
+    """Reads a file with poses (frames, 24, 3) axis-angle, trans, clip_start, clip_length, clip_name and fps. Or reads a
+    folder with such a file, or with AMASS .npz or .bvh files (see `motion_files`). Raises UserError."""
     path = Path(path)
     if path.is_dir():
         own = motion_files.own_file(path)
@@ -56,7 +56,7 @@ def load_motion(path: Path) -> Motion:
                 fps=float(archive["fps"]),
             )
     except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: is no recorded motion ({error}). See training/README.md for the format") from error
+        raise UserError(f"{path}: not recorded motion ({error}). See training/README.md for the format") from error
 
 
 def _joined(clips: list[motion_files.Clip]) -> Motion:
@@ -72,7 +72,7 @@ def _joined(clips: list[motion_files.Clip]) -> Motion:
 
 
 def part(motion: Motion, every: int, held_out: bool) -> Motion:
-    """Every `every`-th clip when held out, else the others."""
+    """Every `every`-th clip if held out, else the others."""
     chosen = (np.arange(len(motion.start)) % every == every - 1) == held_out
     if not chosen.any():
         return motion
@@ -91,21 +91,21 @@ def yaw_of(rotation: np.ndarray) -> np.ndarray:
 
 
 def about_y(angle: np.ndarray) -> np.ndarray:
-    """(...,) radians -> (..., 3, 3)."""
+    """Rotations (..., 3, 3) about y by radians (...,)."""
     cos, sin, zero, one = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
     return np.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], -1).reshape(*np.shape(angle), 3, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Poses:
-    """Single poses, facing +z as far as their root says so."""
+    """Single poses, turned so that the root faces +z."""
 
     rotations: np.ndarray  # (n, 24, 3, 3) float32
     kind: np.ndarray  # (n,) of `gestures`, or RECORDED
 
 
 def random_poses(rng: np.random.Generator, count: int, body: Body, motion: Motion | None, recorded: float) -> Poses:
-    """Draws poses; a share `recorded` of them from the recording, when there is one."""
+    """Draws poses, a share `recorded` of them from the recording if there is one."""
     draws = int(count * 1.6) + 16
     rotations, kind = gestures.random_gestures(rng, draws)
     if motion is not None:
@@ -124,7 +124,7 @@ def _mix_recorded(rng, rotations: np.ndarray, kind: np.ndarray, motion: Motion, 
     draws = len(kind)
     own_arms = rotations[:, ARMS].copy()
     take = np.flatnonzero(rng.random(draws) < share)
-    clip = rng.integers(0, len(motion.start), len(take))  # clips, not frames: a long one is not seen more often
+    clip = rng.integers(0, len(motion.start), len(take))  # clips, not frames: long ones are not drawn more often
     frame = motion.start[clip] + (rng.random(len(take)) * motion.length[clip]).astype(int)
     recorded = motion.rotations[frame].astype(float)
     recorded[:, 0] = about_y(-yaw_of(recorded[:, 0])) @ recorded[:, 0]
@@ -150,7 +150,7 @@ def joint_places(body: Body, rotations: np.ndarray) -> np.ndarray:
 
 
 def through_itself(body: Body, rotations: np.ndarray) -> np.ndarray:
-    """Whether hands, wrists or elbows lie inside trunk, head or thighs, or the legs inside each other: (n,) bool."""
+    """(n,) bool: whether hands, wrists or elbows lie inside trunk, head or thighs, or the legs inside each other."""
     at = joint_places(body, rotations)
     hands = at[:, 20:22] * 1.6 - at[:, 18:20] * 0.6  # beyond the wrist
     parts = np.concatenate([at[:, 18:22], hands], 1)  # (n, 6, 3)
@@ -166,16 +166,16 @@ def through_itself(body: Body, rotations: np.ndarray) -> np.ndarray:
 
 
 def _to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Distance of points (n, m, 3) from the segments a-b (n, 3) -> (n, m)."""
+    """Distances (n, m) of points (n, m, 3) from the segments a-b (n, 3)."""
     along = (b - a)[:, None]
     share = np.clip(((points - a[:, None]) * along).sum(-1) / (along**2).sum(-1), 0, 1)
     return np.linalg.norm(points - a[:, None] - share[..., None] * along, axis=-1)
 
 
 def random_clip(rng: np.random.Generator, frames: int, fps: float, body: Body, motion: Motion | None):
-    """A few moments of a movement: poses (frames, 24, 3, 3), the pelvis's way (frames, 3) from the origin, the kind.
+    """Draws a few frames of a movement: poses (frames, 24, 3, 3), the pelvis's path (frames, 3), and the kind.
 
-    Recorded and re-timed, or between poses of the parametric library (every 0.4 to 1.5 s another one).
+    It is recorded and re-timed, or interpolated between parametric poses (a new one every 0.4 to 1.5 s).
     """
     if motion is not None and rng.random() < 0.6:
         clip = int(rng.integers(len(motion.start)))
@@ -204,7 +204,7 @@ def random_clip(rng: np.random.Generator, frames: int, fps: float, body: Body, m
 
 
 def at_times(motion: Motion, start: int, length: int, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A clip at times (n,) in frames from its start: rotations (n, 24, 3, 3) and places (n, 3), interpolated."""
+    """Interpolates a clip at times (n,) in frames from its start: rotations (n, 24, 3, 3) and places (n, 3)."""
     low = np.minimum(times.astype(int), max(length - 2, 0))
     share = (times - low)[:, None]
     rows = start + low
@@ -216,7 +216,7 @@ def at_times(motion: Motion, start: int, length: int, times: np.ndarray) -> tupl
 
 
 def between(knots_s: np.ndarray, poses: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """Poses (k, 24, 3, 3) at ascending times (k,), with rest at each, read at times (n,) -> (n, 24, 3, 3)."""
+    """Interpolates poses (k, 24, 3, 3) at ascending times (k,), with rest at each, at times (n,) -> (n, 24, 3, 3)."""
     times = np.clip(times_s, knots_s[0], knots_s[-1])
     index = np.clip(np.searchsorted(knots_s, times, side="right") - 1, 0, len(knots_s) - 2)
     share = (times - knots_s[index]) / (knots_s[index + 1] - knots_s[index])

@@ -1,4 +1,4 @@
-"""Folders of AMASS .npz or of .bvh files → clips: 30 frames a second, y up, the floor at 0, cut where they break."""
+"""Reads folders of AMASS .npz or .bvh files as clips: 30 fps, y up, the floor at 0, cut where the motion breaks."""
 
 import io
 import zipfile
@@ -14,20 +14,20 @@ from training.synthetic.bvh import read_bvh
 from training.synthetic.retarget import retargeted
 
 FPS = 30.0
-BODY_JOINTS = 22  # that SMPL, SMPL-H and SMPL-X share, in the same order; hands stay straight
-WIDTHS = (72, 156, 165)  # numbers a pose in SMPL, SMPL-H, SMPL-X
+BODY_JOINTS = 22  # shared by SMPL, SMPL-H and SMPL-X, in the same order; hands stay straight
+WIDTHS = (72, 156, 165)  # numbers per pose in SMPL, SMPL-H, SMPL-X
 RATES = ("mocap_framerate", "mocap_frame_rate", "mocap_frame_rate_fps", "fps")
-NO_MOTION = ("shape", "stagei")  # what AMASS keeps beside its motion: {gender}_stagei.npz, shape.npz
+NO_MOTION = ("shape", "stagei")  # AMASS files without motion: {gender}_stagei.npz, shape.npz
 UP_FROM_Z = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # z up -> y up
-LEAST_S = 0.5  # pieces that are left of a cut clip and shorter are dropped
-JUMP_M, JUMP_RAD = 0.4, 1.0  # from one frame to the next: 12 m/s and 30 rad/s, beyond what people do but rarely
-CLEARANCE_M = 0.05  # between a joint and what the body touches the floor with there, but for feet
-FLOOR_PERCENTILE = 5  # of the lowest points of a clip's frames: the rest is noise, or soles in the floor
+LEAST_S = 0.5  # shorter pieces of a cut clip are dropped
+JUMP_M, JUMP_RAD = 0.4, 1.0  # from one frame to the next: 12 m/s and 30 rad/s, which people rarely exceed
+CLEARANCE_M = 0.05  # between a joint other than the feet and the skin that touches the floor there
+FLOOR_PERCENTILE = 5  # of the lowest points of a clip's frames: lower ones are noise, or soles in the floor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """One piece of movement, FPS frames a second."""
+    """One piece of movement at FPS frames per second."""
 
     name: str
     rotations: np.ndarray  # (frame, 24, 3, 3) float32, each relative to its parent, the root in a world with y up
@@ -35,22 +35,22 @@ class Clip:
 
 
 def own_file(folder: Path) -> Path | None:
-    """The first .npz of a folder, when it holds clips in this project's own format; else None."""
+    """The first .npz of a folder if it holds clips in this project's format, else None."""
     first = min(folder.glob("*.npz"), default=None)
     if first is None:
         return None
     try:
         with zipfile.ZipFile(first) as archive:
             return first if "clip_start.npy" in archive.namelist() else None
-    except (OSError, zipfile.BadZipFile):  # read_clips tells what is wrong with it
+    except (OSError, zipfile.BadZipFile):  # read_clips reports the error
         return None
 
 
 def read_clips(folder: Path) -> list[Clip]:
-    """All movement under a folder, in alphabetical order.
+    """Reads all movement under a folder, in alphabetical order.
 
-    AMASS (Mahmood et al. 2019; SMPL, SMPL-H or SMPL-X) or BVH on a rig of `retarget.NAMES`. Raises UserError for
-    folders with neither, for broken files and for foreign rigs, naming them.
+    Files are AMASS (Mahmood et al. 2019; SMPL, SMPL-H or SMPL-X) or BVH on a rig of `retarget.NAMES`. Raises UserError
+    that names the folder without such files, the broken file, or the file with an unknown rig.
     """
     body = load_body()
     recordings = sorted(path for path in folder.rglob("*.npz") if not path.stem.endswith(NO_MOTION))
@@ -63,7 +63,7 @@ def read_clips(folder: Path) -> list[Clip]:
         name = path.relative_to(folder).with_suffix("").as_posix()
         clips += clean_clips(name, rotations, trans, fps, body)
     if not clips:
-        raise UserError(f"{folder}: nothing in these {len(recordings + animations)} files is whole enough to be used")
+        raise UserError(f"{folder}: its {len(recordings + animations)} files hold no usable motion. Fetch them again")
     return clips
 
 
@@ -75,20 +75,20 @@ def _read_bvh(path: Path, body: Body) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _read_amass(path: Path, body: Body) -> tuple[np.ndarray, np.ndarray, float]:
-    """-> rotations (n, 24, 3, 3), pelvis (n, 3), frames a second. Betas and gender stay unread: the mean body's pelvis
-    differs from the actor's by centimetres, and the floor is found anew."""
+    """Reads rotations (n, 24, 3, 3), pelvis (n, 3) and frames per second. Betas and gender are ignored: the mean body's
+    pelvis differs from the actor's by centimetres, and the floor is measured again."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             rate = next((archive[key] for key in RATES if key in archive.files), None)
             poses, trans = archive["poses"].astype(np.float64), archive["trans"].astype(np.float64)
     except Exception as error:  # numpy, zipfile and zlib each raise their own when bytes are missing
         raise UserError(
-            f"{path}: is no AMASS motion ({error}). Fetch it again, or take it out of the folder"
+            f"{path}: not an AMASS motion ({error}). Fetch it again, or remove it from the folder"
         ) from error
     if rate is None or not np.isfinite(rate) or not rate > 0:
-        raise UserError(f"{path}: does not say its frames a second (mocap_framerate). Fetch it again")
+        raise UserError(f"{path}: has no frame rate (mocap_framerate). Fetch it again")
     if poses.ndim != 2 or poses.shape[1] not in WIDTHS or trans.shape != (len(poses), 3):
-        raise UserError(f"{path}: poses {poses.shape} and trans {trans.shape} where (n, {WIDTHS}) and (n, 3) are meant")
+        raise UserError(f"{path}: poses {poses.shape} and trans {trans.shape} must be (n, {WIDTHS}) and (n, 3)")
     rotations = np.tile(np.eye(3), (len(poses), 24, 1, 1))
     vectors = poses[:, : 3 * BODY_JOINTS].reshape(-1, 3)
     rotations[:, :BODY_JOINTS] = Rotation.from_rotvec(vectors).as_matrix().reshape(-1, BODY_JOINTS, 3, 3)
@@ -97,10 +97,10 @@ def _read_amass(path: Path, body: Body) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def clean_clips(name: str, rotations: np.ndarray, trans: np.ndarray, fps: float, body: Body) -> list[Clip]:
-    """A recording at any rate -> clips at FPS on the floor, cut where numbers are missing or the body jumps.
+    """Turns a recording at any rate into clips at FPS on the floor, cut at missing numbers and jumps of the body.
 
-    rotations (n, 24, 3, 3) and trans (n, 3) may hold NaN. Pieces under LEAST_S are dropped, but a recording that is
-    as short itself, a single pose, is kept.
+    rotations (n, 24, 3, 3) and trans (n, 3) may hold NaN. Pieces shorter than LEAST_S are dropped, unless the whole
+    recording is that short, such as a single pose.
     """
     whole = np.isfinite(rotations).all((1, 2, 3)) & np.isfinite(trans).all(1)
     rotations, trans, whole = resampled(rotations, trans, np.asarray(whole), fps)
@@ -120,9 +120,9 @@ def clean_clips(name: str, rotations: np.ndarray, trans: np.ndarray, fps: float,
 
 
 def resampled(rotations: np.ndarray, trans: np.ndarray, whole: np.ndarray, fps: float):
-    """The same movement at FPS: frames that are met stay as they are, others lie on the shortest way between two.
+    """Resamples a movement to FPS. Frames that coincide stay unchanged, others lie on the shortest path between two.
 
-    whole (n,) bool: frames without NaN; what is made of others is not whole either, and still.
+    whole (n,) bool marks frames without NaN; results of other frames are not whole either, and do not move.
     """
     times = np.arange(int((len(trans) - 1) / fps * FPS + 1e-6) + 1) / FPS * fps  # in frames of the recording
     low = np.minimum((times + 1e-6).astype(int), len(trans) - 1)
@@ -142,9 +142,9 @@ def resampled(rotations: np.ndarray, trans: np.ndarray, whole: np.ndarray, fps: 
 
 
 def on_floor(body: Body, rotations: np.ndarray, trans: np.ndarray) -> np.ndarray:
-    """trans (n, 3) of poses (n, 24, 3, 3) moved up or down, all frames alike, so that the floor is at 0 -> float32.
+    """Moves trans (n, 3) float32 of poses (n, 24, 3, 3) up or down by one distance, so that the floor is at 0.
 
-    The floor is what the lowest of soles and other joints touch, FLOOR_PERCENTILE of the frames left aside.
+    The floor is where the lowest soles and other joints are, ignoring the lowest FLOOR_PERCENTILE of the frames.
     """
     feet, betas = [7, 8, 10, 11], np.zeros(BETAS)
     others = [joint for joint in range(24) if joint not in feet]

@@ -1,4 +1,4 @@
-"""Who is seen: body shapes, skin, hair, outfits."""
+"""Draws people: body shapes, skin, hair, outfits."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from training.synthetic.skirt import skirt_shell
 from training.synthetic.thickness import dressed_surface, sunk
 
 BETA_SPREAD, BETA_LIMIT = 1.1, 3.0
-SOLE_M = 0.008  # about how thick a shoe is under the foot
+SOLE_M = 0.008  # about the thickness of a shoe under the foot
 SKIN_TONES = np.array(  # sRGB, from pale to very dark
     [[0.96, 0.83, 0.75], [0.93, 0.76, 0.65], [0.87, 0.68, 0.55], [0.78, 0.58, 0.44], [0.65, 0.46, 0.33],
      [0.50, 0.34, 0.24], [0.36, 0.24, 0.17], [0.25, 0.17, 0.13]]
@@ -21,7 +21,7 @@ SKIN_TONES = np.array(  # sRGB, from pale to very dark
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """Skinning of the shells of an outfit, one after the other, as `refit_rt.body.smpl.Skin` has it."""
+    """The skinning of an outfit's shells, one after the other, in the format of `refit_rt.body.smpl.Skin`."""
 
     rest: np.ndarray  # (n, 3) float32
     shape_dirs: np.ndarray  # (n, 3, 10) float32
@@ -32,7 +32,7 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outfit:
-    """One way to be dressed, ready to be posed: geometry of the template, and what each point is made of."""
+    """One outfit, ready to be posed: the geometry on the template, and the material of each point."""
 
     rest: np.ndarray  # (V, 3) float32: the dressed template
     shells: Pieces | None
@@ -46,7 +46,7 @@ class Outfit:
 def posed(outfit: Outfit, body: Body, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
     """The dressed surface (V + shell, 3) float32 in the body's own frame, posed by rotations (24, 3, 3).
 
-    Without the body's pose blend shapes, if it has any: they move the skin under the clothes by millimetres."""
+    The body's pose blend shapes are left out: they move the skin under the clothes by millimetres."""
     transforms, _ = joint_transforms(body, rotations, betas)
     skin = body.surface_skin
     points = skin_points(outfit.rest, skin.shape_dirs, skin.starts, skin.bones, skin.weights, transforms, betas)
@@ -57,18 +57,18 @@ def posed(outfit: Outfit, body: Body, rotations: np.ndarray, betas: np.ndarray) 
 
 
 def random_betas(rng: np.random.Generator) -> np.ndarray:
-    """(10,) float32."""
+    """Draws shape coefficients (10,) float32."""
     return np.clip(rng.normal(0, BETA_SPREAD, 10), -BETA_LIMIT, BETA_LIMIT).astype(np.float32)
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
-    """Colours as a display shows them -> proportional to light."""
+    """Converts sRGB colours to linear light."""
     srgb = np.asarray(srgb, float)
     return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0) + 0.055) / 1.055) ** 2.4)
 
 
 def random_colour(rng: np.random.Generator) -> np.ndarray:
-    """sRGB (3,) of cloth: many greys, blues and earths, some loud colours."""
+    """Draws a cloth colour, sRGB (3,): many greys, blues and earth tones, some bright colours."""
     kind = rng.random()
     if kind < 0.2:
         return np.full(3, rng.uniform(0.04, 0.3)) * rng.uniform(0.85, 1.15, 3)
@@ -84,7 +84,7 @@ def random_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def random_fabric(rng: np.random.Generator) -> np.ndarray:
-    """(FIELDS,) of one garment."""
+    """Draws the fabric (FIELDS,) of one garment."""
     row = np.zeros(cloth.FIELDS)
     row[0:3] = linear(random_colour(rng))
     row[3:6] = linear(random_colour(rng))
@@ -100,7 +100,7 @@ def random_fabric(rng: np.random.Generator) -> np.ndarray:
 
 
 def random_outfit(rng: np.random.Generator, figure: Figure) -> Outfit:
-    """Dresses the figure anew."""
+    """Dresses the figure in a new outfit."""
     fabric = np.stack([random_fabric(rng) for _ in range(cloth.LAYERS)])
     cuts = random_cuts(rng, figure)
     hair = random_hair(rng)
@@ -117,9 +117,9 @@ def random_outfit(rng: np.random.Generator, figure: Figure) -> Outfit:
 
 def make_outfit(rng: np.random.Generator, figure: Figure, cuts, fabric, hair: Hair, skirt: bool = False,
                 worn: list[Shell] | None = None, hidden: np.ndarray | None = None) -> Outfit:  # fmt: skip
-    """Dresses the figure as cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS) say; folds are drawn.
+    """Dresses the figure with cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS); folds are drawn at random.
 
-    worn: shells over all that; hidden (V,) bool: skin that nobody sees under them.
+    worn: shells over the painted clothes; hidden (V,) bool: the skin that they hide.
     """
     shells: list[Shell] = [hair_shell(rng, figure, hair)] if hair.shell else []
     shells += worn or []
@@ -133,7 +133,7 @@ def make_outfit(rng: np.random.Generator, figure: Figure, cuts, fabric, hair: Ha
 
 
 def random_cuts(rng: np.random.Generator, figure: Figure) -> np.ndarray:
-    """Where each garment ends."""
+    """Draws where each garment ends."""
     joints, cuts = figure.joints, np.full(cloth.CUTS, 9.0)
     pelvis, knee, ankle = joints[0, 1], joints[4, 1], joints[7, 1]
     shoulder, elbow, wrist = joints[16, 0], joints[18, 0], joints[20, 0]
@@ -175,7 +175,7 @@ def random_cuts(rng: np.random.Generator, figure: Figure) -> np.ndarray:
 
 
 def paint_skin_and_hair(rng, fabric, cuts, figure: Figure, hair) -> None:
-    """Colours of skin, hair, eyes and shoes, and the face's measures, into `fabric` and `cuts`."""
+    """Draws the colours of skin, hair, eyes and shoes, and the face's measures, into `fabric` and `cuts`."""
     tone = rng.uniform(0, len(SKIN_TONES) - 1)
     low = min(int(tone), len(SKIN_TONES) - 2)
     skin = SKIN_TONES[low] * (low + 1 - tone) + SKIN_TONES[low + 1] * (tone - low)

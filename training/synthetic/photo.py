@@ -1,4 +1,4 @@
-"""From light to a picture as cameras make them: exposure, colour cast, blur, noise, compression, scaling."""
+"""Turns light into pictures like a camera's: exposure, colour cast, blur, noise, compression, scaling."""
 
 import cv2
 import numpy as np
@@ -9,13 +9,13 @@ CROP_PX = 256
 
 
 def to_linear_table() -> np.ndarray:
-    """(256,) float32: sRGB bytes -> linear light."""
+    """The table (256,) float32 from sRGB bytes to linear light."""
     value = np.arange(256) / 255
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def response(gamma: float, contrast: float, black: float) -> np.ndarray:
-    """(4096,) uint8: linear 0..1 -> bytes; sRGB bent by a gamma, a contrast about the middle, and raised blacks."""
+    """The curve (4096,) uint8 from linear 0..1 to bytes: sRGB with gamma, contrast about the middle, raised blacks."""
     value = np.arange(4096) / 4095
     srgb = np.where(value <= 0.0031308, value * 12.92, 1.055 * np.maximum(value, 1e-9) ** (1 / 2.4) - 0.055)
     bent = np.clip((srgb**gamma - 0.5) * contrast + 0.5, 0, 1)
@@ -23,7 +23,7 @@ def response(gamma: float, contrast: float, black: float) -> np.ndarray:
 
 
 def expose(rng: np.random.Generator, linear: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Linear light (h, w, 3) -> uint8 picture, and whether it is a dark one. `inside` (h, w) bool is metered."""
+    """Exposes linear light (h, w, 3), metered where `inside` (h, w) is true: uint8 picture, and whether it is dark."""
     metered = linear[::6, ::6][inside[::6, ::6]]
     mean = float(np.minimum(metered, 3.0).mean()) if len(metered) else 0.3
     dark = rng.random() < 0.08
@@ -41,9 +41,9 @@ def expose(rng: np.random.Generator, linear: np.ndarray, inside: np.ndarray) -> 
 def sensor(
     rng: np.random.Generator, picture: np.ndarray, source_px: float, dark: bool, noise: np.ndarray
 ) -> np.ndarray:
-    """A drawn crop (s, s, 3) uint8 -> (256, 256, 3) uint8, as if cut from a video where it was source_px wide.
+    """Degrades a drawn crop (s, s, 3) uint8 to (256, 256, 3) uint8, as if cut from a video where it is source_px wide.
 
-    noise (n, 256, 256, 3) int8 of sd 32 is drawn from.
+    noise (n, 256, 256, 3) int8 with sd 32 is the stock that noise is drawn from.
     """
     if rng.random() < 0.16:
         picture = _motion_blur(rng, picture)
@@ -67,7 +67,7 @@ def sensor(
         quality = int(rng.uniform(22, 95))
         packed = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         small = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-        assert small is not None  # it was encoded a line ago
+        assert small is not None  # encoded in the line above
     if rng.random() < 0.04:
         small = cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if side != CROP_PX:
@@ -76,7 +76,7 @@ def sensor(
 
 
 def make_noise(rng: np.random.Generator) -> np.ndarray:
-    """(8, 256, 256, 3) int8, sd 32, partly blotchy as video noise is."""
+    """Makes a stock of noise (8, 256, 256, 3) int8, sd 32, partly blotchy like video noise."""
     noise = rng.normal(0, 32, (8, CROP_PX, CROP_PX, 3)).astype(np.float32)
     for k in range(4):
         noise[k] = cv2.GaussianBlur(noise[k], (0, 0), 0.7) * 2.2

@@ -1,4 +1,4 @@
-"""Any humanoid rig's movement → SMPL's rotations: joints found by name, bones laid along the rig's bones."""
+"""Retargets the movement of humanoid rigs to SMPL's rotations: joints by name, bones along the rig's bones."""
 
 import re
 
@@ -9,7 +9,7 @@ from refit_rt.body.smpl import JOINT_NAMES, PARENTS, Body
 from refit_rt.errors import UserError
 from training.synthetic.bvh import Skeleton, world_poses
 
-# Names of a joint in the rigs met so far, small letters and digits only, "~" for the side: CMU and its cgspeed
+# Names of a joint in known rigs, lower-case letters and digits only, "~" for the side: CMU and its cgspeed
 # conversions, MakeHuman, Mixamo, Rokoko, SMPL. The first that a rig has wins, so that "LeftShoulder" is the upper arm
 # where there is no "LeftArm", and "L_Foot" the ankle where there is no "L_Ankle".
 NAMES = {
@@ -23,16 +23,16 @@ NAMES = {
     "wrist": ("wrist", "hand"),
 }
 SIDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-TOES = ("toebase", "toe", "toes", "toe21", "foot", "ball")  # wanted, but rigs without are taken
+TOES = ("toebase", "toe", "toes", "toe21", "foot", "ball")  # optional: rigs without them are accepted
 LIMBS = (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
-# Resting feet are flat and need no correction, but for rigs whose legs rest wide apart (CMU: 20 degrees): there feet
-# are turned with the legs.
+# Feet at rest are flat and need no correction, except in rigs whose legs rest wide apart (CMU: 20 degrees): there the
+# feet turn with the legs.
 SPLAYED = np.radians(12)
-COLLAR_SHARE = 0.17  # of the way from T-pose to A-pose the collar bone goes: 8 degrees of 48, training/body/tpose.py
+COLLAR_SHARE = 0.17  # of the turn from T-pose to A-pose is the collar bone's: 8 of 48 degrees, training/body/tpose.py
 
 
 def find_joints(rig: Skeleton, path: str) -> dict[str, int]:
-    """SMPL's joints among the rig's: "l_knee" -> index. Feet may be missing. Raises UserError naming what else is."""
+    """Finds SMPL's joints among the rig's: "l_knee" -> index. Feet are optional. Raises UserError naming the others."""
     at = {re.sub(r"[^a-z0-9]", "", name.lower().split(":")[-1].removeprefix("mixamorig")): i
           for i, name in enumerate(rig.names)}  # fmt: skip
     found: dict[str, int] = {}
@@ -46,8 +46,8 @@ def find_joints(rig: Skeleton, path: str) -> dict[str, int]:
     missing = [joint for joint in wanted if joint not in found]
     if missing:
         seen = f"{', '.join(rig.names[:8])}, ..."
-        cure = "Rename its joints as CMU, Mixamo, MakeHuman or SMPL do"
-        raise UserError(f"{path}: this rig's {', '.join(missing)} cannot be found by name among {seen} {cure}")
+        cure = "Rename the joints as in CMU, Mixamo, MakeHuman or SMPL"
+        raise UserError(f"{path}: this rig has no joint named like {', '.join(missing)} among {seen} {cure}")
     for side, words in (("l_", ("left", "l")), ("r_", ("right", "r"))):
         spelled = [form for name in TOES for word in words for form in (word + name, name + word)]
         toe = next((at[name] for name in spelled if name in at and at[name] != found[side + "ankle"]), None)
@@ -57,11 +57,11 @@ def find_joints(rig: Skeleton, path: str) -> dict[str, int]:
 
 
 def retargeted(rig: Skeleton, body: Body, path: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rig's movement on the body: rotations (frame, 24, 3, 3), each relative to its parent, and the pelvis
-    (frame, 3) metres, y up, facing as the file does when the rig's rest pose faces +z.
+    """Moves the body like the rig: rotations (frame, 24, 3, 3), each relative to its parent, and the pelvis (frame, 3)
+    in metres, y up, with the heading of the file if the rig's rest pose faces +z.
 
-    Every joint gets the rig's own turn since its rest pose, and limbs in addition the turn from the body's T-pose to
-    the rig's rest. The unit follows from the length of the legs. Raises UserError for rigs that do not fit.
+    Every joint gets the rig's rotation from its rest pose, and limbs also the rotation from the body's T-pose to the
+    rig's rest pose. The unit follows from the length of the legs. Raises UserError for unsuitable rigs.
     """
     found = find_joints(rig, path)
     rest = rig.rest
@@ -84,7 +84,7 @@ def retargeted(rig: Skeleton, body: Body, path: str) -> tuple[np.ndarray, np.nda
 
 
 def _limbs(world: dict[str, np.ndarray], side: str, turn, place, rest, own, found: dict[str, int]) -> None:
-    """World rotations (frame, 3, 3) of one side's limbs, hand and foot into `world`.
+    """Writes world rotations (frame, 3, 3) of one side's limbs, hand and foot into `world`.
 
     turn (frame, joint, 3, 3), place (frame, joint, 3), rest (joint, 3): the rig's; own (24, 3): the body's T-pose.
     """
@@ -104,11 +104,11 @@ def _limbs(world: dict[str, np.ndarray], side: str, turn, place, rest, own, foun
 
 
 def _trunk(turn: np.ndarray, rig: Skeleton, found: dict[str, int], path: str) -> dict[str, np.ndarray]:
-    """World rotations (frame, 3, 3) of pelvis, spine, neck and head, whatever the number of the rig's vertebrae."""
+    """World rotations (frame, 3, 3) of pelvis, spine, neck and head, for any number of vertebrae in the rig."""
     lines = {joint: _ancestors(rig, found[joint]) for joint in ("head", "l_shoulder", "r_shoulder")}
     chest = next((j for j in lines["head"] if j in lines["l_shoulder"] and j in lines["r_shoulder"]), -1)
     if chest not in lines["head"] or found["pelvis"] not in _ancestors(rig, chest):
-        raise UserError(f"{path}: head and arms do not hang from a spine above the pelvis. Only humanoid rigs fit")
+        raise UserError(f"{path}: head and arms are not joined to a spine above the pelvis. Give a humanoid rig")
     spine = [found["pelvis"], *_between(rig, found["pelvis"], chest), chest]
     neck = [chest, *_between(rig, chest, found["head"]), found["head"]]
     world = {"pelvis": turn[:, found["pelvis"]], "head": turn[:, found["head"]]}
@@ -119,7 +119,7 @@ def _trunk(turn: np.ndarray, rig: Skeleton, found: dict[str, int], path: str) ->
 
 
 def _ancestors(rig: Skeleton, joint: int) -> list[int]:
-    """The joints above one, the nearest first."""
+    """The ancestors of a joint, the nearest first."""
     above = []
     while (joint := rig.parents[joint]) >= 0:
         above.append(joint)
@@ -133,7 +133,7 @@ def _between(rig: Skeleton, top: int, joint: int) -> list[int]:
 
 
 def _along(turn: np.ndarray, chain: list[int], place: float) -> np.ndarray:
-    """The rotation (frame, 3, 3) at a place along a chain of joints: 0 the first, 0.5 half way to the second."""
+    """The rotation (frame, 3, 3) at a place along a chain of joints: 0 is the first, 0.5 half way to the second."""
     low = min(int(place + 1e-9), len(chain) - 1)
     share = place - low
     if share < 1e-9:
@@ -143,7 +143,7 @@ def _along(turn: np.ndarray, chain: list[int], place: float) -> np.ndarray:
 
 
 def _body_axes(rest: np.ndarray, found: dict[str, int], path: str) -> np.ndarray:
-    """The rotation (3, 3) from the file's axes to left, up, forward, by quarter turns, read off the rest pose."""
+    """The rotation (3, 3), in quarter turns, from the file's axes to left, up, forward, found from the rest pose."""
     up = rest[found["head"]] - (rest[found["l_ankle"]] + rest[found["r_ankle"]]) / 2
     left = sum(rest[found["l_" + joint]] - rest[found["r_" + joint]] for joint in ("hip", "shoulder"))
     height = np.abs(up).max()
@@ -154,25 +154,25 @@ def _body_axes(rest: np.ndarray, found: dict[str, int], path: str) -> np.ndarray
     steps = np.diff(np.array(order).reshape(2, 3), axis=1)
     standing = (steps > 0.1 * height).all() and np.abs(left).max() > 0.05 * height
     if not standing or np.abs(up_axis).sum() != 1 or np.abs(left_axis).sum() != 1:
-        raise UserError(f"{path}: with all rotations zero this rig is no standing figure, so that its turns cannot be "
-                        "told. Export it with a T-pose or an A-pose as its rest pose")  # fmt: skip
+        raise UserError(f"{path}: with all rotations zero this rig does not stand, so its axes are unknown. "
+                        "Export it with a T-pose or an A-pose as its rest pose")  # fmt: skip
     return np.stack([left_axis, up_axis, np.cross(left_axis, up_axis)])
 
 
 def _rest_turn(own: np.ndarray, rest: np.ndarray, found: dict[str, int], side: str, joint: str, end: str) -> np.ndarray:
-    """The shortest turn (3, 3) that lays the body's T-posed bone along the rig's resting one."""
+    """The shortest rotation (3, 3) that aligns the body's T-posed bone with the rig's resting one."""
     bone = own[JOINT_NAMES.index(side + end)] - own[JOINT_NAMES.index(side + joint)]
     return _shortest_turn(bone[None], (rest[found[side + end]] - rest[found[side + joint]])[None])[0]
 
 
 def _shortest_turn(start: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The shortest turns (n, 3, 3) that lay vectors (n, 3) along others (n, 3)."""
+    """The shortest rotations (n, 3, 3) that align vectors (n, 3) with others (n, 3)."""
     axis, cosine = np.cross(start, target), (start * target).sum(1, keepdims=True)
     sine = np.linalg.norm(axis, axis=1, keepdims=True)
     return Rotation.from_rotvec(axis / np.maximum(sine, 1e-12) * np.arctan2(sine, cosine)).as_matrix()
 
 
 def _leg_length(places: np.ndarray, found: dict[str, int]) -> float:
-    """Hip to knee to ankle, the mean of both legs."""
+    """The length from hip over knee to ankle, mean of both legs."""
     chain = [places[[found[side + joint] for joint in ("hip", "knee", "ankle")]] for side in ("l_", "r_")]
     return float(np.linalg.norm(np.diff(np.array(chain), axis=1), axis=-1).sum(1).mean())

@@ -1,4 +1,4 @@
-"""Where it happens: rooms, streets, panoramas, photos; the furniture; the light."""
+"""Draws places: rooms, streets, panoramas or photos, with furniture and light."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from training.synthetic.light import Light, random_light
 from training.synthetic.textures import Textures, one_of
 
 ROOM, PANORAMA, PHOTO = range(3)
-PANORAMA_PEAK = 36.0  # brighter parts of a panorama are cut off here; 16 bits hold the root of light
+PANORAMA_PEAK = 36.0  # brighter parts of a panorama are clipped to this; 16 bits hold the root of light
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panorama:
-    """A real place: light from everywhere."""
+    """A real place: light from all directions."""
 
     root: np.ndarray  # (h, w, 3) uint16: sqrt(light / PANORAMA_PEAK) * 65535, mean light about 0.35
     ambient: np.ndarray  # (6, 3) float32
@@ -49,15 +49,15 @@ class Scene:
 
 
 def load_panoramas(folder: Path) -> list[Panorama]:
-    """Reads every .hdr or .exr of a folder. Raises UserError when there is none."""
+    """Reads every .hdr or .exr file of a folder. Raises UserError for an empty folder or a broken file."""
     files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in (".hdr", ".exr"))
     if not files:
-        raise UserError(f"{folder}: no panoramas (.hdr). Give a folder of equirectangular pictures")
+        raise UserError(f"{folder}: no panoramas (.hdr or .exr). Give a folder of equirectangular pictures")
     out = []
     for file in files:
         picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if picture is None or picture.ndim != 3:
-            raise UserError(f"{file}: no readable panorama. Take it out of the folder")
+            raise UserError(f"{file}: not a readable panorama. Remove it from the folder")
         if picture.shape[1] > 2048:
             picture = cv2.resize(picture, (2048, 1024), interpolation=cv2.INTER_AREA)
         out.append(measure_panorama(np.ascontiguousarray(picture[..., 2::-1], np.float32)))
@@ -65,7 +65,7 @@ def load_panoramas(folder: Path) -> list[Panorama]:
 
 
 def measure_panorama(picture: np.ndarray) -> Panorama:
-    """Equirectangular light (h, w, 3) float32 RGB; its middle column looks along +z, its first row is the zenith."""
+    """Measures equirectangular light (h, w, 3) float32 RGB; the middle column is +z, the first row the zenith."""
     rows, columns = picture.shape[:2]
     polar = (np.arange(rows) + 0.5) / rows * np.pi
     azimuth = (np.arange(columns) + 0.5) / columns * 2 * np.pi
@@ -103,7 +103,7 @@ def measure_panorama(picture: np.ndarray) -> Panorama:
 
 
 def load_photos(folder: Path) -> list[np.ndarray]:
-    """Every picture of a folder and its subfolders, at most 1600 px wide: (h, w, 3) uint8 RGB. Raises UserError."""
+    """Reads the pictures in a folder and its subfolders, (h, w, 3) uint8 RGB, up to 1600 px wide. Raises UserError."""
     out = []
     for file in sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES):
         picture = cv2.imread(str(file))
@@ -121,7 +121,7 @@ def load_photos(folder: Path) -> list[np.ndarray]:
 
 def random_scene(rng: np.random.Generator, textures: Textures, panoramas: list[Panorama], photos: list[np.ndarray],
                  joints: np.ndarray, heading: float, kind: int, camera: np.ndarray) -> Scene:  # fmt: skip
-    """A place for a person with joints (24, 3) in the world, of a pose `kind`, seen from `camera` (3,)."""
+    """Draws a place for a person with joints (24, 3) in the world, with a pose `kind`, seen from `camera` (3,)."""
     shares = np.array([1.0, 0.55 if panoramas else 0.0, 0.45 if photos else 0.0])
     where = int(rng.choice(3, p=shares / shares.sum()))
     light, panorama, yaw = random_light(rng), 0, 0.0
@@ -140,7 +140,7 @@ def random_scene(rng: np.random.Generator, textures: Textures, panoramas: list[P
 
 
 def photo_part(rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
-    """A square (320, 320, 3) cut out of a photo (h, w, 3) uint8, sometimes mirrored or out of focus."""
+    """Cuts a square (320, 320, 3) out of a photo (h, w, 3) uint8, sometimes mirrored or out of focus."""
     side = int(rng.uniform(0.3, 1.0) * min(photo.shape[:2]))
     y, x = rng.integers(photo.shape[0] - side + 1), rng.integers(photo.shape[1] - side + 1)
     part = photo[y : y + side, x : x + side]
@@ -149,7 +149,7 @@ def photo_part(rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
 
 
 def _light_of(rng: np.random.Generator, panorama: Panorama, yaw: float) -> Light:
-    """The panorama's own light, turned as it is turned."""
+    """The light of the panorama, turned by its yaw."""
     cos, sin = math.cos(-yaw), math.sin(-yaw)
     x, y, z = panorama.sun
     sun = np.array([[cos * x + sin * z, y, -sin * x + cos * z]], np.float32)
@@ -167,7 +167,7 @@ def _light_of(rng: np.random.Generator, panorama: Panorama, yaw: float) -> Light
 
 
 def _walls(rng, joints, camera, indoors: bool) -> tuple[np.ndarray, np.ndarray, float]:
-    """A box, turned about y, that holds person and camera."""
+    """Draws a box, turned about y, that contains person and camera."""
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = math.cos(angle), math.sin(angle)
     inside = np.concatenate([joints, camera[None]])
@@ -204,7 +204,7 @@ def _papers(rng, textures: Textures, indoors: bool, light: Light):
 
 
 def furnish(rng, textures, joints, heading, kind, camera, crowded: bool) -> list:
-    """A seat under who sits, a desk before who works, things around, and in a fifth of the scenes one in the way."""
+    """Places furniture: a seat for a sitting person, a desk for a working one, more around, obstacles in a fifth."""
     pieces = []
     pelvis = joints[0]
     ahead = np.array([math.sin(heading), 0, math.cos(heading)])
@@ -225,7 +225,7 @@ def furnish(rng, textures, joints, heading, kind, camera, crowded: bool) -> list
         along = float((place - pelvis) @ toward)
         side = math.hypot(*(place - pelvis - along * toward)[[0, 2]])
         if 0 < along < distance + 1.0 and side < 0.5 + 0.3 * max(along, 0):
-            continue  # it would stand in the way by accident
+            continue  # it would hide the person by accident
         thing = rng.random()
         piece = furniture.clutter(rng, textures) if thing < 0.55 else (
             furniture.table(rng, textures) if thing < 0.75 else furniture.seat(rng, textures, rng.uniform(0.4, 0.5))

@@ -1,4 +1,4 @@
-"""Colour of every visible pixel of people and things, in linear light (numba)."""
+"""Shades every visible pixel of people and furniture in linear light (numba)."""
 
 import math
 
@@ -12,12 +12,12 @@ from training.synthetic.light import shaded_by
 # Single precision throughout: a double in the middle of an expression doubles the time of its roots and divisions.
 ZERO, ONE, TINY = np.float32(0), np.float32(1), np.float32(1e-9)
 SHEEN = np.float32(0.85)  # of a gloss of 1, at grazing angles and in highlights
-WRAP = np.float32(0.1)  # light reaches a little round the corner: cloth and skin are not hard
+WRAP = np.float32(0.1)  # light wraps slightly around edges: cloth and skin are soft
 
 
 @numba.njit(**FAST)
 def ambient_of(ambient, x, y, z, out):
-    """Light of the ambient cube (6, 3) on a surface with unit normal (x, y, z); out (3,) is written to."""
+    """Writes the light of the ambient cube (6, 3) on a surface with unit normal (x, y, z) to out (3,)."""
     a, b, c = 0 if x > 0 else 1, 2 if y > 0 else 3, 4 if z > 0 else 5
     for k in range(3):
         out[k] = x * x * ambient[a, k] + y * y * ambient[b, k] + z * z * ambient[c, k]
@@ -27,7 +27,7 @@ def ambient_of(ambient, x, y, z, out):
 def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cuts, fabric, tile, noise,
                  camera_place, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion,
                  out):  # fmt: skip
-    """Fills `out` (height, width, 3) float32 where ids lie in first..last - 1.
+    """Shades a person: fills `out` (height, width, 3) float32 where ids lie in first..last - 1.
 
     seen, world (V, 3): the vertices in the camera's and the world's frame; normals (V, 3) in the world's; faces (F, 3);
     coordinates (V, 6), cuts, fabric, tile: an Outfit; key, sky: (nearest, axes, centre, texels per metre) of the two
@@ -37,7 +37,7 @@ def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cut
     at, rest, normal = np.empty(3, np.float32), np.empty(6, np.float32), np.empty(3, np.float32)
     eye, colour = np.empty(3, np.float32), np.empty(3, np.float32)
     key_map, key_axes, key_centre, key_scale = (
-        key  # out of the loop: each look into a tuple of arrays counts references
+        key  # outside the loop: each access to a tuple of arrays counts references
     )
     sky_map, sky_axes, sky_centre, sky_scale = sky
     for py in range(ids.shape[0]):
@@ -84,10 +84,10 @@ def _unit(x, y, z):
 
 @numba.njit(**FAST)
 def _light_up(normal, eye, colour, gloss, ambient, dark, directions, colours, first_share, share, out):
-    """Light that comes from a surface of a colour (3,): diffuse, soft at its edge, and a gloss; out (3,) is written.
+    """Writes the light from a surface of a colour (3,) to out (3,): diffuse with a soft edge, and a gloss.
 
-    normal, eye (3,) of any length; dark: share of the ambient light that arrives; first_share, share: of the first
-    lamp's and of the others'.
+    normal, eye (3,) have any length; dark: share of the ambient light that arrives; first_share, share: the same for
+    the first lamp and for the others.
     """
     nx, ny, nz = _unit(normal[0], normal[1], normal[2])
     vx, vy, vz = _unit(eye[0], eye[1], eye[2])
@@ -116,8 +116,8 @@ def _light_up(normal, eye, colour, gloss, ambient, dark, directions, colours, fi
 def shade_things(ids, first, last, seen, world, faces, face_normals, face_colours, face_textures, uv, textures,
                  to_linear, noise, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion,
                  out):  # fmt: skip
-    """Furniture: flat faces with a texture each. face_normals (F, 3) world; face_colours (F, 3); face_textures (F,)
-    index into textures (n, side, side, 3) uint8 or -1; uv (V, 2) in texture sides. The rest as there."""
+    """Shades furniture: flat faces with one texture each. face_normals (F, 3) world; face_colours (F, 3); face_textures
+    (F,) index into textures (n, side, side, 3) uint8 or -1; uv (V, 2) in texture sides. The rest: `shade_person`."""
     light = np.empty(3, np.float32)
     key_map, key_axes, key_centre, key_scale = key
     sky_map, sky_axes, sky_centre, sky_scale = sky
@@ -162,7 +162,7 @@ def shade_things(ids, first, last, seen, world, faces, face_normals, face_colour
 
 @numba.njit(**FAST)
 def develop(linear, gains, curve, out):
-    """Linear light (height, width, 3) float32 -> uint8 through `curve` (4096,) after exposure gains (3,)."""
+    """Develops linear light (height, width, 3) float32 to uint8 with exposure gains (3,) and `curve` (4096,)."""
     for y in range(linear.shape[0]):
         for x in range(linear.shape[1]):
             for k in range(3):

@@ -1,4 +1,4 @@
-"""Sheets of samples, to be looked at: python -m training.synthetic.sheet OUT.png"""
+"""Draws sheets of samples for inspection: python -m training.synthetic.sheet OUT.png"""
 
 import argparse
 import time
@@ -12,14 +12,14 @@ from training.synthetic.generator import Assets, Generator, Sample
 
 
 def joints_in_crop(sample: Sample) -> np.ndarray:
-    """(24, 2) pixels of the 256-pixel crop."""
+    """The joints (24, 2) in pixels of the 256-pixel crop."""
     at = sample.joints
     pixels = at[:, :2] / np.maximum(at[:, 2:], 0.05) * sample.focal_px + sample.centre_px
     return (pixels - (sample.box[:2] - sample.box[2] / 2)) * (sample.image.shape[0] / sample.box[2])
 
 
 def with_joints(sample: Sample) -> np.ndarray:
-    """The sample's picture with its truth drawn over it, RGB."""
+    """Draws the truth over the sample's picture, RGB."""
     image = sample.image.copy()
     points = np.clip(joints_in_crop(sample), -1e4, 1e4)
     for joint in range(1, 24):
@@ -31,7 +31,7 @@ def with_joints(sample: Sample) -> np.ndarray:
 
 
 def sheet(samples: list[Sample], columns: int, joints: bool) -> np.ndarray:
-    """Pictures side by side, RGB."""
+    """Joins the samples' pictures to one sheet, RGB."""
     tiles = [with_joints(s) if joints else s.image for s in samples]
     rows = [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles) - columns + 1, columns)]
     return np.concatenate(rows)
@@ -46,9 +46,9 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--rows", type=int, default=4)
-    parser.add_argument("--clips", action="store_true", help="every row a clip")
+    parser.add_argument("--clips", action="store_true", help="one clip per row")
     parser.add_argument("--fps", type=float, default=8.0)
-    parser.add_argument("--webcam", type=float, default=0.0, help="share of people who talk to a webcam")
+    parser.add_argument("--webcam", type=float, default=0.0, help="share of people talking to a webcam")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     assets = Assets(arguments.motion, arguments.hdri, arguments.photos, arguments.garments)
@@ -67,7 +67,7 @@ def main() -> None:
     plain, drawn = sheet(samples, arguments.columns, False), sheet(samples, arguments.columns, True)
     cv2.imwrite(str(arguments.out), plain[..., ::-1])
     cv2.imwrite(str(arguments.out.with_stem(arguments.out.stem + "_joints")), drawn[..., ::-1])
-    arguments.out.with_suffix(".txt").write_text(f"{rate:.1f} samples a second, repeatable: {same}\n")
+    arguments.out.with_suffix(".txt").write_text(f"{rate:.1f} samples per second, repeatable: {same}\n")
 
 
 if __name__ == "__main__":

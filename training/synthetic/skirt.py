@@ -1,4 +1,4 @@
-"""Skirts: a tube around hips and thighs that follows both."""
+"""Draws skirts: a tube around hips and thighs that follows both."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ ROWS, COLUMNS = 12, 36
 
 
 def skirt_shell(rng: np.random.Generator, figure: Figure) -> Shell:
-    """From the waist to somewhere between thigh and ankle, narrow to wide, smooth or pleated."""
+    """Draws a skirt from the waist to between thigh and ankle, narrow to wide, smooth or pleated."""
     joints, template = figure.joints, figure.smooth
     top = joints[0, 1] + rng.uniform(0.02, 0.1)
     bottom = rng.uniform(joints[4, 1] - 0.25, joints[4, 1] + 0.22)

@@ -1,4 +1,4 @@
-"""Pictures for walls, floors, furniture and horizons, drawn once and drawn from for long."""
+"""Draws the textures of walls, floors, furniture and horizons, once for many pictures."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +14,7 @@ WALL_M = 5.0  # a wall picture is about this wide and half as high
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Textures:
-    """All pictures in one stack; the fields name ranges of it."""
+    """All textures in one stack; the fields are ranges of it."""
 
     pictures: np.ndarray  # (n, SIDE, SIDE, 3) uint8 sRGB
     walls: range
@@ -24,7 +24,7 @@ class Textures:
 
 
 def make_textures(rng: np.random.Generator, photos: list[np.ndarray], walls: int = 36) -> Textures:
-    """Draws a stack; photos (h, w, 3) uint8 sRGB hang on the walls as pictures."""
+    """Draws a stack of textures; photos (h, w, 3) uint8 sRGB hang on the walls as pictures."""
     counts = (walls, walls * 2 // 3, walls // 2, walls // 3)
     makers = (lambda: wall(rng, photos), lambda: floor(rng), lambda: fabric(rng), lambda: horizon(rng))
     stack = [maker() for maker, count in zip(makers, counts, strict=True) for _ in range(count)]
@@ -34,12 +34,12 @@ def make_textures(rng: np.random.Generator, photos: list[np.ndarray], walls: int
 
 
 def one_of(rng: np.random.Generator, numbers: range) -> int:
-    """A random one of a range."""
+    """A random number of a range."""
     return int(rng.integers(numbers.start, numbers.stop))
 
 
 def tiling_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """(SIDE, SIDE) float32, wraps at its edges, sd about 1."""
+    """Noise (SIDE, SIDE) float32 that wraps at its edges, sd about 1."""
     small = rng.normal(0, 1, (cells, cells)).astype(np.float32)
     padded = np.pad(small, 2, mode="wrap")
     scale = SIDE // cells if SIDE % cells == 0 else SIDE / cells
@@ -63,7 +63,7 @@ def _wall_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def _muted(rng: np.random.Generator) -> np.ndarray:
-    """A colour of rooms: seldom loud."""
+    """Draws a colour for rooms: rarely bright."""
     colour = random_colour(rng)
     share = rng.uniform(0.1, 0.6) if rng.random() < 0.85 else 1.0
     return colour * share + colour.mean() * (1 - share)
@@ -74,7 +74,7 @@ def _tuple(colour: np.ndarray) -> tuple[float, float, float]:
 
 
 def wall(rng: np.random.Generator, photos: list[np.ndarray]) -> np.ndarray:
-    """Plaster, bricks, panels or wallpaper, with doors, windows, pictures, shelves, curtains on it."""
+    """Draws a wall: plaster, bricks, panels or wallpaper, with doors, windows, pictures, shelves and curtains."""
     canvas = _surface(rng, _wall_colour(rng))
     kind = rng.random()
     if kind < 0.12:
@@ -211,7 +211,7 @@ def _screen(rng, canvas, photos) -> None:
 
 
 def floor(rng: np.random.Generator) -> np.ndarray:
-    """Planks, tiles, carpet, concrete, grass; wraps around, about 2 m wide."""
+    """Draws a floor of planks, tiles, carpet, concrete or grass; it wraps around and is about 2 m wide."""
     kind = rng.random()
     if kind < 0.35:
         wood = np.array([0.62, 0.43, 0.27]) * rng.uniform(0.4, 1.4) * rng.uniform(0.85, 1.15, 3)
@@ -246,7 +246,7 @@ def floor(rng: np.random.Generator) -> np.ndarray:
 
 
 def fabric(rng: np.random.Generator) -> np.ndarray:
-    """White-based patterns for furniture; the colour is multiplied on later."""
+    """Draws a white-based pattern for furniture; its colour is multiplied on later."""
     canvas = _surface(rng, np.full(3, 0.9))
     kind = rng.random()
     if kind < 0.3:
@@ -259,7 +259,7 @@ def fabric(rng: np.random.Generator) -> np.ndarray:
 
 
 def horizon(rng: np.random.Generator) -> np.ndarray:
-    """Far houses, trees, hedges under a sky; the lower edge is the ground."""
+    """Draws distant houses, trees and hedges under a sky; the lower edge is the ground."""
     sky = np.array([0.65, 0.8, 0.98]) * rng.uniform(0.6, 1.05) + rng.uniform(-0.1, 0.1)
     canvas = _surface(rng, np.clip(sky, 0, 1))
     canvas *= np.linspace(0.9, 1.15, SIDE)[:, None, None]

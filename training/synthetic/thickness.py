@@ -1,15 +1,15 @@
-"""How far painted garments, shoes and hair stand off the skin."""
+"""Thickens the skin by painted garments, shoes and hair."""
 
 import numpy as np
 
 from training.synthetic import cloth
 from training.synthetic.figure import Figure, smoothed
 
-SUNK_M = 0.012  # cloth and skin bend alike, but not quite
+SUNK_M = 0.012  # cloth and skin bend almost, but not exactly, alike
 
 
 def dressed_surface(rng: np.random.Generator, figure: Figure, cuts: np.ndarray, hair) -> np.ndarray:
-    """The template with the thickness of its clothes (V, 3) float32."""
+    """The template (V, 3) float32 with the thickness of its clothes."""
     template = figure.body.template
     layers = cloth.layers_at(template, figure.head, figure.limb, cuts.astype(np.float32))
     thickness = np.zeros(len(template))
@@ -46,9 +46,9 @@ def dressed_surface(rng: np.random.Generator, figure: Figure, cuts: np.ndarray, 
 
 
 def sunk(figure: Figure, rest: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """A dressed surface (V, 3) with the skin of which nobody sees anything, hidden (V,) bool, drawn in by SUNK_M.
+    """A dressed surface (V, 3) whose hidden skin, (V,) bool, is drawn in by SUNK_M.
 
-    Soles stay as low as they are: the body stands on them.
+    Soles keep their height: the body stands on them.
     """
     depth = SUNK_M * smoothed(figure.averaging, hidden.astype(float), 2)[:, None] * hidden[:, None]
     inward = figure.body.template - figure.normals * depth
@@ -58,7 +58,7 @@ def sunk(figure: Figure, rest: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 
 
 def _shoe(rng: np.random.Generator, rest: np.ndarray, figure: Figure, side: int) -> None:
-    """Closes the front of a foot of `rest` (V, 3) to a shoe: toes are pushed out to one round box."""
+    """Turns the front of a foot of `rest` (V, 3) into a shoe: pushes the toes out to one round box."""
     template, joints = figure.body.template, figure.joints
     ball, ground = joints[10, 2] - 0.025, template[:, 1].min()
     part = (template[:, 0] * side > 0.02) & (template[:, 1] < ground + 0.075) & (template[:, 2] > ball - 0.05)
@@ -78,6 +78,6 @@ def _shoe(rng: np.random.Generator, rest: np.ndarray, figure: Figure, side: int)
 
 
 def wobble(rng: np.random.Generator, points: np.ndarray, scale: float = 16.0) -> np.ndarray:
-    """Smooth noise (V,) of about -1..1 over points (V, 3); scale in radians a metre."""
+    """Smooth noise (V,) of about -1..1 over points (V, 3); scale in radians per metre."""
     waves, phase = rng.normal(0, scale, (6, 3)), rng.uniform(0, 2 * np.pi, 6)
     return np.sin(points @ waves.T + phase).mean(1) * 1.6

@@ -1,4 +1,4 @@
-"""People dressed in meshes, at times in part: a shirt over painted trousers, real hair over a painted suit."""
+"""Dresses people in garment meshes, sometimes in part: a shirt over painted trousers, hair over a painted suit."""
 
 from dataclasses import fields, replace
 
@@ -12,13 +12,13 @@ from training.synthetic.people import Outfit, make_outfit, paint_skin_and_hair, 
 from training.synthetic.thickness import wobble
 
 SUIT_SHARE, TOP_SHARE, BOTTOM_SHARE, SHOES_SHARE, HAIR_SHARE, HAT_SHARE = 0.14, 0.85, 0.85, 0.75, 0.7, 0.07
-TUCKED_M, OVERLAP_M = 0.0025, 0.02  # what lies under a top is this far off the skin, from this far below its hem on
-DIRECTIONS = 24  # around the trunk, in each of which a top ends at its own height
+TUCKED_M, OVERLAP_M = 0.0025, 0.02  # cloth under a top is this far from the skin, up to this far below the top's hem
+DIRECTIONS = 24  # around the trunk: a top has its own height of hem in each
 NOWHERE = 9.0
 
 
 def part(wardrobe: Wardrobe, every: int, held_out: bool) -> Wardrobe:
-    """Every `every`-th garment of a kind when held out, else the others; all of them when there are too few."""
+    """Every `every`-th garment of a kind if held out, else the others; all of them if there are too few."""
 
     def some(garments: list[Garment]) -> list[Garment]:
         return [g for i, g in enumerate(garments) if (i % every == every - 1) == held_out] or garments
@@ -27,7 +27,7 @@ def part(wardrobe: Wardrobe, every: int, held_out: bool) -> Wardrobe:
 
 
 def random_dressed(rng: np.random.Generator, figure: Figure, wardrobe: Wardrobe) -> Outfit:
-    """Dresses the figure anew, in meshes as far as the wardrobe and chance have them, else in painted clothes."""
+    """Dresses the figure at random in meshes of the wardrobe and painted clothes."""
     fabric = np.stack([random_fabric(rng) for _ in range(cloth.LAYERS)])
     cuts, hair = random_cuts(rng, figure), random_hair(rng)
     garments = _clothes(rng, wardrobe)
@@ -47,7 +47,7 @@ def random_dressed(rng: np.random.Generator, figure: Figure, wardrobe: Wardrobe)
 
 
 def _clothes(rng: np.random.Generator, wardrobe: Wardrobe) -> list[Garment]:
-    """A suit, or a top, or trousers, or both; and shoes."""
+    """Draws a suit, a top, trousers, or top and trousers; and shoes."""
     garments = []
     if wardrobe.suits and rng.random() < SUIT_SHARE:
         garments.append(wardrobe.suits[rng.integers(len(wardrobe.suits))])
@@ -61,7 +61,7 @@ def _clothes(rng: np.random.Generator, wardrobe: Wardrobe) -> list[Garment]:
 
 
 def _leave_out_painted(cuts: np.ndarray, garments: list[Garment]) -> None:
-    """What is worn as a mesh is not painted as well; a painted shirt ends inside trousers that are a mesh."""
+    """Removes painted clothes that are worn as a mesh; a painted shirt ends inside trousers that are a mesh."""
     layers = {int(layer) for garment in garments for layer in np.unique(garment.layer)}
     legs = [garment for garment in garments if {cloth.TROUSERS, cloth.SKIRT} & set(garment.layer.tolist())]
     if layers & {cloth.SHIRT, cloth.JACKET}:
@@ -77,7 +77,7 @@ def _leave_out_painted(cuts: np.ndarray, garments: list[Garment]) -> None:
 
 
 def _hem_at(top: Garment, points: np.ndarray) -> np.ndarray:
-    """How low a top reaches on the side of the trunk that points (n, 3) lie on (n,) metres."""
+    """The height (n,) in metres of a top's hem on the side of the trunk where points (n, 3) lie."""
 
     def side(at: np.ndarray) -> np.ndarray:
         return np.floor((np.arctan2(at[:, 0], at[:, 2]) / (2 * np.pi) + 0.5) * DIRECTIONS).astype(int) % DIRECTIONS
@@ -88,7 +88,7 @@ def _hem_at(top: Garment, points: np.ndarray) -> np.ndarray:
 
 
 def _worn(rng: np.random.Generator, garment: Garment, others: list[Garment]) -> Shell:
-    """A garment a little wider or narrower than it was made, under what is worn over it."""
+    """A garment, made slightly wider or narrower, under the garments worn over it."""
     rest = garment.rest.astype(np.float64)
     height = garment.height.astype(np.float64)
     loose = rng.uniform(0, 0.008) * (1 + 0.8 * wobble(rng, rest))

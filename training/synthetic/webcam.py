@@ -1,7 +1,7 @@
-"""People before a webcam: they sit or stand, talk with their hands, and hold things up.
+"""Poses people in front of a webcam: they sit or stand, talk with their hands, and hold objects up.
 
-Recordings have few of them and `gestures` moves arms by angles; here hands are put where a talker's are, and the arms
-follow. Poses face +z, as those of `gestures`.
+Recordings have few such people, and `gestures` moves arms by angles. This module places the hands where a talker's
+hands are, and the arms follow. Poses face +z, like those of `gestures`.
 """
 
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ from training.synthetic.furniture import Cuboid, Things
 from training.synthetic.gestures import turn
 from training.synthetic.textures import Textures
 
-BOTH, ONE, HOLD_TWO, HOLD_ONE = range(4)  # what hands do: both talk, one does, both hold a thing, one does
+BOTH, ONE, HOLD_TWO, HOLD_ONE = range(4)  # use of the hands: two talk, one talks, two hold an object, one holds it
 MODE_SHARES = np.array([0.4, 0.25, 0.18, 0.17])
 KINDS, KIND_SHARES = np.array([gestures.DESK, gestures.SIT, gestures.STAND]), np.array([0.65, 0.1, 0.25])
-HAND_M = 0.09  # from the wrist to the middle of what a hand holds
-KNOTS_S = 0.3, 1.2  # between two places of a hand that talks
+HAND_M = 0.09  # from the wrist to the middle of a held object
+KNOTS_S = 0.3, 1.2  # between two places of a talking hand
 MOST_BEND_RAD = 2.5  # of an elbow, as in `gestures`
 UP = np.array([0.0, 1.0, 0.0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Talk:
-    """Somebody for some moments."""
+    """A talking person for some frames."""
 
     rotations: np.ndarray  # (moments, 24, 3, 3) float64
     kind: int  # of `gestures`
     mode: int
-    left: bool  # the hand that talks or holds alone
+    left: bool  # whether the single hand that talks or holds is the left one
 
 
 def random_talk(rng: np.random.Generator, moments: int, fps: float, body: Body) -> Talk:
-    """So many moments, `fps` a second (any for one moment); hands wander between places as they please."""
+    """Draws a talk of `moments` frames at `fps` (any for one frame); hands wander between random places."""
     mode, left = int(rng.choice(4, p=MODE_SHARES)), bool(rng.random() < 0.5)
     knots = 1 if moments == 1 else int(np.ceil((moments - 1) / fps / KNOTS_S[0])) + 2
     for _ in range(8):
@@ -48,12 +48,12 @@ def random_talk(rng: np.random.Generator, moments: int, fps: float, body: Body) 
     if moments == 1:
         return Talk(poses, kind, mode, left)
     times = np.concatenate([[0], np.cumsum(rng.uniform(*KNOTS_S, knots - 1))])
-    begin = rng.uniform(0, times[1])  # on the way from one place to the next: at a knot hands rest
+    begin = rng.uniform(0, times[1])  # between two places, because hands rest at the places
     return Talk(motion.between(times, poses, begin + np.arange(moments) / fps), kind, mode, left)
 
 
 def _base(rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A pose (24, 3, 3) of one of KINDS, arms as they happen to be, and its kind."""
+    """Draws a pose (24, 3, 3) of one of KINDS, with any arms, and its kind."""
     kind = int(rng.choice(KINDS, p=KIND_SHARES))
     while True:
         poses, kinds = gestures.random_gestures(rng, 16, desk_only=kind == gestures.DESK)
@@ -62,7 +62,7 @@ def _base(rng: np.random.Generator) -> tuple[np.ndarray, int]:
 
 
 def _put_hands(rng: np.random.Generator, poses: np.ndarray, mode: int, left: bool, body: Body) -> None:
-    """Changes arms of poses (n, 24, 3, 3) so that wrists are where the mode has them, a place near by in each."""
+    """Moves the arms of poses (n, 24, 3, 3) so that the wrists are where the mode puts them, slightly varied."""
     n = len(poses)
     if mode == HOLD_TWO:
         middle = np.array([rng.normal(0, 0.08), rng.uniform(-0.35, 0.12), rng.uniform(0.22, 0.45)])
@@ -86,7 +86,7 @@ def _put_hands(rng: np.random.Generator, poses: np.ndarray, mode: int, left: boo
 
 
 def _place(rng: np.random.Generator) -> np.ndarray:
-    """Where a talker's wrist is, metres outward, up and ahead of the shoulder."""
+    """Draws the place of a talker's wrist in metres outward, up and ahead of the shoulder."""
     return np.array([rng.uniform(-0.2, 0.28), rng.uniform(-0.42, 0.22), rng.uniform(0.12, 0.48)])
 
 
@@ -97,8 +97,8 @@ def _half_shoulders(body: Body) -> float:
 def _reach(rng: np.random.Generator, poses: np.ndarray, place: np.ndarray, side: float, joints, body: Body) -> None:
     """Two-bone inverse kinematics: the wrist goes to `place` (n, 3), metres from the shoulder in the chest's frame.
 
-    The elbow hangs down and out, more or less. An elbow bends about its own y axis, so that the arm's plane says how
-    the upper arm is turned about itself.
+    The elbow points roughly down and out. An elbow bends about its own y axis, so the plane of the arm determines the
+    twist of the upper arm.
     """
     collar, shoulder, elbow, wrist = joints
     n, rest = len(poses), body.joint_template
@@ -130,15 +130,15 @@ def _reach(rng: np.random.Generator, poses: np.ndarray, place: np.ndarray, side:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """A thing in somebody's hands: its shape, and how it is turned."""
+    """A held object: its shape and its orientation."""
 
     things: Things  # about its own origin
-    two: bool  # held by both hands, between them
+    two: bool  # held between two hands
     left: bool
-    turn: np.ndarray  # (3, 3): of a thing in two hands from the line between them, else from the world
+    turn: np.ndarray  # (3, 3): relative to the line between two hands, else to the world
 
     def at(self, joints: np.ndarray) -> Things:
-        """The thing in the hands of a body with joints (24, 3) world."""
+        """The object in the hands of a body with joints (24, 3) world."""
         if self.two:
             across = joints[20] - joints[21]
             x = across / max(float(np.linalg.norm(across)), 1e-6)
@@ -154,7 +154,7 @@ class Held:
 
 
 def random_held(rng: np.random.Generator, textures: Textures, talk: Talk, joints: np.ndarray) -> Held | None:
-    """What a talker with joints (24, 3) at the first moment holds; None: nothing."""
+    """Draws the object that a talker with joints (24, 3) in the first frame holds; None: nothing."""
     if talk.mode not in (HOLD_TWO, HOLD_ONE):
         return None
     colour, texture = furniture.paint(rng, textures)
