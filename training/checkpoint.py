@@ -1,10 +1,11 @@
-"""Files of training.train: checked, written whole or not at all."""
+"""Checkpoints of training.train: read, or made from a bundle; averaged, shortened; written whole or not at all."""
 
 import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 from torch import nn
@@ -12,37 +13,88 @@ from torch import nn
 from refit_rt.detect.pull import pull
 from refit_rt.errors import UserError
 from refit_rt.model import weights
-from refit_rt.model.blazepose import BlazePose
+from refit_rt.model.blazepose import BlazePose, blazepose_of
+from refit_rt.model.refit import ReFit
 from refit_rt.model.weights import read_checkpoint
 from training.reporting import BAD_INPUT
 
 log = logging.getLogger(__name__)
+EDGE_BUNDLE = "edge"  # the shipped one
+# The whitening of the map that the edge network trains with (BlazePose.set_statistics): mean (48,) and white (48, 48).
+# A bundle holds it only multiplied into the next layer. Every run that starts from a bundle gets the same whitening,
+# because the mean of several runs is a network only if they share it.
+WHITENING = Path(__file__).with_name("whitening.npz")
 
 
 def load_into(net: nn.Module, checkpoint: dict, which: str, path: Path) -> None:
-    """which: net or average. Raises UserError for one of another network."""
+    """which: net or average. Raises UserError for a checkpoint of another network."""
     if which not in checkpoint:
         raise UserError(f"{path}: has no weights '{which}'. Give a last.pt of training.train")
     weights.load_into(net, checkpoint[which], str(path))
 
 
+def read_start(source: str | Path) -> dict:
+    """What a run starts from: a checkpoint's file, a shipped bundle's name or a bundle's folder → a checkpoint with
+    `average`. Raises UserError."""
+    file = Path(source)
+    return read_checkpoint(file) if file.is_file() or file.suffix == ".pt" else from_bundle(str(source))
+
+
+def from_bundle(name: str) -> dict:
+    """A bundle of the edge network, a shipped one's name or a folder → a checkpoint that gives the same outputs:
+    `average` (float32) and, where the card names them, `steps` and `views`. Raises UserError."""
+    try:  # a machine that starts from a checkpoint can do without these
+        from refit_rt.bundle.read import find_bundle, load_bundle
+        from refit_rt.bundle.torch_state import read_network
+    except ImportError as error:
+        raise UserError(
+            f"{name}: reading a bundle needs {error.name}. Install it: pip install 'refit-rt[train]', or start from a "
+            "checkpoint made where it is installed: python -m training.checkpoint --from-bundle start.pt"
+        ) from error
+
+    bundle = load_bundle(find_bundle(name))
+    network = read_network(bundle)
+    take_whitening_out(network)
+    facts = {fact: bundle.card.training[fact] for fact in ("steps", "views") if fact in bundle.card.training}
+    return {"average": network.state_dict(), **facts}
+
+
+@torch.no_grad()
+def take_whitening_out(network: ReFit) -> None:
+    """The reverse of BlazePose.fold_whitening: the map is whitened by WHITENING, and the layer that follows it takes
+    the whitened map. The outputs stay the same, but the layer's inputs are then of one size and independent of each
+    other, which its training needs. Solved in float64: the whitening's condition number is 100."""
+    backbone, following = blazepose_of(network), next(network.map_head.children())
+    assert isinstance(following, nn.Conv2d)
+    assert following.bias is not None
+    with np.load(WHITENING) as statistics:
+        backbone.feature_mean.copy_(torch.from_numpy(statistics["mean"]))
+        backbone.feature_white.copy_(torch.from_numpy(statistics["white"]))
+    folded = following.weight[:, :, 0, 0].double()
+    weight = torch.linalg.solve(backbone.feature_white.double(), folded, left=False).float()
+    following.weight.copy_(weight[:, :, None, None])
+    following.bias.add_(weight @ backbone.feature_white @ backbone.feature_mean)  # what fold_whitening subtracts
+
+
 def write_checkpoint(checkpoint: dict, path: Path) -> bool:
-    """The one before stays until this one is whole, and when the disk is full: then False, and a line in the log."""
+    """Replaces the file only when the new one is complete. On a full disk the file stays as it is, a line in the log
+    says so, and the answer is False."""
     part = path.with_suffix(".part")
     try:
         torch.save(checkpoint, part)
         part.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
         part.unlink(missing_ok=True)
-        log.error("%s: not saved (%s); the one before stays. Make room", path, str(error).splitlines()[0])
+        log.error("%s: not saved (%s); the previous file stays. Make room", path, str(error).splitlines()[0])
         return False
     return True
 
 
 def slim(checkpoint: dict) -> dict:
-    """What is needed to go on from or to export: the averaged weights, matrices in half precision; a seventh as long.
+    """What a run can start from or an export needs: the averaged weights, with matrices in half precision. The file is
+    a seventh as long.
 
-    Whitening and means keep their precision: they divide by small numbers.
+    Whitening and means keep their precision, because the network divides by small numbers there.
     """
     average = {
         name: value.half() if value.dim() > 1 and not name.startswith(("backbone.feature", "mean_")) else value
@@ -53,8 +105,8 @@ def slim(checkpoint: dict) -> dict:
 
 
 def mean_of(checkpoints: list[dict], shares: list[float]) -> dict:
-    """Averaged weights of several runs that began from the same ones, each with its share of the whole ("model soups",
-    Wortsman et al., ICML 2022). Raises UserError for those of different networks."""
+    """The mean of the averaged weights of several runs that started from the same weights, each with its share ("model
+    soups", Wortsman et al., ICML 2022). Raises UserError when the networks differ."""
     first, whole = checkpoints[0]["average"], sum(shares)
     for one in checkpoints[1:]:
         shapes = [{name: value.shape for name, value in part.items()} for part in (first, one["average"])]
@@ -73,8 +125,8 @@ def mean_of(checkpoints: list[dict], shares: list[float]) -> dict:
 
 
 def load_own(backbone: BlazePose, file: str = "") -> None:
-    """BlazePose's own weights: of its .tflite, which is pulled if none is given, or, where OpenVINO cannot be had to
-    read that, of a checkpoint that went all the way back to them (`--own 1`). Raises UserError."""
+    """BlazePose's own weights, from its .tflite (downloaded if none is given) or from a checkpoint made with `--own 1`,
+    for machines without OpenVINO to read the .tflite. Raises UserError."""
     if Path(file).suffix != ".pt":
         backbone.load_tflite(Path(file) if file else pull("pose_landmark_full.tflite"))
         return
@@ -88,9 +140,9 @@ def load_own(backbone: BlazePose, file: str = "") -> None:
 
 
 def nearer_to_own(checkpoint: dict, share: float) -> dict:
-    """The averaged weights with the backbone's `share` of the way back to BlazePose's own ("robust fine-tuning",
-    Wortsman et al., CVPR 2022): what renders taught is kept in part, what real people taught comes back. Raises
-    UserError for a network with another backbone."""
+    """Moves the backbone's averaged weights by `share` of the way back to BlazePose's own ("robust fine-tuning",
+    Wortsman et al., CVPR 2022): this keeps a part of what the renders taught and brings back what real people taught.
+    Raises UserError for a network with another backbone."""
     own, average = BlazePose(), dict(checkpoint["average"])
     load_own(own)
     for name, value in own.named_parameters():
@@ -103,25 +155,40 @@ def nearer_to_own(checkpoint: dict, share: float) -> dict:
 
 @dataclass(frozen=True)
 class Arguments:
-    """The short form of a checkpoint, or the mean of several."""
+    """The short form of a checkpoint, of the mean of several, or of a bundle's network."""
 
     files: tyro.conf.Positional[tuple[Path, ...]]
     """One or more checkpoints of training.train, then the file to write."""
+    from_bundle: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Read bundles (a shipped one's name, or a folder) in place of checkpoints. If only the file to write is given, the
+    shipped bundle, edge, is read."""
     shares: tuple[float, ...] = ()
-    """Of each checkpoint in the mean; left out: equal ones."""
+    """Share of each checkpoint in the mean; equal shares if left out."""
     own: float = 0.0
-    """Part of the way that the backbone goes back to BlazePose's own weights, which know real people."""
+    """How far the backbone goes back to BlazePose's own weights, which know real people: 0 is not at all, 1 is all the
+    way."""
+
+
+def sources_of(settings: Arguments) -> list[Path]:
+    """All files but the last. Raises UserError when there is none."""
+    sources = list(settings.files[:-1])
+    if settings.from_bundle and not sources and settings.files and settings.files[0].suffix == ".pt":
+        return [Path(EDGE_BUNDLE)]
+    if not sources:
+        example = "--from-bundle edge" if settings.from_bundle else "last.pt"
+        raise UserError(f"give a source and the file to write: python -m training.checkpoint {example} start.pt")
+    return sources
 
 
 def shortened(settings: Arguments) -> dict:
-    """What main writes. Raises UserError."""
-    *sources, _ = settings.files
+    """The checkpoint that main writes. Raises UserError."""
+    sources = sources_of(settings)
     shares = list(settings.shares) or [1.0] * len(sources)
     if len(shares) != len(sources) or min(shares) < 0 or not sum(shares):
         raise UserError(
             f"--shares: one number for each of {len(sources)} checkpoints is needed, none below 0, some above"
         )
-    checkpoints = [read_checkpoint(path) for path in sources]
+    checkpoints = [from_bundle(str(path)) if settings.from_bundle else read_checkpoint(path) for path in sources]
     for path, checkpoint in zip(sources, checkpoints, strict=True):
         if "average" not in checkpoint:
             raise UserError(f"{path}: has no weights 'average'. Give a last.pt of training.train")
@@ -138,9 +205,6 @@ def main() -> int:
     """`python -m training.checkpoint last.pt edge.pt`; 2 for bad input."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = tyro.cli(Arguments)
-    if len(settings.files) < 2:
-        log.error("give two files or more: python -m training.checkpoint last.pt edge.pt")
-        return BAD_INPUT
     try:
         return 0 if write_checkpoint(shortened(settings), settings.files[-1]) else BAD_INPUT
     except UserError as error:

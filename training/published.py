@@ -16,8 +16,8 @@ from refit_rt.body.smpl import load_body
 from refit_rt.model.camera import View, project_to_crop
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.refit import Estimate, build
-from refit_rt.model.weights import load_coco_backbone, read_checkpoint
-from training.checkpoint import load_into
+from refit_rt.model.weights import load_coco_backbone
+from training.checkpoint import load_into, read_start
 from training.datasets.joints import Keypoints, keypoint_losses
 from training.datasets.mix import Batch, batches, open_mix
 from training.losses import GAMMA, Truth
@@ -48,7 +48,7 @@ class Published:
         self.mix = open_mix(recipe.sets, body, recipe.batch, recipe.augment, recipe.seed, place.rank)
         if not resumes:
             if recipe.start_from:
-                load_into(self.net, read_checkpoint(Path(recipe.start_from)), "average", Path(recipe.start_from))
+                load_into(self.net, read_start(recipe.start_from), "average", Path(recipe.start_from))
             else:
                 load_coco_backbone(self.net.backbone, recipe.backbone)
         self.net.to(place.device)

@@ -16,7 +16,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     out: str
     """Folder for checkpoints and logs; a second call goes on from there."""
     start_from: str = ""
-    """A checkpoint whose averaged weights a new run starts from."""
+    """What a new run starts from: a checkpoint (its averaged weights) or, for the edge network, a bundle (the name of a
+    shipped one, or a folder)."""
     steps: int = 0
     """Length of the run, over all resumptions; 0: `minutes` count instead."""
     minutes: float = 60.0

@@ -11,8 +11,7 @@ from refit_rt.body.smpl import load_body
 from refit_rt.model.blazepose import LEAST_DEVIATION, BlazePose, blazepose_of
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import build
-from refit_rt.model.weights import read_checkpoint
-from training.checkpoint import load_into, load_own
+from training.checkpoint import load_into, load_own, read_start
 from training.lifting import Lifter
 from training.losses import errors_of
 from training.objective import Objective
@@ -55,12 +54,12 @@ class Rendered:
         """The first weights of a new run."""
         recipe, backbone = self.recipe, blazepose_of(self.net)
         if recipe.start_from:
-            load_into(self.net, read_checkpoint(Path(recipe.start_from)), "average", Path(recipe.start_from))
+            load_into(self.net, read_start(recipe.start_from), "average", Path(recipe.start_from))
         if recipe.compare:  # not whitened: what it answers now says nothing of what it will
             randomise(backbone)
             return
         if recipe.start_from:
-            backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # older checkpoints divide by less
+            backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # a checkpoint may divide by less
             return
         load_own(backbone, recipe.backbone_tflite)
         rng = np.random.default_rng(recipe.seed)

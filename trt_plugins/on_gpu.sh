@@ -19,8 +19,10 @@ pack() {
     python3 -m pip download --quiet --dest "$HERE/wheels" --only-binary :all: --python-version "${GPU_PYTHON:-3.12}" \
         --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 msgspec tyro
     python=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
-    # BlazePose's own weights, to which training holds the backbone: there is no OpenVINO there to read the .tflite.
-    "$python" -m training.checkpoint training/checkpoints/edge.pt "$HERE/own.pt" --own 1
+    # What training starts from, and BlazePose's own weights, to which it holds the backbone: the GPU machine has neither
+    # onnx to read a bundle nor OpenVINO to read the .tflite.
+    "$python" -m training.checkpoint --from-bundle "$HERE/start.pt"
+    "$python" -m training.checkpoint --from-bundle "$HERE/own.pt" --own 1
     cp --force "$1" "$HERE/motion.npz"
     # Seven tenths as wide: places are seen through narrow crops, and half of the bytes.
     "$python" - "$2" "$HERE/hdri" <<'SHRINK'

@@ -5,13 +5,16 @@ import pytest
 import torch
 
 pytest.importorskip("torch")
+from refit_rt.body.smpl import load_body
 from refit_rt.errors import UserError
 from refit_rt.model import camera, views
+from refit_rt.model.config import EDGE
+from refit_rt.model.refit import build
 from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd_from_matrix
 from refit_rt.model.update import State
-from tests.support.paths import ROOT
+from refit_rt.model.weights import load_into
 from training import produce
-from training.evaluation.benchmark import load_network
+from training.checkpoint import read_start
 from training.multiview import agree_in_groups, nearest_rotation
 from training.objective import Objective
 from training.recipe import EdgeRecipe
@@ -20,8 +23,6 @@ from training.store.shards import AROUND, Store, Writer
 from training.synthetic import Generator
 from training.synthetic.motion import SWAP
 from training.train import Trainer
-
-SHIPPED = ROOT / "training/checkpoints/edge.pt"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,9 @@ def store(tmp_path_factory, generator) -> Store:
 
 @pytest.fixture(scope="module")
 def net():
-    return load_network(SHIPPED)
+    network = build(EDGE, load_body()).eval()
+    load_into(network, read_start("edge")["average"], "the shipped bundle")
+    return network
 
 
 def drawn_and_batch(store: Store, net, flip: float, groups: int = 2) -> tuple[Drawn, Batch]:
@@ -184,7 +187,7 @@ def test_stores_without_groups_are_read_and_asked_for_groups_they_say_so(store, 
 
 
 def test_a_run_with_a_share_of_groups_draws_and_learns_from_them(store, tmp_path):
-    trainer = Trainer(EdgeRecipe(store=str(store.folder), out=str(tmp_path), start_from=str(SHIPPED), lifted=0,
+    trainer = Trainer(EdgeRecipe(store=str(store.folder), out=str(tmp_path), start_from="edge", lifted=0,
                                  frozen=-1, batch=5, around=0.6, cameras=3))  # fmt: skip
     batches = trainer.task.batches(0)
     drawn = next(batches)

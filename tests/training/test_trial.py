@@ -15,7 +15,6 @@ from training.recipe import EdgeRecipe, read_recipe
 from training.store.shards import Store
 from training.trial import step_s, trials
 
-SHIPPED = ROOT / "training/checkpoints/edge.pt"
 CONFIGS = ROOT / "training/configs"
 
 
@@ -42,8 +41,8 @@ def test_pictures_kept_unpacked_are_the_pictures(folder):
 def test_a_step_is_timed_in_either_layout_and_leaves_nothing(folder, layout, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "WARM_UP", 0)
     monkeypatch.setattr(trial, "STEPS", 1)
-    out, start = tmp_path / "out", str(SHIPPED)
-    recipe = EdgeRecipe(store=str(folder), out=str(out), start_from=start, batch=2, lifted=0, frozen=12, layout=layout)
+    out = tmp_path / "out"
+    recipe = EdgeRecipe(store=str(folder), out=str(out), start_from="edge", batch=2, lifted=0, frozen=12, layout=layout)
     assert step_s(recipe) > 0
     assert not out.exists()
 
