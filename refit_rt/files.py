@@ -1,5 +1,103 @@
-"""Files: written whole or not at all; hashes, caches, output folders, and what ships in the package."""
+"""Files: written whole or not at all; hashes, the cache, output folders, and what ships in the package."""
 
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from refit_rt.errors import UserError
+
 ASSETS = Path(__file__).parent / "assets"
+ROOM = "Make room, or write elsewhere"
+
+
+@contextmanager
+def write_whole(path: Path, cure: str = ROOM) -> Iterator[Path]:
+    """A new path beside `path`, with the same suffix, to write to. It replaces `path` when the block ends well and is
+    deleted otherwise, so that a reader finds the old file or the new one, never half of one.
+
+    Missing folders are made. Raises UserError with `cure` for an OSError, in the block too.
+    """
+    with _reported(path, cure):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            part.chmod(0o666 & ~_umask())  # mkstemp's files are the owner's alone
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_whole_folder(path: Path, ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
+    """As `write_whole`, for a folder of a kind, `what`. An older one is replaced when it is empty or `ours(path)`.
+
+    Raises UserError for anything else that is there, and for an OSError.
+    """
+    if path.exists() and not ours(path) and (path.is_file() or any(path.iterdir())):
+        raise UserError(f"{path}: is there and is no {what}. Give an empty folder or a new name")
+    with _reported(path, "Give a folder of your own"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            yield made
+            made.chmod(0o777 & ~_umask())
+            for file in made.iterdir():
+                file.chmod(0o666 & ~_umask())
+            if path.exists():
+                old = made.with_name(f"{made.name}-old")
+                path.rename(old)
+                made.rename(path)
+                shutil.rmtree(old)
+            else:
+                made.rename(path)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _reported(path: Path, cure: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}). {cure}") from error
+
+
+def _umask() -> int:
+    """The process's mask for new files, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def sha256_of(path: Path) -> str:
+    """In hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_dir() -> Path:
+    """Where files are kept for the next start: $REFIT_RT_CACHE, else refit_rt in $XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("REFIT_RT_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refit_rt"
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Makes the folder of --out. Raises UserError when it cannot be made or cannot be written to."""
+    cure = "Give another folder with --out"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"out.dir: {folder} is in the way, it is a file. {cure}") from error
+    except OSError as error:
+        raise UserError(f"out.dir: {folder} cannot be written to ({error.strerror}). {cure}") from error
+    return folder

@@ -1,6 +1,7 @@
-"""Frame → people: detect when due, track, fit, smooth."""
+"""Frame → People: detect when due, track, fit, smooth."""
 
 import logging
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from refit_rt import config
 from refit_rt.cameras import Camera, camera_for, check_calibration
-from refit_rt.capture import Source
+from refit_rt.capture.picture import as_bgr
 from refit_rt.fit.smooth import Smoother
 from refit_rt.live.stage import Timings
 from refit_rt.types import Frame, People
@@ -21,33 +22,50 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PER_PERSON = (
-    "ids", "poses", "betas", "trans", "joints_camera", "joints_px", "joints_world", "box", "confidence", "iterations",
-)  # fmt: skip
-
 
 class Follower:
-    """Frame → people: one call a frame, in order. No threads, no clock: the same frames give the same people."""
+    """Follows the people in front of one camera, one call per frame, in order.
+
+    There are no threads and no clock in `step`: the same frames give the same people.
+    """
 
     def __init__(
         self,
         settings: config.Config,
-        source: Source,
-        timings: Timings,
         detector: "Detector",
         tracker: "Tracker",
         fitter: "Fitter",
+        timings: Timings | None = None,
     ) -> None:
+        """See `load_follower`. timings: where the duration of each part goes."""
         self.fitter = fitter
         self._settings, self._detector, self._tracker = settings, detector, tracker
-        self._source, self._timings = source, timings
+        self._timings = timings or Timings()
         self._smoother = Smoother(settings.smooth, fitter.body)
         self._camera: Camera | None = None
+        self._lens: tuple[tuple[int, int], float | None] | None = None  # what `_camera` was made for
         self._maps: tuple[np.ndarray, np.ndarray] | None = None  # of a lens that bends straight lines
+        self._pictures, self._first_s = 0, 0.0  # pictures given to `follow`, and when the first one came
 
-    def follow(self, frame: Frame) -> tuple[Frame, People]:
-        """The frame and who is in it."""
-        camera, boxes = self._camera_of(frame.size), None
+    def follow(self, picture: np.ndarray | Frame, time_s: float | None = None) -> People:
+        """The people in the next picture of a camera or clip.
+
+        picture: (height, width, 3) uint8 BGR, as OpenCV reads it, or a `Frame`. time_s: seconds since the clip's first
+        picture, by which the motion is filtered; None: the time of the call. Raises ValueError for an array that is no
+        picture. For a picture that has nothing to do with the last one, call `forget` first.
+        """
+        if isinstance(picture, Frame):
+            return self.step(picture)[1]
+        now_s = time.monotonic()
+        self._first_s = self._first_s if self._pictures else now_s
+        at_s = now_s - self._first_s if time_s is None else time_s
+        frame = Frame(self._settings.capture.name, self._pictures, now_s, at_s, as_bgr(picture))
+        self._pictures += 1
+        return self.step(frame)[1]
+
+    def step(self, frame: Frame) -> tuple[Frame, People]:
+        """One frame: the picture as it was fitted (without the lens's distortion), and who is in it."""
+        camera, boxes = self._camera_of(frame), None
         if self._maps is not None:
             with self._timings.measure("undistort"):
                 frame = replace(frame, image=cv2.remap(frame.image, *self._maps, cv2.INTER_LINEAR))
@@ -57,40 +75,43 @@ class Follower:
         with self._timings.measure("track"):
             tracks = self._tracker.update(frame, boxes)
         with self._timings.measure("fit"):
-            people, roll = self.fitter.fit(tracks, camera)
-        self._tracker.observe(people.ids, people.box, roll, people.confidence, frame.time_s)
+            people = self.fitter.fit(tracks, camera)
+        self._tracker.observe(people.ids, people.box, people.roll, people.confidence, frame.time_s)
         with self._timings.measure("smooth"):
             return frame, self._smoother.smooth(confident(people, self._settings.fit.min_confidence), camera)
 
-    def _camera_of(self, size: tuple[int, int]) -> Camera:
-        """The lens for images of this size; found once, as sizes hardly ever change."""
-        if self._camera is None or self._camera.size != size:
-            name = self._settings.capture.name
-            self._camera = camera_for(self._settings.camera, name, size, self._source.exif_focal_px(size))
+    def forget(self) -> None:
+        """Forgets everybody: the next picture is another clip's. Ids are not used again."""
+        self._tracker.forget()
+        self.fitter.forget()
+        self._smoother.forget()
+
+    def _camera_of(self, frame: Frame) -> Camera:
+        """The lens for images like this one; made once, as neither size nor lens hardly ever change."""
+        if self._camera is None or self._lens != (frame.size, frame.focal_px):
+            self._lens = frame.size, frame.focal_px
+            self._camera = camera_for(self._settings.camera, self._settings.capture.name, *self._lens)
             self._maps = undistortion(self._camera) if self._camera.distortion.any() else None
         return self._camera
 
 
 def undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Where each pixel of the straight picture comes from, for cv2.remap. Everything after it (the crop, the published
-    joints_px, the overlay) speaks of the straight picture, which has the same size, focal length and centre."""
+    joints_px, the overlay) is in the straight picture, which has the same size, focal length and centre."""
     lens = np.array([[camera.focal_px, 0, camera.centre_px[0]], [0, camera.focal_px, camera.centre_px[1]], [0, 0, 1]])
     return cv2.initUndistortRectifyMap(lens, camera.distortion, np.eye(3), lens, camera.size, cv2.CV_16SC2)
 
 
 def confident(people: People, least: float) -> People:
-    """Those fitted well enough to be shown: the others are being looked for again."""
+    """Those fitted well enough to be published; the detector looks for the others again."""
     keep = people.confidence >= least
-    if keep.all():
-        return people
-    rows = {name: getattr(people, name)[keep] for name in PER_PERSON}
-    return replace(people, **rows)
+    return people if keep.all() else people.take(keep)
 
 
-def load_follower(settings: config.Config, source: Source, timings: Timings) -> Follower:
+def load_follower(settings: config.Config, timings: Timings | None = None) -> Follower:
     """Loads network, body and detector. Raises UserError for what cannot be used."""
     from refit_rt.detect import make_detector
-    from refit_rt.fit.fitter import make_fitter
+    from refit_rt.fit.load import make_fitter
     from refit_rt.track.one_camera import Tracker
 
     check_calibration(settings.camera, settings.capture.name)
@@ -100,4 +121,4 @@ def load_follower(settings: config.Config, source: Source, timings: Timings) -> 
     fitter = make_fitter(settings.fit)
     detector = make_detector(settings.detect, settings.track.max_people, settings.fit.threads)
     tracker = Tracker(settings.track, settings.detect.threshold, settings.fit.min_confidence)
-    return Follower(settings, source, timings, detector, tracker, fitter)
+    return Follower(settings, detector, tracker, fitter, timings)

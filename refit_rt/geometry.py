@@ -12,12 +12,30 @@
 | times | `captured_s`: monotonic seconds of this run |
 """
 
+import sys
+from typing import Any
+
 import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from refit_rt.types import Square
+
 # Half a turn about x: a camera without a rig stands upright at the origin.
 WORLD_FROM_CAMERA = np.diag([1.0, -1.0, -1.0])
+
+
+def namespace_of(array: Any) -> Any:
+    """numpy, or torch for a torch tensor, so that one function serves live arrays and training's batches.
+
+    torch is looked up among the imported modules only: running never imports it.
+    """
+    return sys.modules["torch"] if type(array).__module__ == "torch" else np
+
+
+def constant_like(constant: np.ndarray, array: Any) -> Any:
+    """A numpy constant as whatever `array` is, on its device."""
+    return constant if namespace_of(array) is np else namespace_of(array).from_numpy(constant).to(array.device)
 
 
 def matrix_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
@@ -56,26 +74,33 @@ def roll_matrix(roll: float) -> np.ndarray:
     return np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
 
-def crop_from_image(centre: np.ndarray, side_px: float, roll: float, crop_px: int) -> np.ndarray:
+def square_around(xyxy: np.ndarray, margin: float, roll: float = 0.0) -> Square:
+    """The square around a box (4,): as large as its longer side, times `margin`."""
+    centre = (xyxy[:2] + xyxy[2:]) / 2
+    return Square(centre.astype(float), float((xyxy[2:] - xyxy[:2]).max() * margin), roll)
+
+
+def crop_from_image(square: Square, crop_px: int) -> np.ndarray:
     """Similarity (2, 3) from image pixels to the pixels of a square crop in which the person stands upright.
 
-    centre (2,) image pixels lands on the crop's middle, crop_px / 2; `side_px` image pixels fill the crop.
-    ReFit's crops (SPIN) map the box [centre - side/2, centre + side/2] onto [0, crop_px].
+    The square's centre lands on the crop's middle, crop_px / 2; its side fills the crop. ReFit's crops (SPIN) map the
+    box [centre - side/2, centre + side/2] onto [0, crop_px].
     """
-    scale = crop_px / side_px
-    linear = scale * roll_matrix(roll)[:2, :2]
-    return np.column_stack([linear, crop_px / 2 - linear @ centre])
+    scale = crop_px / square.side_px
+    linear = scale * roll_matrix(square.roll)[:2, :2]
+    return np.column_stack([linear, crop_px / 2 - linear @ square.centre_px])
 
 
-def crop(image: np.ndarray, centre: np.ndarray, side_px: float, roll: float, crop_px: int) -> np.ndarray:
+def crop(image: np.ndarray, square: Square, crop_px: int) -> np.ndarray:
     """Cuts the square crop (crop_px, crop_px, channels) out of an image; outside of the image it is black.
 
-    A box much larger than the crop is first halved as often as it goes, so that nothing aliases.
+    A square much larger than the crop is first halved as often as it goes, so that nothing aliases.
     """
-    matrix = crop_from_image(centre, side_px, roll, crop_px)
+    centre, side_px = square.centre_px, square.side_px
+    matrix = crop_from_image(square, crop_px)
     halvings = max(0, int(np.floor(np.log2(max(side_px / crop_px, 1.0)))))
     if halvings:
-        reach = side_px * (0.5 if roll == 0 else 0.7072) + 2**halvings
+        reach = side_px * (0.5 if square.roll == 0 else 0.7072) + 2**halvings
         left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
         right, bottom = np.ceil(centre + reach).astype(int)
         part = image[top:bottom, left:right]

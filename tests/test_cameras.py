@@ -2,11 +2,12 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
 from refit_rt import config
-from refit_rt.cameras import camera_for, check_calibration
+from refit_rt.cameras import Camera, Rig, camera_for, check_calibration, read_rig, write_rig
 from refit_rt.errors import UserError
 
 LENS = {"name": "left", "size": [1280, 720], "matrix": [[900, 0, 640], [0, 900, 350], [0, 0, 1]]}
@@ -62,3 +63,90 @@ def test_a_calibration_may_lie_in_the_users_home(calibrated, tmp_path, monkeypat
 
 def test_without_a_calibration_there_is_nothing_to_check():
     check_calibration(config.Camera(), "left")
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Two cameras with bent lenses, one of them with pixels that are not square, 4 m from the world's origin."""
+    cameras = []
+    for name, angle, aspect in (("left", 0.3, 1.0), ("right", -0.8, 1.02)):
+        world_from_camera = np.eye(4)
+        world_from_camera[:3, :3] = cv2.Rodrigues(np.array([0.1, angle, -0.2]))[0]
+        world_from_camera[:3, 3] = -4 * world_from_camera[:3, 2] + (0.1, -0.2, 0.3)
+        bent = np.array([-0.05, 0.1, 0.001, 0.001, 0.01])
+        cameras.append(Camera(name, (1080, 1920), 1600.0, (541.0, 958.0), bent, world_from_camera, aspect))
+    return Rig(tuple(cameras))
+
+
+POINT = np.array([[0.1, 0.2, 0.3], [-0.4, 0.1, 0.0]])
+
+
+def assert_same_pixels(read: Rig, known: Rig) -> None:
+    for one, other in zip(read, known, strict=True):
+        assert one.size == other.size
+        np.testing.assert_allclose(one.project(POINT), other.project(POINT), atol=1e-6)
+
+
+def test_a_rig_comes_back_from_its_file(rig, tmp_path):
+    write_rig(rig, tmp_path / "deep" / "rig.json")
+    read = read_rig(tmp_path / "deep" / "rig.json")
+    assert read.names == ("left", "right")
+    assert_same_pixels(read, rig)
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["rig.json"]
+
+
+def test_a_point_goes_to_pixels_and_back_along_its_ray(rig):
+    for camera in rig:
+        here = camera.camera(POINT)
+        np.testing.assert_allclose(camera.world(here), POINT, atol=1e-12)
+        np.testing.assert_allclose(camera.rays(camera.project(POINT)), here[:, :2] / here[:, 2:], atol=1e-6)
+        np.testing.assert_allclose(camera.camera_from_world @ camera.world_from_camera, np.eye(4), atol=1e-12)
+
+
+def test_a_rig_in_words_of_other_programs_is_read(rig, tmp_path):
+    entries = [
+        {"name": c.name, "size": list(c.size), "K": c.matrix.tolist(), "dist": c.distortion.tolist(),
+         "R_world_to_cam": c.camera_from_world[:3, :3].tolist(), "t_world_to_cam": c.camera_from_world[:3, 3].tolist()}
+        for c in rig
+    ]  # fmt: skip
+    file = tmp_path / "rig.json"
+    file.write_text(json.dumps({"cameras": entries}))
+    assert_same_pixels(read_rig(file), rig)
+    for key in ("K", "size", "R_world_to_cam"):
+        less = [{name: value for name, value in entry.items() if name != key} for entry in entries]
+        file.write_text(json.dumps({"cameras": less}))
+        with pytest.raises(UserError, match=r"'left' has no ('matrix'|'size'|place)"):
+            read_rig(file)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_rig(tmp_path / "none.json")
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    file = tmp_path / "rig.json"
+    file.write_text(json.dumps({"schema": "refit_rt.rig/2", "cameras": []}))
+    with pytest.raises(UserError, match=r"schema 'refit_rt\.rig/2'.*Update refit-rt"):
+        read_rig(file)
+
+
+def test_a_rig_of_caliscope_is_read(rig, tmp_path):
+    """One of its cameras with its turn as a matrix, the other with a rotation vector; its videos are cam_0.mp4, …"""
+    tables = []
+    for number, camera in enumerate(rig):
+        turn = camera.camera_from_world[:3, :3]
+        turn = cv2.Rodrigues(turn)[0][:, 0] if number else turn
+        tables.append(
+            f"[cameras.{number}]\ncam_id = {number}\nsize = {list(camera.size)}\nmatrix = {camera.matrix.tolist()}\n"
+            f"distortions = {camera.distortion.tolist()}\nrotation = {turn.tolist()}\n"
+            f"translation = {camera.camera_from_world[:3, 3].tolist()}\n"
+        )
+    file = tmp_path / "rig.toml"
+    file.write_text("\n".join(tables))
+    read = read_rig(file)
+    assert read.names == ("cam_0", "cam_1")
+    assert_same_pixels(read, rig)
+    file.write_text("\n".join(tables).replace("distortions", "distortion"))
+    with pytest.raises(UserError, match="lacks 'distortions'"):
+        read_rig(file)
+    file.write_text("cameras = [")
+    with pytest.raises(UserError, match="is no calibration file"):
+        read_rig(file)

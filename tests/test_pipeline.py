@@ -14,17 +14,19 @@ from refit_rt.body.smpl import load_body
 from refit_rt.errors import UserError
 from refit_rt.follow import Follower
 from refit_rt.motion.npz import MotionWriter, read_motion
-from refit_rt.pipeline import Pipeline, Report, is_lossless
+from refit_rt.opening import is_lossless
+from refit_rt.pipeline import Pipeline
+from refit_rt.sender import Report
 from refit_rt.stream import wire
 from refit_rt.stream.subscribe import Listener
 from tests.support.fakes import FakeDetector, FakeFitter, FakeTracker, frame
 
 
 def load(wrong_at=None):
-    def load_follower(settings, source, timings):
+    def load_follower(settings, timings):
         fitter: Any = FakeFitter(load_body(), wrong_at)
         tracker: Any = FakeTracker()
-        return Follower(settings, source, timings, FakeDetector(), tracker, fitter)
+        return Follower(settings, FakeDetector(), tracker, fitter, timings)
 
     return load_follower
 
@@ -110,7 +112,7 @@ def test_files_are_written_to_their_end_however_long_it_takes(clip, address, tmp
         close(writer)
 
     monkeypatch.setattr(MotionWriter, "close", slowly)
-    monkeypatch.setattr("refit_rt.pipeline.PATIENCE_S", 0.1)
+    monkeypatch.setattr("refit_rt.watch.PATIENCE_S", 0.1)
     stop = threading.Event()
     pipeline = Pipeline(settings_of(clip, address, str(tmp_path / "out"), pace="live", loop=True), load())
     threading.Timer(0.2, stop.set).start()
@@ -174,9 +176,6 @@ class Vanishing:
     def close(self) -> None:
         self._closed.set()
 
-    def exif_focal_px(self, size):
-        return None
-
 
 def test_a_camera_that_hangs_is_named_and_what_was_seen_is_kept(address, tmp_path, monkeypatch, caplog):
     class Hanging(Vanishing):
@@ -184,8 +183,8 @@ def test_a_camera_that_hangs_is_named_and_what_was_seen_is_kept(address, tmp_pat
             stop.set()
 
     stop, camera = threading.Event(), Hanging()
-    monkeypatch.setattr("refit_rt.pipeline.open_source", lambda *_: camera)
-    monkeypatch.setattr("refit_rt.pipeline.PATIENCE_S", 0.1)
+    monkeypatch.setattr("refit_rt.opening.open_source", lambda *_: camera)
+    monkeypatch.setattr("refit_rt.watch.PATIENCE_S", 0.1)
     threading.Timer(0.3, stop.set).start()
     report = Pipeline(settings_of("0", address, str(tmp_path)), load()).run(stop)
     camera._closed.set()
@@ -200,8 +199,8 @@ def test_a_camera_that_hangs_is_no_success(monkeypatch):
 
 
 def test_a_camera_that_vanished_is_said_to_be_waited_for(address, monkeypatch):
-    monkeypatch.setattr("refit_rt.pipeline.open_source", lambda *_: Vanishing())
-    monkeypatch.setattr("refit_rt.pipeline.HEARTBEAT_S", 0.1)
+    monkeypatch.setattr("refit_rt.opening.open_source", lambda *_: Vanishing())
+    monkeypatch.setattr("refit_rt.watch.HEARTBEAT_S", 0.1)
     listener, stop = Listener(address), threading.Event()
     runner = threading.Thread(target=Pipeline(settings_of("0", address), load()).run, args=(stop,))
     runner.start()
@@ -216,9 +215,9 @@ def test_a_camera_that_vanished_is_said_to_be_waited_for(address, monkeypatch):
 def test_a_deadline_does_not_touch_recordings(clip, address, tmp_path):
     seen = []
 
-    def spy(settings, source, timings):
+    def spy(settings, timings):
         seen.append(settings.fit.deadline_ms)
-        return load()(settings, source, timings)
+        return load()(settings, timings)
 
     for out in ("", str(tmp_path / "out")):
         settings = settings_of(clip, address, out)

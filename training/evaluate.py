@@ -21,10 +21,9 @@ from refit_rt import config
 from refit_rt.errors import UserError
 from training.allocator import keep_freed_memory
 from training.evaluation import metrics, real_fit
-from training.evaluation.real_clip import LIMBS, load_reference
+from training.evaluation.real_clip import LIMBS, load_reference, whole_rig
 from training.evaluation.real_fit import Clip, Track, Way
 from training.reporting import printed
-from training.rig import read_rig
 
 log = logging.getLogger(__name__)
 SHOWN, APART = 8, 10  # frames on a sheet, and how far apart two of the same camera lie
@@ -136,7 +135,7 @@ def benchmark(settings: Benchmark) -> Iterator[str]:
 def real(settings: Real) -> Iterator[str]:
     """Protocol and tables. Raises UserError."""
     reference = load_reference(settings.reference)
-    clips = [real_fit.load_clip(settings.folder, camera, reference) for camera in read_rig(settings.calibration)]
+    clips = [real_fit.load_clip(settings.folder, camera, reference) for camera in whole_rig(settings.calibration)]
     steps = [_every(reference.fps, rate) for rate in settings.rates]
     if not steps or min(settings.iterations, default=0) < 1:
         raise UserError("--rates and --iterations: at least one of each is needed, and one update or more")

@@ -70,7 +70,7 @@ def observed(truth: Truth, trans: Tensor, view: View) -> Observed:
     pixels = torch.cat([truth.joints_px, truth.markers_px], 1).clamp(-400, 656)
     hips = truth.joints[:, 1:3].mean(1, keepdim=True)
     depth_m = hips[:, 0, 2] + trans[:, 2]
-    px_per_metre = view.focal_px / depth_m.clamp(min=0.2) * 256 / view.box[:, 2]
+    px_per_metre = view.focal_px / depth_m.clamp(min=0.2) * 256 / view.square[:, 2]
     return Observed(pixels, (points[..., 2] - hips[..., 2]) * px_per_metre[:, None], points - hips)
 
 
@@ -118,8 +118,8 @@ class Settings:
     """Measures where BlazePose puts its landmarks."""
 
     store: tyro.conf.Positional[Path]
-    checkpoint: Path = Path("training/checkpoints/edge.pt")
-    """With BlazePose's own weights in it."""
+    backbone: str = ""
+    """BlazePose's own weights: its .tflite (downloaded if left out), or a file of `training.checkpoint --own 1`."""
     rows: int = 4096
     out: Path = FILE
 
@@ -127,17 +127,21 @@ class Settings:
 @torch.no_grad()
 def main(settings: Settings) -> None:
     """Looks at rows of a store."""
-    from training.evaluation.benchmark import load_network
+    from refit_rt.body.smpl import load_body
+    from refit_rt.model.blazepose import BlazePose
+    from refit_rt.model.body import BodyTorch
+    from training.checkpoint import load_own
     from training.store.batches import make_batch
     from training.store.shards import Store
 
-    net = load_network(settings.checkpoint)
+    backbone, body = BlazePose().eval(), BodyTorch(load_body())
+    load_own(backbone, settings.backbone)
     store = Store(settings.store)
     chosen = store.index[np.random.default_rng(0).permutation(len(store))[: settings.rows]]
     points, answers = [], []
     for first in range(0, len(chosen), 64):
-        now = make_batch(store.take(chosen[first : first + 64]), net.body)
-        _, _, landmarks, world = net.backbone.raw(now.images)  # type: ignore[operator]
+        now = make_batch(store.take(chosen[first : first + 64]), body)
+        _, _, landmarks, world = backbone.raw(now.images)
         points.append(observed(now.truth, now.trans, now.view))
         answers.append(answer_of(landmarks, world))
     seen = Observed(*(torch.cat(parts) for parts in zip(*points, strict=True)))

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from refit_rt.fit.start import faces_away
 from refit_rt.model.blazepose import blazepose_of
 from refit_rt.model.camera import View, cam_from_translation, translation
-from refit_rt.model.hrnet import Seen
+from refit_rt.model.hrnet import BackboneOutput
 from refit_rt.model.refit import Agree, Encoded, Estimate, ReFit
 from refit_rt.model.rotation import sixd_from_matrix
 from refit_rt.model.update import State
@@ -17,7 +18,7 @@ from training.lifting import Lifted, Lifter
 from training.losses import Weights, estimate_loss, total_loss
 from training.multiview import agree_in_groups
 from training.recipe import EdgeRecipe
-from training.starts import apart, disturb, exchanged, opposed, turn_camera
+from training.starts import apart, disturb, exchanged, turn_camera
 from training.store.batches import Batch, Drawn, make_batch
 
 LIFTED_WEIGHT = 0.5  # of a person without a picture, beside one with
@@ -39,7 +40,7 @@ class Objective:
         if recipe.heat and self.learns:
             self.heat = Heat(blazepose_of(net).feature_channels, 24 + net.config.marker_count).to(self.device)
 
-    def see(self, images: Tensor, learn: bool) -> tuple[Seen, tuple[Tensor, Tensor]]:
+    def see(self, images: Tensor, learn: bool) -> tuple[BackboneOutput, tuple[Tensor, Tensor]]:
         """Crops (B, 3, 256, 256) → whitened answers, and the raw landmarks (B, 195) and world landmarks (B, 117)."""
         backbone = blazepose_of(self.net)
         with (
@@ -133,7 +134,7 @@ class Objective:
         """What the fitter does with a start that faces away from the fresh estimate: it is believed wholly, and the
         landmarks' left and right are exchanged. Here only where the start is the right one; else it is cold."""
         fresh = self.net.first(encoded, now.view, agree)
-        away = opposed(fresh.rotations, start.rotations) & (weight > 0)
+        away = faces_away(start.rotations[:, 0], fresh.rotations[:, 0]) & (weight > 0)
         right = apart(start.rotations, now.truth.rotations) < apart(fresh.rotations, now.truth.rotations)
         weight = torch.where(away, right.float(), weight)
         assert encoded.keypoints is not None

@@ -28,7 +28,7 @@ class Block(nn.Module):
 
 
 class ResNet(BlazePose):
-    """(B, 3, 256, 256) RGB 0..1 -> `Seen`, as BlazePose answers."""
+    """(B, 3, 256, 256) RGB 0..1 -> `BackboneOutput`, as BlazePose answers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,14 +3,9 @@
 import torch
 from torch import Tensor
 
-from refit_rt.fit.fitter import EXCHANGED, OPPOSED_RAD
+from refit_rt.fit import start
 from refit_rt.model.refit import Estimate, ReFit
 from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd_from_matrix
-
-
-def opposed(a: Tensor, b: Tensor) -> Tensor:
-    """Whether bodies (B, 24, 3, 3) face ways so different that front and back were taken for each other."""
-    return apart(a, b) > OPPOSED_RAD
 
 
 def apart(a: Tensor, b: Tensor) -> Tensor:
@@ -20,8 +15,8 @@ def apart(a: Tensor, b: Tensor) -> Tensor:
 
 
 def exchanged(keypoints: Tensor, where: Tensor) -> Tensor:
-    """Landmarks (B, 33, 4) with left and right exchanged `where` (B,) says so, as the fitter does when opposed."""
-    return torch.where(where[:, None, None], keypoints[:, torch.from_numpy(EXCHANGED)], keypoints)
+    """Landmarks (B, 33, 4) with left and right exchanged `where` (B,) says so."""
+    return torch.where(where[:, None, None], start.exchanged(keypoints), keypoints)
 
 
 def disturb(pose6d: Tensor, betas: Tensor, cam: Tensor) -> tuple[Tensor, Tensor, Tensor]:

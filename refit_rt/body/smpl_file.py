@@ -2,10 +2,8 @@
 
 import io
 import json
-import os
 import pickle
 import re
-import tempfile
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -16,7 +14,7 @@ from scipy import sparse
 
 from refit_rt.body.smpl import BETAS, check_arrays
 from refit_rt.errors import UserError
-from refit_rt.files import ASSETS
+from refit_rt.files import ASSETS, write_whole
 
 WANTED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f", "kintree_table")
 # SMPL_NEUTRAL.pkl, basicModel_neutral_lbs_10_207_0_v1.0.0.pkl, basicmodel_m_lbs_10_207_0_v1.1.0.pkl, ...
@@ -49,7 +47,8 @@ def import_smpl(path: Path, out: Path, markers: np.ndarray | None = None) -> Pat
     sex = re.search(r"_(neutral|male|female|m|f)(?=[_.])", source.name.lower())
     arrays["name"] = np.array(f"smpl_{SEXES[sex[1]]}" if sex else source.stem)
     arrays["licence"] = np.array(LICENCE)
-    _write_whole(out, arrays)
+    with write_whole(out, "Give another place") as part:
+        np.savez_compressed(part, **arrays)
     return out
 
 
@@ -107,22 +106,6 @@ def find_smpl(path: Path) -> Path:
 def smpl_markers() -> np.ndarray:
     """The 67 vertex ids (67,) int32 of SMPL's mesh that ReFit's published weights look at."""
     return np.array(json.loads(SMPL_MARKERS.read_text())["vertex_ids"], np.int32)
-
-
-def _write_whole(out: Path, arrays: dict[str, Any]) -> None:
-    """Writes beside `out` and renames, so that a reader never sees half a file."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=out.parent, prefix=out.stem, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **arrays)
-            Path(name).replace(out)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}). Give another place") from error
 
 
 class _RefusedError(pickle.UnpicklingError):

@@ -7,14 +7,11 @@ import msgspec
 
 from refit_rt.body.smpl import load_body
 from refit_rt.bundle.make import Facts, export_bundle
-from refit_rt.bundle.read import Crop
+from refit_rt.bundle.read import EDGE_CROP
 from refit_rt.errors import UserError
-from refit_rt.fit.crops import BEYOND
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import build
 from refit_rt.model.weights import load_into, read_checkpoint
-
-CROP = Crop(margin=1.2, normalise_roll=True, beyond=BEYOND)  # as training cuts them
 
 
 def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | None = None) -> None:
@@ -36,7 +33,7 @@ def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | No
         weight.data = weight.data.half().float()
     done = {name: state[name] for name in ("steps", "views") if name in state}
     training, accuracy = done | facts.get("training", {}), facts.get("accuracy", {})
-    export_bundle(model, out, Facts(out.name, licence, CROP, training=training, accuracy=accuracy))
+    export_bundle(model, out, Facts(out.name, licence, EDGE_CROP, training=training, accuracy=accuracy))
 
 
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:

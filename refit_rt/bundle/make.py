@@ -2,10 +2,7 @@
 
 import copy
 import shutil
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from refit_rt.body.smpl import load_body
-from refit_rt.bundle import read as files
+from refit_rt.bundle import read as bundles
 from refit_rt.errors import UserError
+from refit_rt.files import sha256_of, write_whole_folder
 from refit_rt.model.blazepose import BlazePose, blazepose_of
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.refit import ReFit, build
@@ -38,7 +36,7 @@ class Facts:
 
     name: str
     licence: str
-    crop: files.Crop = field(default_factory=files.Crop)  # but for its size, which is the network's
+    crop: bundles.Crop = field(default_factory=bundles.Crop)  # but for its size, which is the network's
     training: dict[str, Any] = field(default_factory=dict)
     accuracy: dict[str, Any] = field(default_factory=dict)
 
@@ -65,43 +63,47 @@ def export_bundle(model: ReFit, out: Path, facts: Facts, body: Path | None = Non
     given = load_body(body)
     if given.markers is None or len(given.markers) != model.config.marker_count:
         raise UserError(f"{body or 'the packaged body'}: its markers are not the network's {model.config.marker_count}")
-    with folder_in_place(Path(out)) as made:
+    with write_whole_folder(Path(out), is_bundle, "bundle") as made:
         was_training = model.training
         model.eval()
-        write_encoder(model, made / files.ENCODER)
+        write_encoder(model, made / bundles.ENCODER)
         loop = {
             name: shortest(value.detach().float().contiguous().cpu())
             for name, value in model.state_dict().items()
             if name.startswith(LOOP_PARTS)
         }
-        save_file(loop, made / files.LOOP)
+        save_file(loop, made / bundles.LOOP)
         model.train(was_training)
         if body is not None:
-            shutil.copyfile(body, made / files.BODY)
+            shutil.copyfile(body, made / bundles.BODY)
         config = model.config
         write_card(
             made,
-            files.Card(
+            bundles.Card(
                 name=facts.name,
                 licence=facts.licence,
                 training=facts.training,
                 accuracy=facts.accuracy,
                 crop=msgspec.structs.replace(facts.crop, size_px=config.crop_px),
-                input=files.Input(mean=config.rgb_mean, spread=config.rgb_spread),
+                input=bundles.Input(mean=config.rgb_mean, spread=config.rgb_spread),
                 markers=config.marker_count,
                 iterations=config.iterations,
                 scale_floor=config.scale_floor,
-                body=files.PACKAGED_BODY if body is None else files.BODY,
+                body=bundles.PACKAGED_BODY if body is None else bundles.BODY,
                 body_sha256=given.digest,
                 files={},
             ),
         )
 
 
-def write_card(folder: Path, card: files.Card) -> None:
+def is_bundle(folder: Path) -> bool:
+    return (folder / bundles.CARD).is_file()
+
+
+def write_card(folder: Path, card: bundles.Card) -> None:
     """model.yaml, with the hash of every other file of the bundle."""
-    digests = {path.name: files.file_digest(path) for path in sorted(folder.iterdir()) if path.name != files.CARD}
-    (folder / files.CARD).write_bytes(msgspec.yaml.encode(msgspec.structs.replace(card, files=digests)))
+    digests = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != bundles.CARD}
+    (folder / bundles.CARD).write_bytes(msgspec.yaml.encode(msgspec.structs.replace(card, files=digests)))
 
 
 def write_encoder(model: ReFit, path: Path) -> None:
@@ -156,32 +158,6 @@ def store_halves(path: Path) -> None:
     onnx.save(graph, str(path))
 
 
-@contextmanager
-def folder_in_place(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to fill, which takes its place when all went well."""
-    if out.exists() and not (out / files.CARD).is_file() and (out.is_file() or any(out.iterdir())):
-        raise UserError(f"{out}: is there and is no bundle. Give an empty folder or a new name")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}). Give a folder of your own") from error
-    try:
-        yield made
-        made.chmod(0o755)
-        for file in made.iterdir():
-            file.chmod(0o644)  # the writer of safetensors makes it the owner's alone
-        if out.exists():
-            old = made.with_name(f"{made.name}-old")
-            out.rename(old)
-            made.rename(out)
-            shutil.rmtree(old)
-        else:
-            made.rename(out)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
 def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
     """An official ReFit checkpoint and the SMPL body it was trained on (from import-smpl) → a bundle.
 
@@ -201,6 +177,6 @@ def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
         name=f"refit-{config.backbone}",
         training={"checkpoint": Path(checkpoint).name},
         licence="LicenseRef-ReFit-research-only",  # as the data sets they were trained on
-        crop=files.Crop(margin=1.2),  # the official demo's
+        crop=bundles.Crop(margin=1.2),  # the official demo's
     )
     export_bundle(model, out, facts, Path(body))

@@ -1,7 +1,6 @@
 """A bundle's encoder in int8, beside the exact one."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,15 +10,15 @@ import numpy as np
 import onnx
 
 from refit_rt import config, geometry
-from refit_rt.bundle import read as files
+from refit_rt.bundle import read as bundles
 from refit_rt.bundle.equalise import plain
 from refit_rt.bundle.int8 import compiled, in_int8, observe
 from refit_rt.bundle.make import store_halves, write_card
 from refit_rt.capture.folder import SUFFIXES, natural
 from refit_rt.detect import Detector, make_detector
 from refit_rt.errors import UserError
-from refit_rt.fit.crops import square
-from refit_rt.types import Frame
+from refit_rt.files import write_whole
+from refit_rt.types import Frame, Square
 
 MOST_CROPS = 160  # of those given
 HELD_OUT = 5  # every so manieth crop is kept from the ranges, and measured on
@@ -30,9 +29,9 @@ MOST_STRAY_PX = 3.0  # mean difference of the landmarks, in crop pixels
 
 def quantise_with(name: str, images: Path) -> float:
     """As `quantise`, for a bundle's name or folder, with the people in a folder of photos. Raises UserError."""
-    path = files.find_bundle(name)
+    path = bundles.find_bundle(name)
     detector = make_detector(config.Detect(), PEOPLE_A_PHOTO)
-    return quantise(path, crops_of(photos(images), detector, files.read_card(path).crop))
+    return quantise(path, crops_of(photos(images), detector, bundles.read_card(path).crop))
 
 
 def photos(folder: Path) -> Iterator[np.ndarray]:
@@ -46,19 +45,19 @@ def photos(folder: Path) -> Iterator[np.ndarray]:
     return (picture for picture in pictures if picture is not None)
 
 
-def crops_of(pictures: Iterable[np.ndarray], detector: Detector, cut: files.Crop) -> Iterator[np.ndarray]:
+def crops_of(pictures: Iterable[np.ndarray], detector: Detector, cut: bundles.Crop) -> Iterator[np.ndarray]:
     """The people of each picture as the network is shown them, (S, S, 3) uint8 RGB; the whole picture, made square,
     where nobody is found."""
     for index, picture in enumerate(pictures):
         height, width = picture.shape[:2]
         boxes = detector.find(Frame("photos", index, 0.0, float(index), picture), np.zeros((0, 4), np.float32))
-        places = [
-            (*square(xyxy, cut.margin), float(roll) if cut.normalise_roll else 0.0)
+        squares = [
+            geometry.square_around(xyxy, cut.margin, float(roll) if cut.normalise_roll else 0.0)
             for xyxy, roll in zip(boxes.xyxy, boxes.roll, strict=True)
         ]
-        whole = np.array([(width - 1) / 2, (height - 1) / 2]), float(max(width, height)), 0.0
-        for centre, side, roll in places or [whole]:
-            yield np.ascontiguousarray(geometry.crop(picture, centre, side, roll, cut.size_px)[..., ::-1])
+        whole = Square(np.array([(width - 1) / 2, (height - 1) / 2]), float(max(width, height)))
+        for square in squares or [whole]:
+            yield np.ascontiguousarray(geometry.crop(picture, square, cut.size_px)[..., ::-1])
 
 
 def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
@@ -68,7 +67,7 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
     the ranges never saw. Raises UserError without crops, in a folder that cannot be written, and when maps or landmarks
     stray too far: the bundle is then left as it was.
     """
-    card = files.read_card(path)
+    card = bundles.read_card(path)
     given = [crop for crop, _ in zip(crops, range(MOST_CROPS), strict=False)]
     if not given:
         raise UserError(f"{path}: no crops to measure the int8 ranges on. Give a folder of images of people")
@@ -76,7 +75,7 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
         raise UserError(f"{path}: cannot be written. Copy the bundle to a folder of your own and give that")
     held = given[::HELD_OUT]
     shown = [crop for index, crop in enumerate(given) if index % HELD_OUT] or given
-    exact = plain(onnx.load(str(path / files.ENCODER)))
+    exact = plain(onnx.load(str(path / bundles.ENCODER)))
     small = in_int8(exact, observe(exact, shown))
     maps, landmarks_px = apart(exact, small, held)
     if maps > MOST_STRAY or landmarks_px > MOST_STRAY_PX:
@@ -84,11 +83,9 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
             f"{path}: in int8 its maps stray by {maps:.0%} (at most {MOST_STRAY:.0%} is let pass), its landmarks by "
             f"{landmarks_px:.1f} px (at most {MOST_STRAY_PX:g}). Keep fit.precision at auto"
         )
-    with tempfile.TemporaryDirectory(dir=path) as folder:
-        made = Path(folder) / files.ENCODER_INT8
-        onnx.save(small, str(made))
-        store_halves(made)
-        made.replace(path / files.ENCODER_INT8)
+    with write_whole(path / bundles.ENCODER_INT8) as part:
+        onnx.save(small, str(part))
+        store_halves(part)
     strays = {"int8_maps_stray": round(maps, 4), "int8_landmarks_stray_px": round(landmarks_px, 2)}
     write_card(path, msgspec.structs.replace(card, accuracy=card.accuracy | strays))
     return maps

@@ -34,9 +34,6 @@ class Source(Protocol):
     def close(self) -> None:
         """Ends the iteration after the frame under way."""
 
-    def exif_focal_px(self, size: tuple[int, int]) -> float | None:
-        """What the pictures themselves say of the lens, for an image of `size`; None: nothing."""
-
 
 def open_source(settings: config.Capture, lossless: bool) -> Source:
     """Opens what `settings.source` names. lossless: every frame, as fast as they are read; else as a camera gives them.

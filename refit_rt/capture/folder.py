@@ -32,8 +32,9 @@ class FolderSource:
             raise UserError(f"{path}: holds no image that can be read. Give a folder of {known}")
         self._loop = settings.loop
         self.fps = settings.fps or GUESSED_FPS
-        self._playback = Playback(settings.name, self.fps, lossless)
-        self._focal_35mm = focal_35mm(self._files[0])
+        focal_mm = focal_35mm(self._files[0])  # one lens per folder
+        focal_over_diagonal = focal_mm / FULL_FRAME_DIAGONAL_MM if focal_mm else None
+        self._playback = Playback(settings.name, self.fps, lossless, focal_over_diagonal)
 
     @property
     def bad(self) -> int:
@@ -47,10 +48,6 @@ class FolderSource:
     def close(self) -> None:
         """Ends the iteration after the image under way."""
         self._playback.stop()
-
-    def exif_focal_px(self, size: tuple[int, int]) -> float | None:
-        """The first image's focal length for an image of `size`: one lens a folder."""
-        return self._focal_35mm and self._focal_35mm / FULL_FRAME_DIAGONAL_MM * float(np.hypot(*size))
 
     def _once(self) -> Iterator[Shot]:
         for index, file in enumerate(self._files):

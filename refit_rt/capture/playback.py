@@ -21,8 +21,10 @@ MOST_SKIPPED = 10  # in a row: a machine too slow to decode still shows somethin
 class Playback:
     """Turns shots into frames. Lossless: each one. Live: each at its due time, and those already over are skipped."""
 
-    def __init__(self, name: str, fps: float, lossless: bool) -> None:
+    def __init__(self, name: str, fps: float, lossless: bool, focal_over_diagonal: float | None = None) -> None:
+        """focal_over_diagonal: the focal length over the picture's diagonal, if the recording reports one."""
         self.bad = 0
+        self._focal_over_diagonal = focal_over_diagonal
         self._name, self._fps, self._lossless = name, fps, lossless
         self._start_s: float | None = None
         self._stopped = threading.Event()
@@ -58,12 +60,16 @@ class Playback:
         self._stopped.wait(max(0.0, self._start_s + time_s - time.monotonic()))
         return time.monotonic() - self._start_s - time_s
 
+    def _focal_px(self, image: np.ndarray) -> float | None:
+        share = self._focal_over_diagonal
+        return None if share is None else share * float(np.hypot(*image.shape[1::-1]))
+
     def _frame(self, index: int, time_s: float, decode: Callable[[], np.ndarray | None]) -> Frame | None:
         captured_s = time.monotonic()
         try:
             image = decode()
             if image is not None:
-                return Frame(self._name, index, captured_s, time_s, as_bgr(image))
+                return Frame(self._name, index, captured_s, time_s, as_bgr(image), self._focal_px(image))
             reason = "it cannot be decoded"
         except ValueError as error:
             reason = str(error)

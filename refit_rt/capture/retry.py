@@ -98,7 +98,3 @@ class LiveSource:
     def close(self) -> None:
         """Ends the iteration after the frame under way."""
         self._lasting.stop()
-
-    def exif_focal_px(self, size: tuple[int, int]) -> float | None:
-        """Cameras do not say."""
-        return None

@@ -49,10 +49,6 @@ class VideoSource:
         """Ends the iteration after the frame under way."""
         self._playback.stop()
 
-    def exif_focal_px(self, size: tuple[int, int]) -> float | None:
-        """Video files do not say."""
-        return None
-
     def _once(self) -> Iterator[Shot]:
         """The file from beginning to end."""
         capture = _open(self._path)

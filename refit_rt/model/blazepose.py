@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from refit_rt.errors import UserError
-from refit_rt.model.hrnet import Seen
+from refit_rt.model.hrnet import BackboneOutput
 
 LANDMARKS = 33  # of the 39 the network answers; the rest are its own alignment points
 LANDMARK_VALUES = 195  # 39 landmarks x (x px, y px, z px, visibility logit, presence logit)
@@ -83,7 +83,8 @@ def separable(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class BlazePose(nn.Module):
-    """(B, 3, 256, 256) RGB 0..1 -> `Seen`: whitened 48-channel map at stride 4, whitened summary, 33 landmarks."""
+    """(B, 3, 256, 256) RGB 0..1 -> `BackboneOutput`: whitened 48-channel map at stride 4, whitened summary,
+    33 landmarks."""
 
     feature_channels = 48
     summary_size = LANDMARK_VALUES + WORLD_VALUES + 288 * 4
@@ -139,17 +140,17 @@ class BlazePose(nn.Module):
             )
         return features, x
 
-    def forward(self, images: Tensor) -> Seen:
+    def forward(self, images: Tensor) -> BackboneOutput:
         return self.see(*self.raw(images))
 
-    def see(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> Seen:
+    def see(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> BackboneOutput:
         """The raw answers, whitened (training teaches the raw landmarks, too, and so starts here)."""
         white = features
         if not self.whitening_folded:
             white = functional.conv2d(features - self.feature_mean[:, None, None], self.feature_white[:, :, None, None])
         points = landmarks.reshape(-1, 39, 5)[:, :LANDMARKS]
         keypoints = torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1)
-        return Seen(white, self.flat(summary, landmarks, world), keypoints)
+        return BackboneOutput(white, self.flat(summary, landmarks, world), keypoints)
 
     def flat(self, summary: Tensor, landmarks: Tensor, world: Tensor) -> Tensor:
         """(B, summary_size): the landmarks about -1..1, the world landmarks and the 2x2 summary, whitened."""

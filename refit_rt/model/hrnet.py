@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Seen(NamedTuple):
+class BackboneOutput(NamedTuple):
     """What a backbone makes of a batch of crops."""
 
     features: Tensor  # (B, C, 64, 64) at stride 4
@@ -92,7 +92,7 @@ class Exchange(nn.Module):
 
 
 class HRNet(nn.Module):
-    """images (B, 3, S, S), normalised as config says → Seen with 15 · width feature channels, 8 · width summary."""
+    """images (B, 3, S, S), normalised as config says → 15 · width feature channels and a summary of 8 · width."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class HRNet(nn.Module):
             ]
         return nn.Sequential(*layers)
 
-    def forward(self, images: Tensor) -> Seen:
+    def forward(self, images: Tensor) -> BackboneOutput:
         x = torch.relu(self.bn1(self.conv1(images)))
         x = self.layer1(torch.relu(self.bn2(self.conv2(x))))
         branches = [start(x) for start in self.transition1]
@@ -153,4 +153,4 @@ class HRNet(nn.Module):
         y = branches[0]
         for halve, x in zip(self.downsamples, branches[1:], strict=True):
             y = halve(y) + x
-        return Seen(features, self.final_layer(y).mean((-2, -1)))
+        return BackboneOutput(features, self.final_layer(y).mean((-2, -1)))

@@ -14,7 +14,7 @@ from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, box_features, project_to_crop
 from refit_rt.model.config import ReFitConfig
 from refit_rt.model.feedback import Feedback
-from refit_rt.model.hrnet import HRNet, Seen, conv_bn_relu
+from refit_rt.model.hrnet import BackboneOutput, HRNet, conv_bn_relu
 from refit_rt.model.rotation import matrix_from_6d
 from refit_rt.model.start import blend, standing_mean
 from refit_rt.model.update import HEADS, Confidence, Regressor, State, Update
@@ -60,7 +60,7 @@ class ReFit(nn.Module):
     mean_cam: Tensor
 
     def __init__(self, config: ReFitConfig, body: BodyTorch, backbone: nn.Module) -> None:
-        """backbone: images (B, 3, S, S) normalised → Seen, with `feature_channels` and `summary_size`."""
+        """backbone: images (B, 3, S, S) normalised → BackboneOutput, with `feature_channels` and `summary_size`."""
         super().__init__()
         self.config, self.body, self.backbone = config, body, backbone
         channels, summary = int(backbone.feature_channels), int(backbone.summary_size)  # type: ignore[arg-type]
@@ -80,14 +80,14 @@ class ReFit(nn.Module):
         normal = (images - self.get_buffer("rgb_mean")) / self.get_buffer("rgb_spread")
         return self.encode_features(self.backbone(normal))
 
-    def encode_features(self, seen: Seen) -> Encoded:
+    def encode_features(self, seen: BackboneOutput) -> Encoded:
         """The part after the backbone, for training that changes its answers."""
         hidden = torch.tanh(self.init_head(seen.summary)).unflatten(1, (HEADS, -1))
         return Encoded(self.map_head(seen.features), hidden, seen.keypoints)
 
     def forward(
         self,
-        images: Tensor | Seen | Encoded,
+        images: Tensor | BackboneOutput | Encoded,
         view: View,
         iterations: int | None = None,
         start: State | Estimate | None = None,
@@ -102,14 +102,14 @@ class ReFit(nn.Module):
         match images:
             case Encoded():
                 encoded = images
-            case Seen():
+            case BackboneOutput():
                 encoded = self.encode_features(images)
             case _:
                 encoded = self.encode(images)
         fresh = self.first(encoded, view, agree)
         begin = fresh
         if start is not None:
-            weight = torch.ones(len(view.box), device=view.box.device) if start_weight is None else start_weight
+            weight = torch.ones(len(view.square), device=view.square.device) if start_weight is None else start_weight
             begin = self.place(blend(fresh.state, State(start.pose6d, start.betas, start.cam), weight), view)
         count = self.config.iterations if iterations is None else iterations
         return [fresh, *self.steps(encoded, view, begin, count, agree)]

@@ -84,8 +84,8 @@ def flip_test(
     not mirrored: it lies in the middle, or nearly.
     """
     plain = model(images, view, iterations)[-1]
-    box = torch.cat([image_width_px[:, None] - view.box[:, :1], view.box[:, 1:]], dim=1)
-    mirrored = model(images.flip(-1), view._replace(box=box), iterations)[-1]
+    square = torch.cat([image_width_px[:, None] - view.square[:, :1], view.square[:, 1:]], dim=1)
+    mirrored = model(images.flip(-1), view._replace(square=square), iterations)[-1]
     rotations = mean_rotation(torch.stack([plain.rotations, mirror(mirrored.rotations)]))
     return model.place(State(sixd_from_matrix(rotations), (plain.betas + mirrored.betas) / 2, plain.cam), view)
 

@@ -10,24 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from refit_rt.errors import UserError
-from refit_rt.types import People
+from refit_rt.files import ROOM, write_whole
+from refit_rt.types import PUBLISHED_FIELDS, People
 
-SCHEMA = "refit_rt.motion.npz/1"
+SCHEMA = "refit_rt.motion/1"
 
-ROW = np.dtype([  # the same names as in the file
-    ("frame", "<i8"),  # counted at the source
-    ("time_s", "<f8"),  # seconds since the source's first frame
-    ("person", "<i8"),
-    ("poses", "<f4", (72,)),  # SMPL axis-angle, radians; the root in the camera's frame
-    ("betas", "<f4", (10,)),
-    ("trans", "<f4", (3,)),  # metres, camera frame
-    ("joints_camera", "<f4", (24, 3)),  # metres: x right, y down, z forward
-    ("joints_px", "<f4", (24, 2)),
-    ("joints_world", "<f4", (24, 3)),  # metres, y up
-    ("box", "<f4", (4,)),  # xyxy image pixels
-    ("confidence", "<f4"),
-    ("iterations", "<i4"),
-])  # fmt: skip
+NAMES = {"ids": "person"}  # where a column's name is not the field's
+FLAT = {"poses": (72,)}  # poses are one row of 72 numbers, as AMASS has them
+# The same names as in the file: `frame` counts at the source, `time_s` is seconds since the source's first frame.
+ROW = np.dtype(
+    [("frame", "<i8"), ("time_s", "<f8")]
+    + [(NAMES.get(name, name), dtype, FLAT.get(name, shape)) for name, (dtype, shape) in PUBLISHED_FIELDS.items()]
+)
 COLUMNS = tuple(ROW.names or ())
 FACTS = ("focal_px", "fps", "size", "body", "bundle", "schema")
 CHUNK_ROWS = 4096
@@ -56,6 +50,16 @@ class Motion:
     bundle: str
     schema: str = SCHEMA
 
+    def people(self, frame: int, camera: str = "") -> People:
+        """The message of one frame. A recording keeps no principal point: the picture's middle is taken for it."""
+        rows = np.flatnonzero(self.frame == frame)
+        width, height = self.size
+        return People.of(
+            {name: getattr(self, NAMES.get(name, name))[rows] for name in PUBLISHED_FIELDS},
+            camera=camera, frame_index=frame, captured_s=0.0, time_s=float(self.time_s[rows[0]]) if len(rows) else 0.0,
+            dropped=0, size=self.size, focal_px=self.focal_px, centre_px=((width - 1) / 2, (height - 1) / 2),
+        )  # fmt: skip
+
 
 class MotionWriter:
     """Collects rows on disk, in a file without a name, so that hours need no memory; `close` makes the npz of them.
@@ -69,7 +73,7 @@ class MotionWriter:
         self._first: People | None = None
         self._last: People | None = None
         self._facts = {"focal_px": 0.0, "fps": fps, "size": (0, 0), "body": body, "bundle": bundle, "schema": SCHEMA}
-        with _said(path):
+        with _reported(path):
             self._rows = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed in close
         self._count = 0
 
@@ -80,38 +84,35 @@ class MotionWriter:
             self._facts |= {"focal_px": people.focal_px, "size": people.size}
         self._last = people
         rows = np.zeros(len(people.ids), ROW)
-        rows["frame"], rows["time_s"], rows["person"] = people.frame_index, people.time_s, people.ids
-        rows["poses"] = people.poses.reshape(-1, 72)
-        for name in COLUMNS[4:]:
-            rows[name] = getattr(people, name)
-        with _said(self._path):
+        rows["frame"], rows["time_s"] = people.frame_index, people.time_s
+        for name in PUBLISHED_FIELDS:
+            column = NAMES.get(name, name)
+            rows[column] = getattr(people, name).reshape(rows[column].shape)
+        with _reported(self._path):
             self._rows.write(rows.tobytes())
         self._count += len(rows)
 
     def close(self) -> None:
         """Writes the npz beside its place and then moves it there: whole, or not at all, as when no frame came."""
         if self._rows.closed or self._first is None or self._last is None:
-            with _said(self._path):
+            with _reported(self._path):
                 self._rows.close()
             return
         if not self._facts["fps"] and self._last.time_s > self._first.time_s:
             frames = self._last.frame_index - self._first.frame_index
             self._facts["fps"] = frames / (self._last.time_s - self._first.time_s)
-        with _said(self._path):
+        with _reported(self._path):
             self._write()
 
     def _write(self) -> None:
-        part = self._path.with_suffix(".npz.part")
         try:
-            with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            with write_whole(self._path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
                 for name in COLUMNS:
                     self._write_column(archive, name)
                 for name, value in self._facts.items():
                     with archive.open(f"{name}.npy", "w") as file:
                         np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
-            part.replace(self._path)
         finally:
-            part.unlink(missing_ok=True)
             self._rows.close()
 
     def _write_column(self, archive: zipfile.ZipFile, name: str) -> None:
@@ -126,12 +127,12 @@ class MotionWriter:
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def _reported(path: Path) -> Iterator[None]:
     """A full disk, a folder that went away: as UserError."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Make room, or write elsewhere") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}). {ROOM}") from error
 
 
 def read_motion(path: Path) -> Motion:

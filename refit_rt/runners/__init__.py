@@ -1,60 +1,15 @@
-"""Crop → body on one of several runtimes: the messages, the verbs, and the choice."""
+"""Crop → body on one of several runtimes: what a runner is, and the choice of one."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from refit_rt import config
 from refit_rt.errors import UserError
+from refit_rt.types import Encoded, Result, State, View
 
 if TYPE_CHECKING:
     from refit_rt.bundle.read import Bundle
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """Where a crop was cut and through which lens, in pixels of the whole picture."""
-
-    box: tuple[float, float, float] | np.ndarray  # (3,) centre x, centre y, side
-    focal_px: float
-    centre_px: tuple[float, float] | np.ndarray  # (2,) principal point
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """What the encoder makes of one crop."""
-
-    maps: np.ndarray  # (marker, 64, 64) float32, one feature map a marker
-    hidden: np.ndarray  # (26, 32) float32, first hidden states: joints, shape, camera
-    keypoints: np.ndarray | None = None  # (33, 4) float32: x px, y px of the crop, depth px, visibility 0..1
-    mirrored: "Seen | None" = (
-        None  # of the crop's mirror image, where a runner looks at that, too (refit_rt.fit.mirror)
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class State:
-    """The numbers that the loop changes."""
-
-    pose6d: np.ndarray  # (144,) float32, 24 joints in 6-D, not yet orthonormal
-    betas: np.ndarray  # (10,) float32
-    cam: np.ndarray  # (3,) float32: scale, x, y of ReFit's full-frame camera
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
-    """A body after some iterations. Metres in the body's frame, before the translation of the camera."""
-
-    state: State
-    iterations: int  # updates made
-    update_rad: float  # the most that the last update turned a joint; 0 when none was made
-    error_px: float | None  # foretold mean error in crop pixels; None when the network has no such head
-    rotations: np.ndarray  # (24, 3, 3) relative to the parent joint
-    joints: np.ndarray  # (24, 3)
-    markers: np.ndarray  # (marker, 3)
-    joints_px: np.ndarray  # (24, 2) crop pixels
-    markers_px: np.ndarray  # (marker, 2) crop pixels
 
 
 class Runner(Protocol):
@@ -62,17 +17,17 @@ class Runner(Protocol):
 
     crop_px: int
 
-    def encode(self, crop: np.ndarray) -> Seen:
+    def encode(self, crop: np.ndarray) -> Encoded:
         """crop (crop_px, crop_px, 3) uint8 RGB."""
         ...
 
-    def initial(self, seen: Seen, view: View) -> State:
+    def initial(self, encoded: Encoded, view: View) -> State:
         """The network's own first estimate, from the whole crop."""
         ...
 
     def iterate(
         self,
-        seen: Seen,
+        encoded: Encoded,
         view: View,
         state: State,
         iterations: int,

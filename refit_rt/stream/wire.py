@@ -7,35 +7,26 @@
 | rest | the arrays, packed, little-endian, row by row; offsets count from here |
 
 `unpack` is all that a reader in another language has to do. In Python, `safetensors.numpy.load` reads the arrays.
-TENSORS lists the arrays, for n people (n may be 0). Poses are SMPL axis-angle, each joint relative to its parent, joint
-0 the body in the camera's frame.
+refit_rt.types.PERSON_FIELDS lists the arrays, for n people (n may be 0). Poses are SMPL axis-angle: each joint is
+relative to its parent, joint 0 is the body in the camera's frame.
 """
 
 import json
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from refit_rt.errors import UserError
-from refit_rt.types import People
+from refit_rt.types import PUBLISHED_FIELDS, People
 
 SCHEMA = "refit_rt.people/1"
 FRAME_OF_REFERENCE = "opencv-camera: x right, y down, z forward, metres"
 
-TENSORS: dict[str, tuple[str, tuple[int, ...]]] = {  # 8-byte numbers first: then every array is aligned
-    "ids": ("I64", ()),
-    "poses": ("F32", (24, 3)),  # radians
-    "betas": ("F32", (10,)),
-    "trans": ("F32", (3,)),  # metres
-    "joints_camera": ("F32", (24, 3)),  # metres, x right, y down, z forward
-    "joints_px": ("F32", (24, 2)),
-    "joints_world": ("F32", (24, 3)),  # metres, y up
-    "box": ("F32", (4,)),  # x0 y0 x1 y1 image pixels
-    "confidence": ("F32", ()),  # 0..1
-    "iterations": ("I32", ()),
-}
 DTYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+# Array → safetensors dtype. The order is the table's: 8-byte numbers come first, so that every array is aligned.
+TENSORS = {name: CODES[np.dtype(dtype).newbyteorder("<")] for name, (dtype, _) in PUBLISHED_FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +72,8 @@ def encode(people: People, run: Run, sent_s: float, status: str = "live") -> byt
         "bundle": run.bundle,
     }
     arrays = {}
-    for name, (dtype, shape) in TENSORS.items():
-        arrays[name] = (dtype, np.ascontiguousarray(getattr(people, name), DTYPES[dtype]).reshape(-1, *shape))
+    for name, code in TENSORS.items():
+        arrays[name] = (code, np.ascontiguousarray(getattr(people, name), DTYPES[code]))
     return pack(about, arrays)
 
 
@@ -127,7 +118,8 @@ def decode(blob: bytes) -> Message:
     if schema != SCHEMA:
         raise UserError(f"stream: schema '{schema}', but '{SCHEMA}' is read here. Use the same version on both sides")
     try:
-        people = People(
+        people = People.of(
+            {name: arrays[name] for name in TENSORS},
             camera=about["camera"],
             frame_index=int(about["frame"]),
             captured_s=float(about["captured_s"]),
@@ -136,14 +128,8 @@ def decode(blob: bytes) -> Message:
             size=(int(about["width_px"]), int(about["height_px"])),
             focal_px=float(about["focal_px"]),
             centre_px=(float(about["centre_x_px"]), float(about["centre_y_px"])),
-            **{name: arrays[name].reshape(-1, *shape) for name, (_, shape) in TENSORS.items()},
         )
         facts = {key: about[key] for key in ("status", "body", "bundle")}
         return Message(people, float(about["captured_unix_s"]), float(about["age_s"]), **facts)
     except (KeyError, ValueError) as error:
         raise UserError(f"stream: an incomplete message ({error}). Use the same version on both sides") from error
-
-
-def nobody(people: People) -> People:
-    """The same frame with no one in it."""
-    return replace(people, **{name: getattr(people, name)[:0] for name in TENSORS})

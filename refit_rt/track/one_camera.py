@@ -186,6 +186,10 @@ class Tracker:
                 self._lose(person)
         self._compare(time_s)
 
+    def forget(self) -> None:
+        """Follows nobody any more, and wants a detection at once. Ids go on."""
+        self._people, self._alike, self._looked, self._pause = [], {}, None, 1
+
     def _visible(self) -> list[_Person]:
         return [person for person in self._people if person.visible]
 

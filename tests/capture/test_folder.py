@@ -50,8 +50,8 @@ def test_the_focal_length_is_read_from_exif(tmp_path, order):
     cv2.imwrite(str(path), np.zeros((300, 400, 3), np.uint8))
     path.write_bytes(with_exif(path.read_bytes(), order, 27))
     assert focal_35mm(path) == 27
-    source = source_of(tmp_path, lossless=True)
-    assert source.exif_focal_px((400, 300)) == pytest.approx(27 / 43.267 * 500, rel=1e-4)  # the diagonal is 500 px
+    (frame,) = source_of(tmp_path, lossless=True)
+    assert frame.focal_px == pytest.approx(27 / 43.267 * 500, rel=1e-4)  # the diagonal is 500 px
 
 
 def test_a_picture_without_exif_says_nothing_of_its_lens(tmp_path):
@@ -59,7 +59,7 @@ def test_a_picture_without_exif_says_nothing_of_its_lens(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
     assert focal_35mm(tmp_path / "1.jpg") is None
     assert focal_35mm(tmp_path / "1.png") is None
-    assert source_of(tmp_path).exif_focal_px((8, 8)) is None
+    assert {frame.focal_px for frame in source_of(tmp_path, lossless=True)} == {None}
 
 
 def with_exif(jpeg: bytes, order: str, focal_mm: int) -> bytes:

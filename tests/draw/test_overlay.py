@@ -89,13 +89,10 @@ def people_at(places: list[list[float]], ids: list[int], size: tuple[int, int] =
     poses = np.zeros((n, 24, 3), np.float32)
     poses[:, 0] = axis_angle_from_matrix(TOWARDS_CAMERA)
     scale = size[0] / SIZE[0]
-    return People(
+    return People.of(
+        {"ids": ids, "poses": poses, "trans": places, "confidence": np.full(n, 0.9)},
         camera="c", frame_index=0, captured_s=0, time_s=0, dropped=0, size=size, focal_px=FOCAL * scale,
-        centre_px=(size[0] / 2 - 0.5, size[1] / 2 - 0.5), ids=np.array(ids), poses=poses,
-        betas=np.zeros((n, 10), np.float32), trans=np.array(places, np.float32).reshape(n, 3),
-        joints_camera=np.zeros((n, 24, 3), np.float32), joints_px=np.zeros((n, 24, 2), np.float32),
-        joints_world=np.zeros((n, 24, 3), np.float32), box=np.zeros((n, 4), np.float32),
-        confidence=np.full(n, 0.9, np.float32), iterations=np.ones(n, np.int32),
+        centre_px=(size[0] / 2 - 0.5, size[1] / 2 - 0.5),
     )  # fmt: skip
 
 

@@ -5,8 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from refit_rt.draw.video import OverlayWriter, fit_into, prepare_folder
+from refit_rt.draw.video import OverlayWriter, fit_into
 from refit_rt.errors import UserError
+from refit_rt.files import prepare_folder
 from tests.support.fakes import frame, people
 
 NOBODY = people([])
@@ -90,6 +91,7 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
 
 
 def test_a_video_that_cannot_be_written_is_said_in_a_line(tmp_path):
-    writer = OverlayWriter(tmp_path / "gone" / "overlay.mp4", 10, lambda _size: draw)
-    with pytest.raises(UserError, match="no video can be written here"):
+    (tmp_path / "file").write_text("in the way")
+    writer = OverlayWriter(tmp_path / "file" / "overlay.mp4", 10, lambda _size: draw)
+    with pytest.raises(UserError, match=r"overlay\.mp4: cannot be written .* set out\.overlay to false"):
         writer.add(replace(frame()), NOBODY)

@@ -1,15 +1,26 @@
 """The fit stage against a body whose place is known (support/all_knowing.py): it tests all the geometry between."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from refit_rt import config, geometry
 from refit_rt.bundle.read import Crop
-from refit_rt.fit.crops import cam_from_translation, lean, square, translation_from_cam, within_reach
-from refit_rt.fit.fitter import EXCHANGED, Fitter
-from refit_rt.runners import View
-from refit_rt.types import Tracks
-from tests.support.all_knowing import BODY, CAMERA, FOCAL_PX, UPRIGHT, AllKnowing, Truth, follow, picture, truth
+from refit_rt.fit.crops import (
+    cam_from_translation,
+    lean,
+    square_of_body,
+    translation_from_cam,
+    view_of,
+    within_reach,
+)
+from refit_rt.fit.fitter import Fitter
+from refit_rt.fit.memory import remembered, start_from
+from refit_rt.fit.start import EXCHANGED
+from refit_rt.geometry import square_around
+from refit_rt.types import State, Tracks, View
+from tests.support.all_knowing import BODY, CAMERA, FOCAL_PX, UPRIGHT, AllKnowing, Truth, fitted, follow, picture, truth
 
 
 @pytest.mark.parametrize("roll_deg", [0, 25, -50, 90, 180])
@@ -17,21 +28,21 @@ def test_a_leaning_person_comes_back_to_the_camera_within_three_millimetres(roll
     roll = np.deg2rad(roll_deg)
     who = truth(1, roll)
     runner = AllKnowing(who)
-    people, rolls = follow(Fitter(config.Fit(), runner, BODY, UPRIGHT), who, 0, roll)
+    people = follow(Fitter(config.Fit(), runner, BODY, UPRIGHT), who, 0, roll)
     assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
     posed = BODY.joints(geometry.matrix_from_axis_angle(people.poses[0]), people.betas[0]) + people.trans[0]
     assert np.abs(posed - who.joints).max() < 0.003
     pixels = geometry.project(who.joints, FOCAL_PX, CAMERA.centre_px)
     assert np.abs(people.joints_px[0] - pixels).max() < 1
-    assert abs(np.angle(np.exp(1j * (rolls[0] - roll)))) < np.deg2rad(12)  # the spine is bent a little
+    assert abs(np.angle(np.exp(1j * (people.roll[0] - roll)))) < np.deg2rad(12)  # the spine is bent a little
 
 
 def test_official_crops_are_never_turned() -> None:
     who = truth(2, np.deg2rad(30))
     runner = AllKnowing(who)
-    people, rolls = follow(Fitter(config.Fit(), runner, BODY, Crop()), who, 0, np.deg2rad(30))
+    people = follow(Fitter(config.Fit(), runner, BODY, Crop()), who, 0, np.deg2rad(30))
     assert np.abs(runner.rolls).max() < 1e-3
-    assert rolls[0] == 0
+    assert people.roll[0] == 0
     assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
 
 
@@ -52,17 +63,23 @@ def test_a_known_person_starts_between_last_body_and_fresh_estimate() -> None:
 
 
 def test_last_body_is_the_start_again_in_a_crop_of_another_roll() -> None:
-    who = truth(4)
-    runner = AllKnowing(who, off=0.0)
-    fitter = Fitter(config.Fit(blend=1.0), runner, BODY, UPRIGHT)
-    follow(fitter, who, 0)
-    fitter._memory[4].roll += 0.5  # as if the crop were turned another way now
-    follow(fitter, who, 1)
-    start, _ = runner.asked[-1]
-    turned = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))
-    assert geometry.angle_between(turned[0], geometry.roll_matrix(runner.rolls[-1]) @ who.rotations[0]) < np.deg2rad(
-        0.5
-    )
+    who, frame = truth(4), picture()
+    memory = remembered(frame, fitted(who), None, UPRIGHT)
+    square = replace(memory, roll=memory.roll + 0.5).square(frame, UPRIGHT)  # as if the crop were turned another way
+    assert square.roll == 0.5
+    view = view_of(square, CAMERA)
+    turn = geometry.roll_matrix(square.roll)
+    same = who.rotations.copy()
+    same[0] = turn @ same[0]
+    pelvis = BODY.rest_pelvis(who.betas)
+    cam = cam_from_translation(turn @ (who.trans + pelvis) - pelvis, view)
+    fresh = State(geometry.six_d_from_matrix(same).reshape(144), who.betas, cam)
+    warm = start_from(memory, fresh, square, view, BODY, 1.0, 0.1)
+    assert warm is not None
+    assert not warm.exchange
+    turned = geometry.matrix_from_6d(warm.state.pose6d.reshape(24, 6))
+    assert geometry.angle_between(turned, same).max() < np.deg2rad(0.1)
+    np.testing.assert_allclose(warm.state.cam, cam, atol=1e-4)
 
 
 def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> None:
@@ -71,20 +88,17 @@ def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> N
     fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     for index in range(30):
         follow(fitter, who, index)
-    runner.who = turned_round(who)  # from now on the network sees a back where a chest is
+    runner.who, runner.stays = turned_round(who), True  # from now on the network sees a back where a chest is
     made = []
     for index in range(30, 70):
-        before = fitter._memory[4].rotations.copy()
         follow(fitter, who, index)
         start, iterations = runner.asked[-1]
         made.append(iterations)
-        if iterations == config.Fit().iterations:
-            rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))
-            assert geometry.angle_between(rotations[1:], before[1:]).max() < np.deg2rad(1)
-        fitter._memory[4].rotations[:] = before  # the loop stays with the body it was given
         if iterations == config.Fit().cold_iterations:
             break
-    assert 20 <= len(made) <= 24  # 0.7 s at 30 frames a second, then anew
+        rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))
+        assert geometry.angle_between(rotations[1:], who.rotations[1:]).max() < np.deg2rad(1)
+    assert 20 <= len(made) <= 24  # 0.7 s at 30 frames a second, then cold
 
 
 def turned_round(who: Truth) -> Truth:
@@ -95,19 +109,17 @@ def turned_round(who: Truth) -> Truth:
 
 def test_a_first_body_seen_from_the_wrong_side_is_soon_given_up() -> None:
     who = truth(5)
-    runner = AllKnowing(turned_round(who))
+    runner = AllKnowing(turned_round(who), stays=True)
     fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     follow(fitter, who, 0)
     runner.who = who
     made = []
     for index in range(1, 6):
-        before = fitter._memory[4].rotations.copy()
-        follow(fitter, who, index)
+        people = follow(fitter, who, index)
         made.append(runner.asked[-1][1])
-        if made[-1] == config.Fit().iterations and index < 3:
-            fitter._memory[4].rotations[:] = before  # the loop stays with the body it was given
     assert config.Fit().cold_iterations in made[:3]
-    assert geometry.angle_between(fitter._memory[4].rotations[0], who.rotations[0]) < np.deg2rad(5)
+    root = geometry.matrix_from_axis_angle(people.poses[0, 0])
+    assert geometry.angle_between(root, who.rotations[0]) < np.deg2rad(5)
 
 
 def test_exchanged_landmarks_are_left_for_right() -> None:
@@ -121,7 +133,7 @@ def test_a_person_whom_a_detection_puts_elsewhere_begins_anew() -> None:
     fitter = Fitter(config.Fit(), runner, BODY, UPRIGHT)
     follow(fitter, runner.who, 0)
     runner.who = truth(9, trans=(-0.9, 0.2, 3.5))
-    people, _ = follow(fitter, runner.who, 1, fresh=True)
+    people = follow(fitter, runner.who, 1, fresh=True)
     assert [iterations for _, iterations in runner.asked] == [5] * 4
     assert np.abs(people.joints_camera[0] - runner.who.joints).max() < 0.003
 
@@ -139,10 +151,10 @@ def test_a_frame_without_people_is_a_message_without_people() -> None:
     fitter = Fitter(config.Fit(), AllKnowing(truth(7)), BODY, UPRIGHT)
     none = np.zeros(0, np.float32)
     tracks = Tracks(picture(), np.zeros(0, np.int64), np.zeros((0, 4), np.float32), none, none, np.zeros(0, bool))
-    people, rolls = fitter.fit(tracks, CAMERA)
+    people = fitter.fit(tracks, CAMERA)
     assert people.poses.shape == (0, 24, 3)
     assert people.joints_px.shape == (0, 24, 2)
-    assert rolls.shape == (0,)
+    assert people.roll.shape == (0,)
 
 
 def test_the_full_frame_camera_and_its_inverse_agree() -> None:
@@ -172,23 +184,22 @@ def test_a_body_beyond_the_picture_is_followed_as_far_as_the_network_wants() -> 
 def test_the_crop_of_somebody_cut_off_is_the_bundles(beyond: float) -> None:
     who = truth(5, trans=(0.0, 0.9, 1.6))  # near: about the upper half of the body is in the picture
     fitter = Fitter(config.Fit(), AllKnowing(who), BODY, Crop(beyond=beyond))
-    people, _ = follow(fitter, who, 0)
+    people = follow(fitter, who, 0)
     assert np.abs(people.joints_camera[0] - who.joints).max() < 0.01
-    pixels = fitter._memory[4].points_px
+    pixels = fitted(who).points_px
     inside = pixels[((pixels >= 0) & (pixels <= [999, 799])).all(1)]
     assert 20 < len(inside) < 80
-    _, cut = fitter._crop_of(pixels, 0.0, (1000, 800))
-    seen, whole = np.ptp(inside, 0).max(), np.ptp(pixels, 0).max()
-    assert whole > 1.25 * seen
-    assert cut == pytest.approx(1.2 * min((1 + beyond) * seen, whole), rel=0.02)
+    cut = square_of_body(pixels, 0.0, (1000, 800), Crop(beyond=beyond)).side_px
+    visible, whole = np.ptp(inside, 0).max(), np.ptp(pixels, 0).max()
+    assert whole > 1.25 * visible
+    assert cut == pytest.approx(1.2 * min((1 + beyond) * visible, whole), rel=0.02)
 
 
 def test_the_crop_of_somebody_who_has_all_but_left_does_not_collapse() -> None:
-    fitter = Fitter(config.Fit(), AllKnowing(truth(5)), BODY, UPRIGHT)
     leaving = np.array([[995.0, 400.0], [1100.0, 300.0], [1250.0, 900.0]])  # one marker is left in the picture
-    assert fitter._crop_of(leaving, 0.0, (1000, 800))[1] == pytest.approx(0.2 * 600)
+    assert square_of_body(leaving, 0.0, (1000, 800), UPRIGHT).side_px == pytest.approx(0.2 * 600)
     far = leaving[0] + 100 * (leaving - leaving[0])  # however far away the rest is said to be
-    assert fitter._crop_of(far, 0.0, (1000, 800))[1] == pytest.approx(0.2 * 1000)
+    assert square_of_body(far, 0.0, (1000, 800), UPRIGHT).side_px == pytest.approx(0.2 * 1000)
 
 
 def test_lean_and_square() -> None:
@@ -196,6 +207,6 @@ def test_lean_and_square() -> None:
         np.pi / 4
     )  # head to the right: clockwise
     assert lean(np.zeros(2), np.array([0.1, -0.1]), 1.0, 0.3) == 0.3
-    centre, side = square(np.array([0.0, 0.0, 10.0, 40.0]), 1.5)
-    assert centre.tolist() == [5, 20]
-    assert side == 60
+    around = square_around(np.array([0.0, 0.0, 10.0, 40.0]), 1.5)
+    assert around.centre_px.tolist() == [5, 20]
+    assert around.side_px == 60

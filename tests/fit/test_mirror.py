@@ -1,16 +1,15 @@
 """Looking at people in a mirror: what one hand answers is the mirror image of the other, and nothing sways."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from refit_rt import config, geometry
 from refit_rt.bundle.read import find_bundle, load_bundle
 from refit_rt.fit import mirror
-from refit_rt.fit.fitter import EXCHANGED, Fitter, exchanged
-from refit_rt.runners import Seen, State, View
+from refit_rt.fit.fitter import Fitter, exchanged
+from refit_rt.fit.start import EXCHANGED
 from refit_rt.runners.cpu.runner import CpuRunner
+from refit_rt.types import Encoded, Pose, State, View
 from tests.support.all_knowing import BODY, UPRIGHT, AllKnowing, Truth, follow, truth
 
 VIEW = View((512.0, 380.0, 320.0), 900.0, (500.0, 400.0))
@@ -37,7 +36,7 @@ def test_a_mirrored_state_is_where_the_mirror_image_of_the_body_is() -> None:
     pixels = []
     for one, view in ((state, VIEW), (other, there)):
         rotations = geometry.matrix_from_6d(one.pose6d.reshape(24, 6))
-        x, y, side = view.box
+        x, y, side = view.square
         scale = side * one.cam[0] / 2
         place = np.array([one.cam[1] + (x - 500) / scale, one.cam[2] + (y - 400) / scale, 900 / scale])
         points = geometry.project(BODY.joints(rotations, one.betas) + place, 900.0, (500.0, 400.0))
@@ -52,9 +51,9 @@ def test_a_mirrored_state_is_where_the_mirror_image_of_the_body_is() -> None:
 def test_the_mirror_image_of_a_crop_is_answered_with_the_mirror_image_of_the_body(runner, crop) -> None:
     other, flipped = mirror.MirroredRunner(runner), np.ascontiguousarray(crop[:, ::-1])
     there = mirror.mirrored_view(VIEW, 256)
-    seen, seen_other = runner.encode(crop), other.encode(flipped)
-    begin, begin_other = runner.initial(seen, VIEW), other.initial(seen_other, there)
-    right = runner.iterate(seen, VIEW, begin, 2)
+    encoded, seen_other = runner.encode(crop), other.encode(flipped)
+    begin, begin_other = runner.initial(encoded, VIEW), other.initial(seen_other, there)
+    right = runner.iterate(encoded, VIEW, begin, 2)
     found = other.iterate(seen_other, there, begin_other, 2)
     same = mirror.mirrored_state(found.state, 256)
     np.testing.assert_allclose(same.pose6d, right.state.pose6d, atol=1e-3)
@@ -66,8 +65,8 @@ def test_looking_twice_answers_the_mean_and_the_same_in_a_mirror(runner, crop) -
     twice, flipped = mirror.TwiceRunner(runner), np.ascontiguousarray(crop[:, ::-1])
     answers = []
     for image, view in ((crop, VIEW), (flipped, mirror.mirrored_view(VIEW, 256))):
-        seen = twice.encode(image)
-        answers.append(twice.iterate(seen, view, twice.initial(seen, view), 3))
+        encoded = twice.encode(image)
+        answers.append(twice.iterate(encoded, view, twice.initial(encoded, view), 3))
     there = mirror.mirrored_state(answers[1].state, 256)
     np.testing.assert_allclose(there.pose6d, answers[0].state.pose6d, atol=1e-3)
     plain = runner.encode(crop)
@@ -80,10 +79,10 @@ def test_left_and_right_are_exchanged_in_both_looks() -> None:
     rng = np.random.default_rng(0)
     marks = rng.random((2, 33, 4)).astype(np.float32)
     nothing = np.zeros(0)
-    seen = exchanged(Seen(nothing, nothing, marks[0], Seen(nothing, nothing, marks[1])))
-    assert seen.mirrored is not None
-    np.testing.assert_array_equal(seen.keypoints, marks[0][EXCHANGED])
-    np.testing.assert_array_equal(seen.mirrored.keypoints, marks[1][EXCHANGED])
+    encoded = exchanged(Encoded(nothing, nothing, marks[0], Encoded(nothing, nothing, marks[1])))
+    assert encoded.mirrored is not None
+    np.testing.assert_array_equal(encoded.keypoints, marks[0][EXCHANGED])
+    np.testing.assert_array_equal(encoded.mirrored.keypoints, marks[1][EXCHANGED])
 
 
 @pytest.mark.parametrize("how", ["off", "turns", "both"])
@@ -93,7 +92,7 @@ def test_whatever_is_looked_at_a_leaning_person_comes_back_within_three_millimet
     runner = AllKnowing(who)
     fitter = Fitter(config.Fit(mirror=how), runner, BODY, UPRIGHT)
     for index in range(6):
-        people, _ = follow(fitter, who, index, roll)
+        people = follow(fitter, who, index, roll)
         assert np.abs(people.joints_camera[0] - who.joints).max() < 0.003
     looks = {"off": [False] * 5, "turns": [True, False, True, False, True], "both": [False, True] * 5}
     assert runner.hands[2 if how != "both" else 4 :] == looks[how]  # a new person is looked at twice
@@ -107,7 +106,7 @@ def test_what_sways_from_hand_to_hand_is_not_told_and_even_motion_is_not_held_ba
     for index in range(10):
         here = Truth(walker.rotations, walker.betas, walker.trans + index * step)
         runner.who = here
-        people, _ = follow(fitter, here, index)
+        people = follow(fitter, here, index)
         off.append(people.joints_camera[0] - here.joints)
     assert np.abs(off[0][:, 0]).min() > 0.025  # the first look has one hand's error
     assert np.abs(off[3:]).max() < 0.003
@@ -122,19 +121,18 @@ def test_nothing_is_taken_from_before_a_cut() -> None:
     elsewhere = truth(4, trans=(-0.6, 0.0, 4.0))
     runner.who = elsewhere
     for index in range(5, 9):
-        people, _ = follow(fitter, elsewhere, index, fresh=index == 5)
+        people = follow(fitter, elsewhere, index, fresh=index == 5)
         assert np.abs(people.joints_camera[0] - elsewhere.joints).max() < 0.003
 
 
-def test_steadied_is_the_mean_of_both_hands_at_uneven_times() -> None:
+def test_the_mean_of_mirrored_and_unmirrored_bodies_cancels_what_alternates_at_uneven_times() -> None:
     still = np.tile(np.eye(3), (24, 1, 1))
 
-    def at(time_s: float, sway: float) -> mirror.Answer:
-        return mirror.Answer(time_s, still, np.full(10, time_s + sway), np.array([1.0, 2.0, 3.0]) * time_s + sway)
+    def at(time_s: float, sway: float) -> mirror.Moment:
+        return mirror.Moment(time_s, Pose(still, np.full(10, time_s + sway), np.array([1.0, 2.0, 3.0]) * time_s + sway))
 
-    told = mirror.steadied(at(0.10, 0.05), at(0.04, -0.05), at(0.0, 0.05))
-    np.testing.assert_allclose(told.trans, np.array([1.0, 2.0, 3.0]) * 0.10, atol=1e-9)
-    np.testing.assert_allclose(told.betas, 0.10, atol=1e-9)
-    assert told.time_s == 0.10
-    even = [replace(at(0.0, 0.0), time_s=t, trans=np.full(3, x)) for t, x in ((2.0, 4.0), (1.0, 2.0), (0.0, 8.0))]
-    np.testing.assert_allclose(mirror.steadied(*even).trans, 0.75 * 4 + 0.5 * 2 - 0.25 * 8)
+    mean = mirror.averaged(at(0.10, 0.05), at(0.04, -0.05), at(0.0, 0.05))
+    np.testing.assert_allclose(mean.trans, np.array([1.0, 2.0, 3.0]) * 0.10, atol=1e-9)
+    np.testing.assert_allclose(mean.betas, 0.10, atol=1e-9)
+    np.testing.assert_allclose(mean.rotations, still, atol=1e-9)
+    assert mirror.carried_mean(4.0, 2.0, 8.0, 0.5) == 0.75 * 4 + 0.5 * 2 - 0.25 * 8

@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_said_in_a_line(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         npz.read_motion(path)
     path.write_bytes(b"PK no")
-    with pytest.raises(UserError, match=r"is no npz.npz"):
+    with pytest.raises(UserError, match=r"is no motion.npz"):
         npz.read_motion(path)
     np.savez(path, poses=np.zeros(3))
     with pytest.raises(UserError, match="lacks frame, time_s"):

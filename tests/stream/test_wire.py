@@ -54,7 +54,7 @@ def test_one_person_is_a_small_message():
 
 
 def test_a_vanished_source_sends_its_last_frame_with_nobody():
-    message = wire.decode(wire.encode(wire.nobody(people([1, 2])), RUN, 103.0, "waiting"))
+    message = wire.decode(wire.encode(people([1, 2]).take(slice(0)), RUN, 103.0, "waiting"))
     assert (message.status, message.people.frame_index, len(message.people.ids)) == ("waiting", 7, 0)
 
 

@@ -15,8 +15,8 @@ from refit_rt.cameras import Camera
 from refit_rt.fit import mirror
 from refit_rt.fit.crops import cam_from_translation
 from refit_rt.fit.fitter import Fitter
-from refit_rt.runners import Result, Seen, State, View
-from refit_rt.types import Frame, Tracks
+from refit_rt.fit.place import Fitted
+from refit_rt.types import Encoded, Frame, People, Pose, Result, State, Tracks, View
 
 WIDTH, HEIGHT, FOCAL_PX = 1000, 800, 900.0
 BODY = load_body()
@@ -48,14 +48,16 @@ def truth(seed: int, roll: float = 0.0, trans: tuple[float, float, float] = (0.3
 
 class AllKnowing:
     """Answers every crop, and every mirror image of one, with the truth; its first estimate is `off` by some radians a
-    joint. sway: metres by which a mirror image shows people further right, and a crop as it is further left."""
+    joint. sway: metres by which a mirror image shows people further right, and a crop as it is further left. stays: the
+    loop ends where it starts."""
 
     crop_px = 256
 
-    def __init__(self, who: Truth, off: float = 0.0, sway: float = 0.0) -> None:
-        self.who, self.off, self.sway, self.rolls, self.hands, self.asked = who, off, sway, [], [], []
+    def __init__(self, who: Truth, off: float = 0.0, sway: float = 0.0, stays: bool = False) -> None:
+        self.who, self.off, self.sway, self.stays = who, off, sway, stays
+        self.rolls, self.hands, self.asked = [], [], []
 
-    def encode(self, crop: np.ndarray) -> Seen:
+    def encode(self, crop: np.ndarray) -> Encoded:
         red, green, blue = crop[..., 0], crop[..., 1], crop[..., 2]
         v, u = np.nonzero((red == 255) & (green > 8) & (green < 190) & (blue > 8) & (blue < 240))
         known = np.column_stack([u, v, np.ones(len(u))])
@@ -66,10 +68,10 @@ class AllKnowing:
         self.rolls.append(float(np.arctan2(right[1], right[0])))
         hidden = np.zeros((26, 32), np.float32)
         hidden[0, :2] = self.hands[-1], self.rolls[-1]
-        return Seen(np.zeros((67, 64, 64), np.float32), hidden)
+        return Encoded(np.zeros((67, 64, 64), np.float32), hidden)
 
-    def _state(self, seen: Seen, view: View, off: float = 0.0) -> State:
-        in_mirror, roll = bool(seen.hidden[0, 0]), float(seen.hidden[0, 1])
+    def _state(self, encoded: Encoded, view: View, off: float = 0.0) -> State:
+        in_mirror, roll = bool(encoded.hidden[0, 0]), float(encoded.hidden[0, 1])
         view = mirror.mirrored_view(view, self.crop_px) if in_mirror else view
         turn = geometry.roll_matrix(roll)
         rotations = self.who.rotations @ geometry.matrix_from_axis_angle(np.full((24, 3), off))
@@ -80,14 +82,14 @@ class AllKnowing:
         state = State(geometry.six_d_from_matrix(rotations).reshape(144), self.who.betas, cam)
         return mirror.mirrored_state(state, self.crop_px) if in_mirror else state
 
-    def initial(self, seen: Seen, view: View) -> State:
-        return self._state(seen, view, self.off)
+    def initial(self, encoded: Encoded, view: View) -> State:
+        return self._state(encoded, view, self.off)
 
-    def iterate(self, seen, view, state, iterations, update_rad=0.0, deadline_s=None) -> Result:
+    def iterate(self, encoded, view, state, iterations, update_rad=0.0, deadline_s=None) -> Result:
         right = state  # of no iteration: it is asked where a body is
         if iterations:
-            self.asked.append((mirror.mirrored_state(state, 256) if seen.hidden[0, 0] else state, iterations))
-            right = self._state(seen, view)
+            self.asked.append((mirror.mirrored_state(state, 256) if encoded.hidden[0, 0] else state, iterations))
+            right = state if self.stays else self._state(encoded, view)
         rotations = geometry.matrix_from_6d(right.pose6d.reshape(24, 6))
         joints, markers = BODY.joints(rotations, right.betas), BODY.markers_at(rotations, right.betas)
         nowhere = np.zeros((24, 2))
@@ -101,7 +103,16 @@ def picture(index: int = 0, fps: float = 30.0) -> Frame:
     return Frame("test", index, index / fps, index / fps, image)
 
 
-def follow(fitter: Fitter, who: Truth, index: int, roll: float = 0.0, fresh: bool = False):
+def fitted(who: Truth) -> Fitted:
+    """The truth as a fit."""
+    points = np.concatenate([who.joints, BODY.markers_at(who.rotations, who.betas) + who.trans])
+    pixels = geometry.project(points, FOCAL_PX, CAMERA.centre_px)
+    pose = Pose(who.rotations, who.betas, who.trans)
+    return Fitted(pose, who.joints, pixels, 0.0, 1.0, 5, cold=True, opposed=False, mirrored=False)
+
+
+def follow(fitter: Fitter, who: Truth, index: int, roll: float = 0.0, fresh: bool = False) -> People:
+    """Fits one frame of a person tracked as number 4."""
     pixels = geometry.project(who.joints, FOCAL_PX, CAMERA.centre_px)
     box = np.concatenate([pixels.min(0), pixels.max(0)])[None].astype(np.float32)
     one = np.ones(1, np.float32)

@@ -8,10 +8,10 @@ import numpy as np
 from refit_rt import config
 from refit_rt.bundle.read import Bundle
 from refit_rt.model.config import EDGE, ReFitConfig
-from refit_rt.runners import View
 from refit_rt.runners.tensorrt import cache
 from refit_rt.runners.tensorrt.engines import Engines, load_engines, options_of
 from refit_rt.runners.tensorrt.runner import TensorRtRunner
+from refit_rt.types import View
 from tests.support.fake_tensorrt import Library
 
 VIEW = View((700.0, 400.0, 420.0), 1100.0, (640.0, 360.0))

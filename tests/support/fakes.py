@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refit_rt.cameras import Camera
-from refit_rt.types import Boxes, Frame, People, Tracks
+from refit_rt.types import PERSON_FIELDS, Boxes, Frame, People, Tracks
 
 CENTRE = (319.5, 239.5)
 
@@ -24,13 +24,17 @@ def people(
     def some(*shape: int) -> np.ndarray:
         return rng.normal(size=(n, *shape)).astype(np.float32)
 
-    return People(
-        camera="test", frame_index=7, captured_s=100 + time_s, time_s=time_s, dropped=2, size=(640, 480),
-        focal_px=800.0, centre_px=CENTRE, ids=np.array(ids, np.int64),
-        poses=some(24, 3) if poses is None else poses.astype(np.float32), betas=some(10),
-        trans=some(3) + np.array([0, 0, 4], np.float32) if trans is None else trans.astype(np.float32),
-        joints_camera=some(24, 3), joints_px=some(24, 2), joints_world=some(24, 3), box=some(4),
-        confidence=some(), iterations=np.arange(n, dtype=np.int32),
+    rows = {
+        "ids": ids,
+        "poses": some(24, 3) if poses is None else poses,
+        "betas": some(10),
+        "trans": some(3) + np.array([0, 0, 4], np.float32) if trans is None else trans,
+        **{name: some(*shape) for name, (_, shape) in list(PERSON_FIELDS.items())[4:9]},
+        "iterations": range(n),
+    }
+    return People.of(
+        rows, camera="test", frame_index=7, captured_s=100 + time_s, time_s=time_s, dropped=2, size=(640, 480),
+        focal_px=800.0, centre_px=CENTRE,
     )  # fmt: skip
 
 
@@ -80,7 +84,7 @@ class FakeFitter:
         self.body, self.bundle_name = body, "fake"
         self._wrong_at, self._turn = wrong_at, 0.0
 
-    def fit(self, tracks: Tracks, camera: Camera) -> tuple[People, np.ndarray]:
+    def fit(self, tracks: Tracks, camera: Camera) -> People:
         frame = tracks.frame
         if frame.index == self._wrong_at:
             raise RuntimeError("the fit failed")
@@ -88,12 +92,15 @@ class FakeFitter:
         n = len(tracks.ids)
         poses = np.zeros((n, 24, 3), np.float32)
         poses[:, 0, 1] = self._turn
-        who = People(
-            camera=frame.camera, frame_index=frame.index, captured_s=frame.captured_s, time_s=frame.time_s, dropped=0,
-            size=frame.size, focal_px=camera.focal_px, centre_px=camera.centre_px, ids=tracks.ids, poses=poses,
-            betas=np.zeros((n, 10), np.float32), trans=np.tile(np.array([0, 0, 4], np.float32), (n, 1)),
-            joints_camera=np.zeros((n, 24, 3), np.float32), joints_px=np.zeros((n, 24, 2), np.float32),
-            joints_world=np.zeros((n, 24, 3), np.float32), box=tracks.xyxy, confidence=np.ones(n, np.float32),
-            iterations=np.full(n, 2, np.int32),
+        rows = {
+            "ids": tracks.ids,
+            "poses": poses,
+            "trans": np.tile([0, 0, 4], (n, 1)),
+            "box": tracks.xyxy,
+            "confidence": np.ones(n),
+            "iterations": np.full(n, 2),
+        }
+        return People.of(
+            rows, camera=frame.camera, frame_index=frame.index, captured_s=frame.captured_s, time_s=frame.time_s,
+            dropped=0, size=frame.size, focal_px=camera.focal_px, centre_px=camera.centre_px,
         )  # fmt: skip
-        return who, np.zeros(n, np.float32)

@@ -4,12 +4,12 @@ import torch
 
 from refit_rt.body.smpl import Body
 from refit_rt.model.config import ReFitConfig
-from refit_rt.model.hrnet import Seen
+from refit_rt.model.hrnet import BackboneOutput
 from refit_rt.model.refit import ReFit, build
 
 
 class Tiny(torch.nn.Module):
-    """Images → Seen, with 33 landmarks if asked."""
+    """Images → BackboneOutput, with 33 landmarks if asked."""
 
     feature_channels, summary_size = 8, 16
 
@@ -25,7 +25,7 @@ class Tiny(torch.nn.Module):
         landmarks = 128 + 60 * pooled.repeat(1, 17)[:, :132].unflatten(1, (33, 4)) if self.keypoints else None
         if landmarks is not None:
             landmarks = torch.cat([landmarks[..., :3], torch.sigmoid(landmarks[..., 3:])], dim=-1)
-        return Seen(features, self.summary(pooled), landmarks)
+        return BackboneOutput(features, self.summary(pooled), landmarks)
 
 
 def lively(config: ReFitConfig, body: Body) -> ReFit:

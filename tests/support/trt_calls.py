@@ -209,7 +209,7 @@ def look_case(
     arrays = look_constants(stand_in(body, model), np.float16 if half else np.float32)
     constants = [torch.tensor(array) for array in arrays.values()]
     truth = look_twin(model.double(), maps, keypoints if config.keypoint_feedback else None, state, view)
-    places = torch.cat([view.box, view.focal_px[:, None], view.centre_px], dim=1)
+    places = torch.cat([view.square, view.focal_px[:, None], view.centre_px], dim=1)
     inputs = [maps.to(kind), *state, places, *constants[:9]]
     inputs += [keypoints, *constants[9:]] if config.keypoint_feedback else []
     sizes = LookSizes(

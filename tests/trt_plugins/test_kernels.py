@@ -208,7 +208,7 @@ def test_the_exported_step_of_both_nodes_is_the_exported_step_without(edge, on_c
     torch.manual_seed(0)
     maps, keypoints = seen_by(LOOK, 1)
     state, view = some_bodies(1)
-    places = torch.cat([view.box, view.focal_px[:, None], view.centre_px], dim=1)
+    places = torch.cat([view.square, view.focal_px[:, None], view.centre_px], dim=1)
     given = {"maps": maps, "keypoints": keypoints, "hidden": torch.randn(1, 26, 32).tanh(), **state._asdict()}
     feed = {name: part.numpy() for name, part in given.items()} | {"view": places.numpy()}
     feed["box"] = box_features(view).numpy()

@@ -13,6 +13,7 @@ import numpy as np
 from refit_rt import geometry
 from refit_rt.errors import UserError
 from refit_rt.fit.crops import lean
+from refit_rt.types import Square
 from training.datasets.joints import MIRROR, NAMES
 from training.datasets.record import Record
 from training.synthetic.motion import mirrored
@@ -136,7 +137,7 @@ def cut_out(record: Record, image: np.ndarray, change: Change) -> Sample:
         image = cv2.flip(image, 1)
         box[0], middle = width - 1 - box[0], np.array([width - 1 - middle[0], middle[1]])
     turn = geometry.roll_matrix(change.roll)
-    crop = geometry.crop(image, box[:2], box[2], change.roll, CROP_PX)
+    crop = geometry.crop(image, Square(box[:2], box[2], change.roll), CROP_PX)
     if change.gains != (1.0, 1.0, 1.0):
         crop = np.clip(crop * np.array(change.gains, np.float32), 0, 255).astype(np.uint8)
     return Sample(
@@ -167,7 +168,7 @@ def _changed_2d(record: Record, change: Change, box: np.ndarray, width: int) -> 
     if change.mirror:
         points = points[MIRROR]
         points[:, 0] = width - 1 - points[:, 0]
-    crop_from_image = geometry.crop_from_image(box[:2], box[2], change.roll, CROP_PX)
+    crop_from_image = geometry.crop_from_image(Square(box[:2], box[2], change.roll), CROP_PX)
     points[:, :2] = geometry.apply_2d(crop_from_image, points[:, :2])
     return points
 

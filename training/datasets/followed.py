@@ -11,8 +11,7 @@ from torch import Tensor
 
 from refit_rt.body.smpl import Body
 from refit_rt.errors import UserError
-from refit_rt.fit.crops import lean
-from refit_rt.fit.fitter import SHORT_TORSO
+from refit_rt.fit.crops import NECK, PELVIS, SHORT_TORSO, lean
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View
 from refit_rt.model.refit import Estimate, ReFit
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 FPS = 30.0  # of 3DPW and EMDB
 BATCH = 32
 MEASURES = ("MPJPE mm", "PA-MPJPE mm", "PVE mm")
-PELVIS, NECK = 0, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ class Scorer:
 
         images = torch.from_numpy(np.stack([one.image for one in samples])).to(self._device)
         encoded = self._network.encode(images.permute(0, 3, 1, 2).float() / 255)
-        view = View(*(tensor([getattr(one, name) for one in samples]) for name in View._fields))
+        view = View(*(tensor([getattr(one, name) for one in samples]) for name in ("box", "focal_px", "centre_px")))
         return Crops(encoded, view, tensor(list(roll)), tensor(list(self.out.place[rows] / FPS)))
 
     def _true(self, records: list[Record]) -> tuple[Tensor, Tensor]:

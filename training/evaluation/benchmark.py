@@ -19,6 +19,8 @@ from torch import Tensor
 from refit_rt import config
 from refit_rt.body.smpl import Body, load_body
 from refit_rt.errors import UserError
+from refit_rt.fit import mirror
+from refit_rt.fit.start import given_up
 from refit_rt.geometry import axis_angle_from_matrix
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop
@@ -28,7 +30,7 @@ from refit_rt.model.weights import read_checkpoint
 from training.checkpoint import load_into
 from training.evaluation import metrics
 from training.evaluation.real_clip import MEDIAPIPE_LIMBS, SMPL_LIMBS
-from training.evaluation.tracked import Crops, Look, Memory, confidence, either, part_of, some
+from training.evaluation.tracked import Crops, Memory, Pass, confidence, either, part_of, some
 from training.losses import mpjpe_mm, pa_mpjpe_mm
 from training.store.shards import LABELS, Rows, Store
 
@@ -205,31 +207,31 @@ class Scorer:
         who = torch.from_numpy(rate * self._people + self._person[rows])
         crops, cold = crops.part(index), [some(one, index) for one in cold]
         answer, away, keypoints = cold[-1], torch.zeros(len(rows), dtype=torch.bool), crops.encoded.keypoints
-        begun, hand, told = ~away, away, answer
+        begun, hand, published = ~away, away, answer
         if self.chains.place[rows[0]]:
             live = self.protocol.live
-            hand = self._memory.known[who] & ~self._memory.in_mirror[who] & self.protocol.turns
-            look = Look(self.network, crops, hand, part_of(mirrored, index))
-            start, away, anew = self._memory.start(self.network, who, crops, look.fresh(cold[0]), self.protocol.share)
-            warm = [start, *look.steps(start, away, live if long else self.protocol.iterations)]
+            hand = mirror.turn(self._memory.known[who], self._memory.in_mirror[who]) & self.protocol.turns
+            run = Pass(self.network, crops, hand, part_of(mirrored, index))
+            start, away, anew = self._memory.start(self.network, who, crops, run.fresh(cold[0]), self.protocol.share)
+            warm = [start, *run.steps(start, away, live if long else self.protocol.iterations)]
             warm = [either(anew, cold[-1] if i == live else cold[i], one) for i, one in enumerate(warm)]
-            sure, cold_sure = confidence(warm[live], look.keypoints), confidence(cold[-1], keypoints)
-            lost = (sure < self.protocol.min_confidence) & (cold_sure > sure)
+            sure, cold_sure = confidence(warm[live], run.keypoints), confidence(cold[-1], keypoints)
+            lost = given_up(sure, cold_sure, self.protocol.min_confidence)
             away, answer, begun = away & ~lost, either(lost, cold[-1], warm[live]), anew | lost
             hand = hand & ~begun
-            if keypoints is not None and look.keypoints is not None:
-                keypoints = torch.where(hand[:, None, None], look.keypoints, keypoints)
+            if keypoints is not None and run.keypoints is not None:
+                keypoints = torch.where(hand[:, None, None], run.keypoints, keypoints)
             turned = ~begun & (hand != self._memory.in_mirror[who])
-            told = self._memory.steadied(self.network, who, answer, crops, turned)
-            warm[live] = told
+            published = self._memory.averaged(self.network, who, answer, crops, turned)
+            warm[live] = published
             errors = np.stack([measure(one, index, not long) for one in warm], 1)
             self.out.warm[rate, rows, : errors.shape[1]] = errors
             self.out.restarted[rate, rows] = begun.numpy()
-        self.out.warm_joints[rate, rows] = _in_camera(told.joints, crops.roll)
-        rotations = told.rotations.clone()
+        self.out.warm_joints[rate, rows] = _in_camera(published.joints, crops.roll)
+        rotations = published.rotations.clone()
         rotations[:, 0] = _turn(crops.roll).transpose(1, 2) @ rotations[:, 0]
         self.out.warm_poses[rate, rows] = axis_angle_from_matrix(rotations.numpy())
-        self.out.warm_betas[rate, rows] = told.betas.numpy()
+        self.out.warm_betas[rate, rows] = published.betas.numpy()
         known = confidence(answer, keypoints) >= self.protocol.min_confidence
         self._memory.keep(who, answer, crops, known, away, begun, hand)
 

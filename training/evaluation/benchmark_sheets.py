@@ -48,7 +48,7 @@ def fitted_tiles(network: ReFit, rows: Rows, iterations: int, body: Body) -> lis
     trans = translation(answer.cam, view).numpy()
     tiles = []
     for i, image in enumerate(rows.images):
-        box, scale = view.box[i].numpy(), len(image) / float(view.box[i, 2])
+        box, scale = view.square[i].numpy(), len(image) / float(view.square[i, 2])
         lens = float(view.focal_px[i]) * scale, (view.centre_px[i].numpy() - box[:2] + box[2] / 2) * scale
         betas = answer.betas[i].numpy()
         front = body.vertices(np.broadcast_to(np.eye(3), (24, 3, 3)), betas)[:, 2] > 0

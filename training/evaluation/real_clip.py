@@ -2,9 +2,9 @@
 
 `python -m training.evaluation.real_clip FOLDER --calibration FILE --reference OUT.npz --detector-python PYTHON` runs
 mediapipe (`detect_landmarks.py`, in a Python that has it) on every video of the folder and intersects the rays. The
-joints are mediapipe's as they are: the free body, posed and shaped freely to fit those of the treadmill recording, keeps 17 mm
-(16 after Procrustes); SMPL's own hips lie closer together and lower than either's. Mediapipe's network is the edge
-model's backbone, so that only the other cameras make the reference independent of it.
+joints are mediapipe's as they are: the free body, posed and shaped freely to fit those of the treadmill recording,
+keeps 17 mm (16 after Procrustes); SMPL's own hips lie closer together and lower than either's. Mediapipe's network is
+the edge model's backbone, so that only the other cameras make the reference independent of it.
 """
 
 import logging
@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from refit_rt.cameras import Rig, read_rig
 from refit_rt.errors import UserError
-from training.rig import RigCamera, read_rig
 
 log = logging.getLogger(__name__)
 LIMBS = ("l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist",
@@ -95,14 +95,22 @@ def detect(video: Path, python: str) -> dict[str, np.ndarray]:
             return dict(archive)
 
 
-def triangulate(cameras: list[RigCamera], pixels: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def whole_rig(path: Path) -> Rig:
+    """A calibration of two cameras at least. Raises UserError."""
+    rig = read_rig(path)
+    if len(rig) < 2:
+        raise UserError(f"{path}: {len(rig)} camera, but triangulation needs at least two. Give the whole rig")
+    return rig
+
+
+def triangulate(cameras: Rig, pixels: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, 3) world metres and their residual (P,) px, from pixels (camera, P, 2) with weights (camera, P).
 
     Each point takes all cameras, or, where they disagree, all but one (three stay at least): a limb is often on the
     wrong side in one view. NaN where too few cameras see it. Linear triangulation (Hartley and Zisserman, 12.2).
     """
     rays = np.stack([camera.rays(view) for camera, view in zip(cameras, pixels, strict=True)])
-    place = np.stack([np.column_stack([camera.rotation, camera.translation]) for camera in cameras])
+    place = np.stack([camera.camera_from_world[:3] for camera in cameras])
     focal_px = np.array([camera.matrix[0, 0] for camera in cameras])
     count = len(cameras)
     points = np.full((pixels.shape[1], 3), np.nan)
@@ -131,7 +139,7 @@ def _intersect(
     return points, error.max(0)
 
 
-def make_reference(folder: Path, cameras: list[RigCamera], python: str) -> Reference:
+def make_reference(folder: Path, cameras: Rig, python: str) -> Reference:
     """Detects in every video and triangulates. Raises UserError for missing videos and for a detector that fails."""
     videos = [video_of(folder, camera.name) for camera in cameras]
     views = []
@@ -146,7 +154,7 @@ def make_reference(folder: Path, cameras: list[RigCamera], python: str) -> Refer
     return Reference(points, residual, landmarks, visibility, names, float(views[0]["fps"]))
 
 
-def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def limbs_of(cameras: Rig, pixels: np.ndarray, visibility: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Limb joints in pixels (camera, frame, 12, 2), visibility (camera, frame, 12) → world (frame, 12, 3), residual px.
 
     Detectors take a back for a front and one leg for the other: pairs are swapped where that agrees with the cameras
@@ -174,12 +182,12 @@ def limbs_of(cameras: list[RigCamera], pixels: np.ndarray, visibility: np.ndarra
     return points, np.where(doubtful, np.nan, residual)
 
 
-def px_per_metre(cameras: list[RigCamera], points: np.ndarray) -> np.ndarray:
+def px_per_metre(cameras: Rig, points: np.ndarray) -> np.ndarray:
     """How large a metre is at world points (..., 3), in the cameras' mean."""
-    return np.mean([camera.matrix[0, 0] / np.maximum(camera.seen(points)[..., 2], 0.1) for camera in cameras], 0)
+    return np.mean([camera.matrix[0, 0] / np.maximum(camera.camera(points)[..., 2], 0.1) for camera in cameras], 0)
 
 
-def unmirrored(cameras: list[RigCamera], pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
+def unmirrored(cameras: Rig, pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
     """pixels (camera, frame, 12, 2) with left and right exchanged where that fits points (frame, 12, 3) better."""
     out = pixels.copy()
     swapped = pixels.reshape(*pixels.shape[:2], -1, 2, 2)[:, :, :, ::-1].reshape(pixels.shape)
@@ -220,7 +228,7 @@ class Arguments:
     folder: tyro.conf.Positional[Path]
     """Synchronised videos, one a camera, named as in the calibration."""
     calibration: Path
-    """The rig: json with name, size, K, dist, R_world_to_cam and t_world_to_cam of each camera."""
+    """The rig's file, as refit_rt.cameras.read_rig reads it; Caliscope's toml as well."""
     reference: Path
     """Where the reference goes (.npz)."""
     detector_python: str = "python3"
@@ -229,7 +237,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Makes and keeps a reference, and tells how well the cameras agree."""
-    reference = make_reference(arguments.folder, read_rig(arguments.calibration), arguments.detector_python)
+    reference = make_reference(arguments.folder, whole_rig(arguments.calibration), arguments.detector_python)
     save_reference(arguments.reference, reference)
     sure = np.isfinite(reference.residual_px)
     middle, high = np.nanpercentile(reference.residual_px, [50, 90])

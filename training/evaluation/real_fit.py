@@ -18,7 +18,6 @@ from refit_rt.runners import make_runner
 from refit_rt.types import Frame, Tracks
 from training.evaluation import metrics
 from training.evaluation.real_clip import SMPL_LIMBS, Reference, video_of
-from training.rig import RigCamera
 
 SHOULDERS, HIPS = [11, 12], [23, 24]  # mediapipe landmarks
 
@@ -65,28 +64,32 @@ class Track:
         return Track(*(getattr(self, name)[::step] for name in Track.__dataclass_fields__))
 
 
-def load_clip(folder: Path, rig: RigCamera, reference: Reference) -> Clip:
+def load_clip(folder: Path, camera: Camera, reference: Reference) -> Clip:
     """Raises UserError when the folder lacks the video, or the reference is another rig's."""
-    if rig.name not in reference.cameras:
-        raise UserError(f"the reference knows {', '.join(reference.cameras)}, not {rig.name}: make it of this rig")
-    row = reference.cameras.index(rig.name)
-    path = video_of(folder, rig.name)
+    if camera.name not in reference.cameras:
+        raise UserError(f"the reference knows {', '.join(reference.cameras)}, not {camera.name}: make it of this rig")
+    row = reference.cameras.index(camera.name)
+    path = video_of(folder, camera.name)
     video, frames = cv2.VideoCapture(str(path)), []
     while len(frames) < len(reference.points):
         good, image = video.read()
         if not good:
             raise UserError(f"{path}: {len(frames)} frames, its reference has {len(reference.points)}. Make it anew")
         frames.append(image)
-    focal_px = float(rig.matrix[0, 0] + rig.matrix[1, 1]) / 2
-    place = np.eye(4)
-    place[:3, :3], place[:3, 3] = rig.rotation.T, -rig.rotation.T @ rig.translation
-    camera = Camera(rig.name, rig.size, focal_px, (rig.matrix[0, 2], rig.matrix[1, 2]), rig.distortion, place)
-    limbs = rig.seen(reference.points)
+    limbs = camera.camera(reference.points)
     marks = held(reference.landmarks_px[row])
     up = marks[:, SHOULDERS].mean(1) - marks[:, HIPS].mean(1)
     depth = limbs[:, metrics.root_of(metrics.known_of(limbs)), 2].mean(1)
-    return Clip(camera, frames, limbs, rig.project(reference.points), np.concatenate([marks.min(1), marks.max(1)], 1),
-                np.arctan2(up[:, 0], -up[:, 1]), reference.height_m * focal_px / depth, reference.fps)  # fmt: skip
+    return Clip(
+        camera=camera,
+        frames=frames,
+        limbs=limbs,
+        limbs_px=camera.project(reference.points),
+        boxes=np.concatenate([marks.min(1), marks.max(1)], 1),
+        roll=np.arctan2(up[:, 0], -up[:, 1]),
+        height_px=reference.height_m * camera.focal_px / depth,
+        fps=reference.fps,
+    )
 
 
 def held(marks: np.ndarray) -> np.ndarray:
@@ -110,7 +113,7 @@ def _fit_frame(clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int
     one = slice(index, index + 1)
     tracks = Tracks(frame, np.ones(1, np.int64), clip.boxes[one].astype(np.float32), clip.roll[one].astype(np.float32),
                     np.ones(1, np.float32), np.zeros(1, bool))  # fmt: skip
-    people, _ = fitter.fit(tracks, clip.camera)
+    people = fitter.fit(tracks, clip.camera)
     people = smoother.smooth(people, clip.camera) if smoother else people
     return (part[0] for part in (people.joints_camera, people.joints_px, people.poses, people.betas, people.trans,
                                  people.confidence))  # fmt: skip

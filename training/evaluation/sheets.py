@@ -57,12 +57,12 @@ def tiles(clip: Clip, track: Track, row: int, body: Body) -> np.ndarray:
     around = clip.limbs_px[index][known]  # of somebody cut off, what is known of them
     if known.all():
         around = np.concatenate([track.joints_px[row], around])
-    centre, side = (around.min(0) + around.max(0)) / 2, float((around.max(0) - around.min(0)).max() * MARGIN)
-    matrix = geometry.crop_from_image(centre, side, 0.0, TILE_PX)
-    picture = geometry.crop(clip.frames[index], centre, side, 0.0, TILE_PX)
+    square = geometry.square_around(np.concatenate([around.min(0), around.max(0)]), MARGIN)
+    matrix = geometry.crop_from_image(square, TILE_PX)
+    picture = geometry.crop(clip.frames[index], square, TILE_PX)
     truth, fitted = picture.copy(), picture.copy()
     draw_limbs(truth, geometry.apply_2d(matrix, clip.limbs_px[index]))
-    scale = TILE_PX / side
+    scale = TILE_PX / square.side_px
     lens = clip.camera.focal_px * scale, geometry.apply_2d(matrix, np.array(clip.camera.centre_px))
     shade(points, body.faces, front, *lens, fitted, 0.75)
     middle = track.joints[row][SMPL_LIMBS][known].mean(0)

@@ -16,10 +16,10 @@ def joints_as_sent(poses: np.ndarray, betas: np.ndarray, fps: float, body: Body)
     ahead, ids = np.array([[0.0, 0.0, 3.0]], np.float32), np.zeros(1, np.int64)
     joints = []
     for moment, (pose, shape) in enumerate(zip(poses, betas, strict=True)):
-        one = People(
-            camera.name, moment, 0.0, moment / fps, 0, camera.size, camera.focal_px, camera.centre_px, ids, pose[None],
-            shape[None], ahead, np.zeros((1, 24, 3)), np.zeros((1, 24, 2)), np.zeros((1, 24, 3)), np.zeros((1, 4)),
-            np.ones(1), np.ones(1, np.int32),
+        one = People.of(
+            {"ids": ids, "poses": pose[None], "betas": shape[None], "trans": ahead},
+            camera=camera.name, frame_index=moment, captured_s=0.0, time_s=moment / fps, dropped=0, size=camera.size,
+            focal_px=camera.focal_px, centre_px=camera.centre_px,
         )  # fmt: skip
         sent = smoother.smooth(one, camera)
         joints.append(sent.joints_camera[0] - sent.joints_camera[0, :1])

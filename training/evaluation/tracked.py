@@ -6,14 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refit_rt.fit.fitter import CONFIDENT_M, HALF_CROP_PX, HIPS, MOST_SCALE, OPPOSED_S, SHOULDERS
-from refit_rt.fit.mirror import SIX_D_SIGNS, SWAP
+from refit_rt.fit import mirror, start
 from refit_rt.model.camera import View, cam_from_translation, translation
 from refit_rt.model.refit import Encoded, Estimate, ReFit
 from refit_rt.model.rotation import sixd_from_matrix
 from refit_rt.model.start import blend
 from refit_rt.model.update import State
-from training.starts import exchanged, opposed, turn_camera
+from training.starts import exchanged, turn_camera
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +95,7 @@ class Memory:
         self.rotations[who], self.betas[who] = answer.rotations, answer.betas
         self.trans[who], self.roll[who] = translation(answer.cam, crops.view), crops.roll
         self.known[who] = known
-        began = torch.minimum(self.since_s[who], crops.time_s)
-        self.since_s[who] = torch.where(away, began, torch.inf)
+        self.since_s[who] = start.opposed_since(away, self.since_s[who], crops.time_s)
 
     def start(
         self, network: ReFit, who: Tensor, crops: Crops, fresh: Estimate, share: float
@@ -108,16 +106,22 @@ class Memory:
         rotations, betas, place = self.seen_by(network, who, crops, fresh)
         place = torch.where(self.known[who][:, None], place, place.new_tensor([0.0, 0.0, 1.0]))
         cam = cam_from_translation(place, crops.view)
-        scale = cam[:, 0] / fresh.cam[:, 0].clamp(min=1e-3)
-        away = opposed(rotations, fresh.rotations)
-        fits = self.known[who] & (scale < MOST_SCALE) & (scale > 1 / MOST_SCALE) & (place[:, 2] > 0.1)
-        since_s = torch.minimum(self.since_s[who], crops.time_s)
-        believed_s = (since_s - self.born_s[who]).clamp(max=OPPOSED_S)
-        fits &= ~(away & (crops.time_s - since_s >= believed_s))
-        away = away & fits
+        chosen = start.choose_start(
+            last_root=rotations[:, 0],
+            fresh_root=fresh.rotations[:, 0],
+            last_scale=cam[:, 0],
+            fresh_scale=fresh.cam[:, 0],
+            depth_m=place[:, 2],
+            time_s=crops.time_s,
+            opposed_since_s=self.since_s[who],
+            born_s=self.born_s[who],
+            share=share,
+        )
+        fits = self.known[who] & ~chosen.cold
+        away = chosen.exchange & fits
         six_d = torch.where(fits[:, None], sixd_from_matrix(rotations), fresh.pose6d)
         state = State(six_d, betas, torch.where(fits[:, None], cam, fresh.cam))
-        weight = torch.where(away, 1.0, torch.where(fits, share, 0.0))
+        weight = torch.where(fits, chosen.weight, 0.0)
         return network.place(blend(fresh.state, state, weight), crops.view), away, ~fits
 
     def seen_by(self, network: ReFit, who: Tensor, crops: Crops, like: Estimate) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,8 +130,8 @@ class Memory:
         rotations, place = turn_camera(body, self.trans[who], self.roll[who] - crops.roll, network)
         return rotations, body.betas, place
 
-    def steadied(self, network: ReFit, who: Tensor, answer: Estimate, crops: Crops, may: Tensor) -> Estimate:
-        """mirror.steadied of answers not yet kept, where `may` (B,) bool and there are two looks to go by."""
+    def averaged(self, network: ReFit, who: Tensor, answer: Estimate, crops: Crops, may: Tensor) -> Estimate:
+        """mirror.averaged of answers not yet kept, where `may` (B,) bool and two answers are known."""
         assert self.earlier
         now = State(sixd_from_matrix(answer.rotations), answer.betas, translation(answer.cam, crops.view))
         last, earlier = (
@@ -136,17 +140,15 @@ class Memory:
         )
         gap_s = (crops.time_s - self.earlier.time_s[who]).clamp(min=1e-6)
         on = ((crops.time_s - self.time_s[who]) / gap_s)[:, None]
-        six, betas, place = (
-            (here + there + on * (here - before)) / 2 for here, there, before in zip(now, last, earlier, strict=True)
-        )
-        told = network.place(State(six, betas, cam_from_translation(place, crops.view)), crops.view, answer.log_error)
-        return either(may & self.earlier.known[who], told, answer)
+        six, betas, place = (mirror.carried_mean(*parts, on) for parts in zip(now, last, earlier, strict=True))
+        mean = network.place(State(six, betas, cam_from_translation(place, crops.view)), crops.view, answer.log_error)
+        return either(may & self.earlier.known[who], mean, answer)
 
 
-class Look:
-    """One look at people, at the mirror image of some: all it takes and answers is of the crops as they are.
+class Pass:
+    """One pass of the network over people, mirrored for some: arguments and answers are those of the crops as they are.
 
-    hand (B,) bool: whose mirror image; mirrored: what the encoder makes of those.
+    hand (B,) bool: which crops are mirrored; mirrored: what the encoder makes of all mirror images.
     """
 
     def __init__(self, network: ReFit, crops: Crops, hand: Tensor, mirrored: Encoded) -> None:
@@ -186,29 +188,22 @@ def part_of(encoded: Encoded, index: Tensor) -> Encoded:
 
 def mirrored_view(view: View, crop_px: int, where: Tensor) -> View:
     """refit_rt.fit.mirror.mirrored_view `where` (B,) bool says so."""
-    x = 2 * view.centre_px[:, 0] - view.box[:, 0] + view.box[:, 2] / crop_px
-    box = torch.cat([torch.where(where, x, view.box[:, 0])[:, None], view.box[:, 1:]], 1)
-    return view._replace(box=box)
+    x, side = view.square[:, 0], view.square[:, 2]
+    there = mirror.mirrored_x(x, side, view.centre_px[:, 0], crop_px)
+    return view._replace(square=torch.cat([torch.where(where, there, x)[:, None], view.square[:, 1:]], 1))
 
 
 def mirrored_state(state: State, crop_px: int, where: Tensor) -> State:
     """refit_rt.fit.mirror.mirrored_state `where` (B,) bool says so."""
-    pose = (state.pose6d.unflatten(1, (24, 6)) * torch.from_numpy(SIX_D_SIGNS))[:, torch.from_numpy(SWAP)].flatten(1)
-    x = -state.cam[:, 1] - 2 / (crop_px * state.cam[:, 0])
-    cam = torch.stack([state.cam[:, 0], torch.where(where, x, state.cam[:, 1]), state.cam[:, 2]], 1)
-    return State(torch.where(where[:, None], pose, state.pose6d), state.betas, cam)
+    pose6d, cam = mirror.mirrored_pose6d(state.pose6d), mirror.mirrored_cam(state.cam, crop_px)
+    where = where[:, None]
+    return State(torch.where(where, pose6d, state.pose6d), state.betas, torch.where(where, cam, state.cam))
 
 
 def confidence(estimate: Estimate, keypoints: Tensor | None) -> Tensor:
-    """(B,) 0..1, as `refit_rt.fit.fitter.confidence_of`: from the foretold error and visible shoulders or hips."""
-    sure = torch.ones(len(estimate.betas))
-    if estimate.log_error is not None:
-        error_m = estimate.log_error.exp() / (HALF_CROP_PX * estimate.cam[:, 0].clamp(min=1e-3))
-        sure = 1 / (1 + (error_m / CONFIDENT_M) ** 2)
-    if keypoints is not None:
-        visible = keypoints[..., 3]
-        sure = sure * torch.maximum(visible[:, list(SHOULDERS)].mean(1), visible[:, list(HIPS)].mean(1))
-    return sure
+    """(B,) 0..1: refit_rt.fit.start.confidence of estimates."""
+    error_px = None if estimate.log_error is None else estimate.log_error.exp()
+    return start.confidence(error_px, estimate.cam[:, 0], keypoints)
 
 
 def either(where: Tensor, one: Estimate, other: Estimate) -> Estimate:

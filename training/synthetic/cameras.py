@@ -1,40 +1,41 @@
-"""Where the camera stands, and the upright square it is cut to."""
+"""Draws camera places and the upright square crops of their pictures."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from refit_rt.fit.crops import BEYOND, within_reach
+from refit_rt.bundle.read import EDGE_CROP
+from refit_rt.fit.crops import within_reach
 from refit_rt.geometry import roll_matrix
 from training.synthetic.light import cross
 
 SIZES = ((1280, 720), (1920, 1080), (640, 480), (1080, 1920), (720, 1280), (1000, 1000), (1280, 960))
 SIZE_SHARES = (0.33, 0.25, 0.17, 0.08, 0.05, 0.05, 0.07)
 NEAREST_M = 0.45
-SHORT_TRUNK = 0.12  # of the body's extent: pelvis and neck nearer than this say nothing about roll
+SHORT_TRUNK = 0.12  # of the body's extent: a shorter distance from pelvis to neck does not determine the roll
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A camera, its picture already turned so that the person stands about upright."""
+    """A camera whose picture is turned so that the person stands about upright."""
 
     camera_from_world: np.ndarray  # (3, 3) rotation
     place: np.ndarray  # (3,) metres, world
     focal_px: float
     centre_px: np.ndarray  # (2,)
     size: tuple[int, int]  # width and height of the sensor's picture
-    turned: float  # radians: sensor pixels, turned by `geometry.roll_matrix` of it, are this view's
+    turned: float  # radians: `geometry.roll_matrix` of it takes sensor pixels to this view's pixels
 
     def to_camera(self, world: np.ndarray) -> np.ndarray:
-        """Points (..., 3) world -> (..., 3) float32 camera."""
+        """Points (..., 3) from world to camera, float32."""
         return (world.astype(np.float32, copy=False) - self.place.astype(np.float32)) @ self.camera_from_world.T.astype(
             np.float32
         )
 
 
 def look_at(place: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """camera_from_world (3, 3) of an upright camera at `place` that looks at `target`."""
+    """The camera_from_world (3, 3) of an upright camera at `place` that looks at `target`."""
     forward = (target - place) / np.linalg.norm(target - place)
     right = np.array([-forward[2], 0.0, forward[0]])  # forward x up
     right = right / max(np.linalg.norm(right), 1e-6)
@@ -42,7 +43,7 @@ def look_at(place: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def aim(direction: np.ndarray) -> np.ndarray:
-    """The smallest rotation that takes (0, 0, 1) to `direction` (3,): (3, 3)."""
+    """The smallest rotation (3, 3) that takes (0, 0, 1) to `direction` (3,)."""
     x, y, z = direction / np.linalg.norm(direction)
     return np.array(
         [[1 - x * x / (1 + z), -x * y / (1 + z), x], [-x * y / (1 + z), 1 - y * y / (1 + z), y], [-x, -y, z]]
@@ -50,7 +51,7 @@ def aim(direction: np.ndarray) -> np.ndarray:
 
 
 def random_view(rng: np.random.Generator, joints: np.ndarray, close: bool) -> View:
-    """A camera for a person with joints (24, 3) in the world (floor y = 0); close: a webcam on a desk."""
+    """Draws a camera for a person with joints (24, 3) in the world (floor y = 0); close: a webcam on a desk."""
     size = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
     width, height = size
     low, high = joints.min(0) - np.array([0.08, 0.06, 0.08]), joints.max(0) + np.array([0.08, 0.2, 0.08])
@@ -94,7 +95,7 @@ def _height(rng: np.random.Generator, close: bool, target: float) -> float:
 
 
 def random_roll_error(rng: np.random.Generator) -> float | None:
-    """Radians by which a crop misses upright: a few degrees, seldom much; None: the crop was not turned at all."""
+    """Draws the error of a crop's roll in radians: a few degrees, rarely more; None: the crop is not turned at all."""
     kind = rng.random()
     if kind < 0.87:
         return float(rng.normal(0, 0.1))
@@ -102,7 +103,7 @@ def random_roll_error(rng: np.random.Generator) -> float | None:
 
 
 def stood_upright(view: View, joints: np.ndarray, error: float | None, unrest: float = 0.0) -> View:
-    """The view turned so that the trunk (pelvis to neck, joints (24, 3) world) points up, but for an error (rad)."""
+    """The view turned so that the trunk (pelvis to neck, joints (24, 3) world) points up, plus an error (rad)."""
     seen = view.to_camera(joints)
     points = seen[:, :2] / np.maximum(seen[:, 2:], 0.1)
     across, up = points[12] - points[0]
@@ -126,16 +127,16 @@ def box_around(points_px: np.ndarray) -> np.ndarray:
 
 
 def random_box(rng: np.random.Generator, view: View, points: np.ndarray) -> np.ndarray:
-    """A detector's box for a surface, points (n, 3) camera frame: (3,) centre x, y, side in pixels.
+    """Draws a detector's box (3,), centre x, y and side in pixels, for a surface, points (n, 3) in the camera frame.
 
-    Much of a person who is cut off by the frame may lie far outside: the box then holds the visible part and some more,
-    as the fitter's own boxes do.
+    Much of a person may lie far outside the frame: the box then holds the visible part and some more, like the
+    fitter's own boxes.
     """
     front = points[points[:, 2] > 0.15]
     pixels = front[:, :2] / front[:, 2:] * view.focal_px
     turn = roll_matrix(view.turned)[:2, :2]
-    beyond = BEYOND if rng.random() < 0.7 else rng.uniform(0.0, 2 * BEYOND)
-    half = np.array(view.size) / 2  # cut off as the sensor sees it
+    beyond = EDGE_CROP.beyond if rng.random() < 0.7 else rng.uniform(0.0, 2 * EDGE_CROP.beyond)
+    half = np.array(view.size) / 2  # cut off by the sensor's frame
     box = box_around(within_reach(pixels @ turn, -half, half, beyond) @ turn.T + view.centre_px)
     box[2] = max(box[2], 24.0)
     box[:2] += rng.normal(0, 0.025, 2).clip(-0.08, 0.08) * box[2]
@@ -144,14 +145,14 @@ def random_box(rng: np.random.Generator, view: View, points: np.ndarray) -> np.n
 
 
 def crop_camera(view: View, box: np.ndarray, crop_px: int, drawn_px: int) -> tuple[float, np.ndarray]:
-    """Focal length and centre of the camera that sees just the box, drawn_px wide, to be shrunk to crop_px later."""
+    """Focal length and centre of the camera that sees only the box, drawn_px wide before it is shrunk to crop_px."""
     scale, shrink = crop_px / box[2], drawn_px / crop_px
     centre = (view.centre_px - (box[:2] - box[2] / 2)) * scale
     return view.focal_px * scale * shrink, (centre + 0.5) * shrink - 0.5
 
 
 def border(view: View, focal_px: float, centre_px: np.ndarray) -> np.ndarray:
-    """The sensor's frame in a crop: (4, 2) pixels."""
+    """The corners (4, 2) of the sensor's frame in pixels of a crop."""
     width, height = view.size
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float) - 0.5 - view.centre_px
     return (corners @ roll_matrix(view.turned)[:2, :2].T) * (focal_px / view.focal_px) + centre_px

@@ -8,9 +8,9 @@ import numpy as np
 import openvino as ov
 
 from refit_rt.bundle.read import KEYPOINTS, Bundle
-from refit_rt.config import cache_dir
 from refit_rt.errors import UserError
-from refit_rt.runners import Seen
+from refit_rt.files import cache_dir
+from refit_rt.types import Encoded
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,14 @@ class OpenVinoEncoder:
         self._request = compiled.create_infer_request()
         self._has_keypoints = any("keypoints" in port.get_names() for port in model.outputs)
 
-    def __call__(self, crop: np.ndarray) -> Seen:
-        """crop (S, S, 3) uint8 RGB → Seen; its arrays are the caller's to keep."""
+    def __call__(self, crop: np.ndarray) -> Encoded:
+        """crop (S, S, 3) uint8 RGB → Encoded; its arrays are the caller's to keep."""
         self._request.infer([crop[None]])
 
         def take(name: str) -> np.ndarray:
             return self._request.get_tensor(name).data[0].astype(np.float32, copy=True)
 
-        return Seen(take("maps"), take("hidden"), take("keypoints") if self._has_keypoints else None)
+        return Encoded(take("maps"), take("hidden"), take("keypoints") if self._has_keypoints else None)
 
 
 def has_bf16(core: ov.Core) -> bool:

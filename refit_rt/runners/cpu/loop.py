@@ -6,9 +6,9 @@ import numpy as np
 
 from refit_rt.bundle.read import Bundle
 from refit_rt.errors import UserError
-from refit_rt.runners import Result, Seen, State, View
 from refit_rt.runners.cpu import kernels
 from refit_rt.runners.cpu.packing import body_arrays, check_shapes, loop_arrays, workspace
+from refit_rt.types import Encoded, Result, State, View
 
 # CLIFF's whitening of the box; refit_rt/model/camera.py names the source.
 OFFSET_GAIN, SIDE_MEAN, SIDE_SPREAD = 2.8, 0.24, 0.06
@@ -35,15 +35,15 @@ class NumbaLoop:
         self._body = body_arrays(bundle.body)
         self._work = workspace(self._loop, bundle.card.markers)
 
-    def initial(self, seen: Seen, view: View) -> State:
+    def initial(self, encoded: Encoded, view: View) -> State:
         """The mean body, corrected by the whole crop's first hidden states."""
         pose6d, betas, cam = (mean.copy() for mean in self._means)
-        kernels.regress(self._loop, seen.hidden, box_features(view), self._work.layer, pose6d, betas, cam)
+        kernels.regress(self._loop, encoded.hidden, box_features(view), self._work.layer, pose6d, betas, cam)
         return State(pose6d, betas, cam)
 
     def iterate(
         self,
-        seen: Seen,
+        encoded: Encoded,
         view: View,
         state: State,
         iterations: int,
@@ -53,14 +53,14 @@ class NumbaLoop:
         """See refit_rt.runners.Runner. With a deadline the clock is read after every iteration (0.02 ms each)."""
         work, box = self._work, box_features(view)
         work.pose6d[:], work.betas[:], work.cam[:], work.hidden[:] = state.pose6d, state.betas, state.cam, 0
-        keypoints = NO_KEYPOINTS if seen.keypoints is None else seen.keypoints
+        keypoints = NO_KEYPOINTS if encoded.keypoints is None else encoded.keypoints
         stride = iterations if deadline_s is None else 1
         done, turned = 0, np.float32(0)
         while True:
             made, turned = kernels.run(
                 self._body,
                 self._loop,
-                seen.maps,
+                encoded.maps,
                 keypoints,
                 box,
                 view_array(view),
@@ -76,7 +76,7 @@ class NumbaLoop:
             new,
             done,
             float(turned),
-            self._error_px(work.hidden if done else seen.hidden, box),
+            self._error_px(work.hidden if done else encoded.hidden, box),
             work.rotations.copy(),
             work.joints.copy(),
             work.markers.copy(),
@@ -94,7 +94,7 @@ class NumbaLoop:
 
 def box_features(view: View) -> np.ndarray:
     """(3,) float32: CLIFF's whitened place and size of the crop."""
-    (x, y, side), (middle_x, middle_y) = view.box, view.centre_px
+    (x, y, side), (middle_x, middle_y) = view.square, view.centre_px
     return np.array(
         [
             (x - middle_x) / view.focal_px * OFFSET_GAIN,
@@ -107,7 +107,7 @@ def box_features(view: View) -> np.ndarray:
 
 def view_array(view: View) -> np.ndarray:
     """(6,) float32: box x, y, side, focal, centre x, y."""
-    return np.array([*view.box, view.focal_px, *view.centre_px], np.float32)
+    return np.array([*view.square, view.focal_px, *view.centre_px], np.float32)
 
 
 def has_confidence(weights: dict[str, np.ndarray]) -> bool:

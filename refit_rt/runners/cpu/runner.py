@@ -3,9 +3,9 @@
 import numpy as np
 
 from refit_rt.bundle.read import Bundle
-from refit_rt.runners import Result, Seen, State, View
 from refit_rt.runners.cpu.encoder import OpenVinoEncoder
 from refit_rt.runners.cpu.loop import NumbaLoop
+from refit_rt.types import Encoded, Result, State, View
 
 
 class CpuRunner:
@@ -18,19 +18,19 @@ class CpuRunner:
         self._loop = NumbaLoop(bundle)
         self.precision = self._encoder.precision
 
-    def encode(self, crop: np.ndarray) -> Seen:
+    def encode(self, crop: np.ndarray) -> Encoded:
         return self._encoder(crop)
 
-    def initial(self, seen: Seen, view: View) -> State:
-        return self._loop.initial(seen, view)
+    def initial(self, encoded: Encoded, view: View) -> State:
+        return self._loop.initial(encoded, view)
 
     def iterate(
         self,
-        seen: Seen,
+        encoded: Encoded,
         view: View,
         state: State,
         iterations: int,
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        return self._loop.iterate(seen, view, state, iterations, update_rad, deadline_s)
+        return self._loop.iterate(encoded, view, state, iterations, update_rad, deadline_s)

@@ -5,6 +5,7 @@ Everything is built strongly typed, the only way from TensorRT 11 on, which work
 
 import logging
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
@@ -28,12 +29,12 @@ NAMESPACE, PLUGIN_VERSION = "refit", "1"
 def tensorrt() -> ModuleType:
     """The module. Raises UserError when it is not there or too old."""
     try:
-        import tensorrt
+        module = import_module("tensorrt")
     except (ImportError, OSError) as error:  # OSError: a library of it is missing
         raise UserError(f"fit.backend: tensorrt is not installed ({one_line([str(error)])}). {INSTALL}") from error
-    if int(tensorrt.__version__.split(".")[0]) < OLDEST:
-        raise UserError(f"fit.backend: TensorRT {tensorrt.__version__} is too old, {OLDEST}.0 is needed. {INSTALL}")
-    return tensorrt
+    if int(module.__version__.split(".")[0]) < OLDEST:
+        raise UserError(f"fit.backend: TensorRT {module.__version__} is too old, {OLDEST}.0 is needed. {INSTALL}")
+    return module
 
 
 class TensorRt:

@@ -2,16 +2,13 @@
 
 import hashlib
 import logging
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from refit_rt.config import cache_dir
-from refit_rt.errors import UserError
+from refit_rt.files import cache_dir, write_whole
 from refit_rt.runners.tensorrt.cuda import Device
 
 log = logging.getLogger(__name__)
@@ -85,18 +82,6 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Beside its place first, then into it: another process sees the old file or the new one. Raises UserError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(made).replace(path)
-        except BaseException:
-            Path(made).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}). Set REFIT_RT_CACHE to another folder"
-        ) from error
+    """Another process finds the old file or the new one, never half of one. Raises UserError."""
+    with write_whole(path, "Set REFIT_RT_CACHE to another folder") as part:
+        part.write_bytes(content)

@@ -15,8 +15,9 @@ import numpy as np
 
 from refit_rt.bundle.read import Bundle
 from refit_rt.errors import UserError
-from refit_rt.runners import Result, Runner, Seen, State, View
+from refit_rt.runners import Runner
 from refit_rt.runners.tensorrt import cache
+from refit_rt.types import Encoded, Result, State, View
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +72,13 @@ def made_truth(bundle: Bundle) -> dict[str, np.ndarray]:
     from refit_rt.runners.cpu.runner import CpuRunner
 
     runner = CpuRunner(bundle, "f32")
-    seen = runner.encode(sample_crop(runner.crop_px))
-    state = runner.initial(seen, VIEW)
-    truth = {"maps": seen.maps, "hidden": seen.hidden} | {name: getattr(state, name) for name in STATE}
-    if seen.keypoints is not None:
-        truth["keypoints"] = seen.keypoints
+    encoded = runner.encode(sample_crop(runner.crop_px))
+    state = runner.initial(encoded, VIEW)
+    truth = {"maps": encoded.maps, "hidden": encoded.hidden} | {name: getattr(state, name) for name in STATE}
+    if encoded.keypoints is not None:
+        truth["keypoints"] = encoded.keypoints
     for steps in STEPS:
-        result = runner.iterate(seen, VIEW, state, steps)
+        result = runner.iterate(encoded, VIEW, state, steps)
         truth |= {f"joints_{steps}": result.joints, f"markers_px_{steps}": result.markers_px}
     return truth
 
@@ -85,10 +86,10 @@ def made_truth(bundle: Bundle) -> dict[str, np.ndarray]:
 def check(runner: Runner, truth: dict[str, np.ndarray], allowed: Allowed) -> None:
     """Raises UserError when the engines give other answers than the network."""
     off = {**encoder_errors(runner.encode(sample_crop(runner.crop_px)), truth, allowed)}
-    seen = Seen(truth["maps"], truth["hidden"], truth.get("keypoints"))  # the step is judged by itself
+    encoded = Encoded(truth["maps"], truth["hidden"], truth.get("keypoints"))  # the step is judged by itself
     state = State(*(truth[name] for name in STATE))
     for steps in STEPS:
-        off |= step_errors(runner.iterate(seen, VIEW, state, steps), truth, allowed, steps)
+        off |= step_errors(runner.iterate(encoded, VIEW, state, steps), truth, allowed, steps)
     log.info("the engines' answers against the network's: %s", ", ".join(told(*one) for one in off.items()))
     for name, (error, most, unit) in off.items():
         if not error <= most:  # not a number is no answer either
@@ -101,13 +102,13 @@ def check(runner: Runner, truth: dict[str, np.ndarray], allowed: Allowed) -> Non
 Error = tuple[float, float, str]  # how far off, how far it may be, unit
 
 
-def encoder_errors(seen: Seen, truth: dict[str, np.ndarray], allowed: Allowed) -> dict[str, Error]:
+def encoder_errors(encoded: Encoded, truth: dict[str, np.ndarray], allowed: Allowed) -> dict[str, Error]:
     off = {
         name: (apart(made, truth[name]) / float(np.abs(truth[name]).max()), allowed.share, "of the largest")
-        for name, made in (("maps", seen.maps), ("hidden", seen.hidden))
+        for name, made in (("maps", encoded.maps), ("hidden", encoded.hidden))
     }
-    if seen.keypoints is not None and "keypoints" in truth:
-        off["keypoints"] = (apart(seen.keypoints[:, :2], truth["keypoints"][:, :2]), allowed.landmark_px, "px")
+    if encoded.keypoints is not None and "keypoints" in truth:
+        off["keypoints"] = (apart(encoded.keypoints[:, :2], truth["keypoints"][:, :2]), allowed.landmark_px, "px")
     return off
 
 

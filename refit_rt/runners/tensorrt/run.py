@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from refit_rt.errors import UserError
-from refit_rt.runners import State
 from refit_rt.runners.tensorrt.build import BUILD_PLUGINS
 from refit_rt.runners.tensorrt.cuda import Cuda
 from refit_rt.runners.tensorrt.engines import Engines
 from refit_rt.runners.tensorrt.ports import Block
+from refit_rt.types import State
 
 Addresses = dict[str, int]
 

@@ -15,13 +15,13 @@ import numpy as np
 from refit_rt import config
 from refit_rt.body.smpl import JOINTS
 from refit_rt.bundle.read import Bundle
-from refit_rt.runners import Result, Seen, State, View
 from refit_rt.runners.cpu import kernels
 from refit_rt.runners.cpu.loop import NumbaLoop, box_features, view_array
 from refit_rt.runners.tensorrt import check
 from refit_rt.runners.tensorrt.cuda import Cuda, open_cuda
 from refit_rt.runners.tensorrt.engines import load_engines, options_of
 from refit_rt.runners.tensorrt.run import EncoderOnGpu, StepOnGpu
+from refit_rt.types import Encoded, Result, State, View
 
 NO_MAPS = np.zeros((1, 1, 1), np.float32)  # of no iteration
 
@@ -64,20 +64,20 @@ class TensorRtRunner:
         self._on_gpu: weakref.ref[GpuMaps] | None = None  # whose maps the GPU holds
         check.check(self, check.truth_of(bundle), check.HALF if options.half else check.EXACT)
 
-    def encode(self, crop: np.ndarray) -> Seen:
+    def encode(self, crop: np.ndarray) -> Encoded:
         with self._cuda.current():
             self._save_maps()
             made = self._encoder(crop)
         maps = GpuMaps(self._fetch_maps)
         self._on_gpu = weakref.ref(maps)
-        return Seen(cast(np.ndarray, maps), made["hidden"], made.get("keypoints"))
+        return Encoded(cast(np.ndarray, maps), made["hidden"], made.get("keypoints"))
 
-    def initial(self, seen: Seen, view: View) -> State:
-        return self._loop.initial(seen, view)
+    def initial(self, encoded: Encoded, view: View) -> State:
+        return self._loop.initial(encoded, view)
 
     def iterate(
         self,
-        seen: Seen,
+        encoded: Encoded,
         view: View,
         state: State,
         iterations: int,
@@ -86,14 +86,14 @@ class TensorRtRunner:
     ) -> Result:
         """See refit_rt.runners.Runner. All at once, unless something could end it sooner: then one by one."""
         if iterations < 1:
-            return self._loop.iterate(replace(seen, maps=NO_MAPS), view, state, 0)
+            return self._loop.iterate(replace(encoded, maps=NO_MAPS), view, state, 0)
         stride = iterations if update_rad <= 0 and deadline_s is None else 1
         place = {"view": view_array(view), "box": box_features(view)}
-        if seen.keypoints is not None:
-            place["keypoints"] = seen.keypoints
+        if encoded.keypoints is not None:
+            place["keypoints"] = encoded.keypoints
         done = 0
         with self._cuda.current():
-            self._bring(seen.maps)
+            self._bring(encoded.maps)
             self._step.begin(state, place)
             while True:
                 self._step.advance(stride)
@@ -103,7 +103,7 @@ class TensorRtRunner:
                 if done >= iterations or turned < update_rad or (deadline_s is not None and monotonic() >= deadline_s):
                     break
         end = State(now["pose6d"], now["betas"], now["cam"])
-        body = self._loop.iterate(Seen(NO_MAPS, now["hidden"], seen.keypoints), view, end, 0)
+        body = self._loop.iterate(Encoded(NO_MAPS, now["hidden"], encoded.keypoints), view, end, 0)
         return replace(body, iterations=done, update_rad=turned)
 
     def _bring(self, maps: np.ndarray | GpuMaps) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from refit_rt import config
 from refit_rt.errors import UserError
+from refit_rt.files import cache_dir, write_whole
 
 SOURCES = Path(__file__).parents[3] / "trt_plugins"
 KERNELS = ("batched_gru.cu", "look.cu")
@@ -93,20 +93,17 @@ def compiled_kernels(capability: tuple[int, int], cache: Path | None = None) -> 
         raise UserError(f"{SOURCES}: the kernels' sources are not here. Run from a checkout of the repository")
     nvcc = find_nvcc()
     arch = f"{capability[0]}{capability[1]}"
-    folder = (cache or config.cache_dir()) / "kernels"
+    folder = (cache or cache_dir()) / "kernels"
     library = folder / f"refit_sm{arch}_{source_digest(nvcc)}.so"
     if library.is_file():
         return library
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = library.with_suffix(f".{os.getpid()}")
     flags = ["-std=c++17", "-O3", "--shared", "-Xcompiler", "-fPIC", f"-gencode=arch=compute_{arch},code=sm_{arch}"]
-    done = subprocess.run([nvcc, *flags, *map(str, sources), "-o", str(unfinished)], capture_output=True, text=True)
-    if done.returncode:
-        said = next(
-            (line for line in done.stderr.splitlines() if "error" in line or "fatal" in line), "no reason given"
-        )
-        raise UserError(f"nvcc cannot compile {SOURCES} for sm_{arch} ({said.strip()}). Check the CUDA toolkit: {nvcc}")
-    unfinished.replace(library)
+    with write_whole(library, "Set REFIT_RT_CACHE to another folder") as part:
+        done = subprocess.run([nvcc, *flags, *map(str, sources), "-o", str(part)], capture_output=True, text=True)
+        if done.returncode:
+            errors = (line.strip() for line in done.stderr.splitlines() if "error" in line or "fatal" in line)
+            reason = next(errors, "no reason given")
+            raise UserError(f"nvcc cannot compile {SOURCES} for sm_{arch} ({reason}). Check the CUDA toolkit: {nvcc}")
     return library
 
 

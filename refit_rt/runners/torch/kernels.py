@@ -81,7 +81,7 @@ class KernelLoop:
         self._maps.copy_(maps)
         if self._keypoints is not None and keypoints is not None:
             self._keypoints.copy_(keypoints)
-        self._view.copy_(torch.cat([view.box, view.focal_px[:, None], view.centre_px], dim=1))
+        self._view.copy_(torch.cat([view.square, view.focal_px[:, None], view.centre_px], dim=1))
         self._box.copy_(box_features(view))
         for place, part in zip(self._states[0], state, strict=True):
             place.copy_(part)

@@ -11,15 +11,16 @@ from refit_rt.bundle.read import Bundle
 from refit_rt.model import camera
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.config import ReFitConfig
-from refit_rt.model.refit import Encoded, Estimate, ReFit
+from refit_rt.model.refit import Encoded as TorchEncoded
+from refit_rt.model.refit import Estimate, ReFit
 from refit_rt.model.rotation import matrix_from_6d
 from refit_rt.model.update import State as TorchState
 from refit_rt.model.weights import load_into
-from refit_rt.runners import Result, Seen, State, View
 from refit_rt.runners.torch.cuda_ops import Kernels
 from refit_rt.runners.torch.kernels import KernelLoop
+from refit_rt.types import Encoded, Result, State, View
 
-Parts = TypeVar("Parts", Encoded, camera.View, TorchState)
+Parts = TypeVar("Parts", TorchEncoded, camera.View, TorchState)
 
 
 class NoBackbone(nn.Module):
@@ -51,25 +52,25 @@ class TorchRunner:
         self._model = loop_of(bundle).to(device)
         self._loop = None if kernels is None else KernelLoop(bundle, kernels, 1, half, device)
 
-    def encode(self, crop: np.ndarray) -> Seen:
+    def encode(self, crop: np.ndarray) -> Encoded:
         return self._encoder(crop)
 
     @torch.no_grad()
-    def initial(self, seen: Seen, view: View) -> State:
-        crop, place = moved(encoded(seen), self._device), moved(torch_view(view), self._device)
+    def initial(self, encoded: Encoded, view: View) -> State:
+        crop, place = moved(torch_encoded(encoded), self._device), moved(torch_view(view), self._device)
         return numpy_state(self._model.first(crop, place).state)
 
     @torch.no_grad()
     def iterate(
         self,
-        seen: Seen,
+        encoded: Encoded,
         view: View,
         state: State,
         iterations: int,
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        crop, place = moved(encoded(seen), self._device), moved(torch_view(view), self._device)
+        crop, place = moved(torch_encoded(encoded), self._device), moved(torch_view(view), self._device)
         begin = moved(TorchState(tensor(state.pose6d), tensor(state.betas), tensor(state.cam)), self._device)
         if self._loop is not None:
             return self._replayed(self._loop, crop, place, begin, iterations, update_rad, deadline_s)
@@ -86,7 +87,7 @@ class TorchRunner:
     def _replayed(
         self,
         loop: KernelLoop,
-        crop: Encoded,
+        crop: TorchEncoded,
         place: camera.View,
         begin: TorchState,
         iterations: int,
@@ -147,8 +148,10 @@ def tensor(array: np.ndarray) -> Tensor:
     return torch.as_tensor(np.asarray(array, np.float32))[None]
 
 
-def encoded(seen: Seen) -> Encoded:
-    return Encoded(tensor(seen.maps), tensor(seen.hidden), None if seen.keypoints is None else tensor(seen.keypoints))
+def torch_encoded(encoded: Encoded) -> TorchEncoded:
+    return TorchEncoded(
+        tensor(encoded.maps), tensor(encoded.hidden), None if encoded.keypoints is None else tensor(encoded.keypoints)
+    )
 
 
 def moved(parts: Parts, device: str) -> Parts:
@@ -157,7 +160,9 @@ def moved(parts: Parts, device: str) -> Parts:
 
 
 def torch_view(view: View) -> camera.View:
-    return camera.View(tensor(np.asarray(view.box)), torch.tensor([view.focal_px]), tensor(np.asarray(view.centre_px)))
+    return camera.View(
+        tensor(np.asarray(view.square)), torch.tensor([view.focal_px]), tensor(np.asarray(view.centre_px))
+    )
 
 
 def numpy_state(state: TorchState) -> State:

@@ -10,11 +10,17 @@ pytest.importorskip("torch", reason="the bundles of this test are made with torc
 onnx = pytest.importorskip("onnx", reason="engines are built from files made with onnx: pip install refit-rt[tensorrt]")
 pytest.importorskip("onnxruntime", reason="stands in for TensorRT")
 
-from refit_rt.runners import Seen, State  # noqa: E402
+from refit_rt.runners import Runner  # noqa: E402
 from refit_rt.runners.cpu.runner import CpuRunner  # noqa: E402
 from refit_rt.runners.tensorrt import check  # noqa: E402
+from refit_rt.types import Encoded, Result, State  # noqa: E402
 from tests.support.engine_calls import CONFIGS, F16, F32, VIEW, a_crop, runner_of  # noqa: E402
 from tests.trt_plugins.test_kernels import on_cpu  # noqa: E402, F401
+
+
+def first_steps(runner: Runner, iterations: int) -> Result:
+    encoded = runner.encode(a_crop())
+    return runner.iterate(encoded, VIEW, runner.initial(encoded, VIEW), iterations)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -28,7 +34,8 @@ def test_the_runner_gives_the_cpus_bodies(library, random_bundles, name):
             np.testing.assert_allclose(np.asarray(ours.keypoints), np.asarray(theirs.keypoints), atol=2e-3)
         start = runner.initial(ours, VIEW)
         for iterations in range(6):
-            mine, truth = (one.iterate(seen, VIEW, start, iterations) for one, seen in ((runner, ours), (cpu, theirs)))
+            pairs = ((runner, ours), (cpu, theirs))
+            mine, truth = (one.iterate(encoded, VIEW, start, iterations) for one, encoded in pairs)
             assert mine.iterations == truth.iterations == iterations
             for part, tolerance in (("joints", 1e-4), ("markers", 1e-4), ("markers_px", 0.05), ("rotations", 1e-3)):
                 np.testing.assert_allclose(getattr(mine, part), getattr(truth, part), atol=tolerance)
@@ -40,7 +47,7 @@ def test_the_runner_gives_the_cpus_bodies(library, random_bundles, name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_in_halves_bodies_stay_within_two_millimetres_and_half_a_pixel(library, random_bundles, name):
     runner, cpu = runner_of(library, random_bundles[name], F16), CpuRunner(random_bundles[name], "f32", 1)
-    mine, truth = (one.iterate(seen := one.encode(a_crop()), VIEW, one.initial(seen, VIEW), 3) for one in (runner, cpu))
+    mine, truth = (first_steps(one, 3) for one in (runner, cpu))
     assert library.exact == [False, False]
     np.testing.assert_allclose(mine.joints, truth.joints, atol=2e-3)
     np.testing.assert_allclose(mine.markers_px, truth.markers_px, atol=0.5)
@@ -48,27 +55,27 @@ def test_in_halves_bodies_stay_within_two_millimetres_and_half_a_pixel(library, 
 
 def test_one_iteration_after_the_other_is_the_same_as_all_at_once(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
-    seen = runner.encode(a_crop())
-    start = runner.initial(seen, VIEW)
-    at_once = runner.iterate(seen, VIEW, start, 4)
-    by_the_clock = runner.iterate(seen, VIEW, start, 4, deadline_s=monotonic() + 60)
+    encoded = runner.encode(a_crop())
+    start = runner.initial(encoded, VIEW)
+    at_once = runner.iterate(encoded, VIEW, start, 4)
+    by_the_clock = runner.iterate(encoded, VIEW, start, 4, deadline_s=monotonic() + 60)
     np.testing.assert_array_equal(at_once.state.pose6d, by_the_clock.state.pose6d)
-    assert runner.iterate(seen, VIEW, start, 4, deadline_s=monotonic() - 1).iterations == 1
-    assert runner.iterate(seen, VIEW, start, 5, update_rad=3.0).iterations == 1
-    assert runner.iterate(seen, VIEW, start, 5, update_rad=1e-9).iterations == 5
+    assert runner.iterate(encoded, VIEW, start, 4, deadline_s=monotonic() - 1).iterations == 1
+    assert runner.iterate(encoded, VIEW, start, 5, update_rad=3.0).iterations == 1
+    assert runner.iterate(encoded, VIEW, start, 5, update_rad=1e-9).iterations == 5
 
 
 def test_a_loop_of_k_iterations_is_one_launch_with_a_context_of_its_own(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
-    seen = runner.encode(a_crop())
-    start = runner.initial(seen, VIEW)
+    encoded = runner.encode(a_crop())
+    start = runner.initial(encoded, VIEW)
     for count in (3, 5, 2):
         contexts = library.contexts
-        first = runner.iterate(seen, VIEW, start, count)
+        first = runner.iterate(encoded, VIEW, start, count)
         made = library.contexts - contexts
         assert made == (count == 3)  # the settings' 2 and 5 were recorded at the load
         launches = library.cuda.replays
-        again = runner.iterate(seen, VIEW, start, count)
+        again = runner.iterate(encoded, VIEW, start, count)
         assert library.cuda.replays == launches + 1
         np.testing.assert_array_equal(first.state.pose6d, again.state.pose6d)
 
@@ -77,9 +84,9 @@ def test_nothing_is_recorded_while_a_frame_waits(library, random_bundles):
     for settings in (F32, msgspec.structs.replace(F32, update_deg=1e-6), msgspec.structs.replace(F32, iterations=3)):
         runner = runner_of(library, random_bundles["edge"], settings)
         contexts = library.contexts
-        seen = runner.encode(a_crop())
+        encoded = runner.encode(a_crop())
         for most in (settings.cold_iterations, settings.iterations):
-            runner.iterate(seen, VIEW, runner.initial(seen, VIEW), most, np.deg2rad(settings.update_deg))
+            runner.iterate(encoded, VIEW, runner.initial(encoded, VIEW), most, np.deg2rad(settings.update_deg))
         assert library.contexts == contexts
 
 
@@ -94,29 +101,29 @@ def test_maps_stay_on_the_gpu_and_older_ones_are_saved_before_they_are_written_o
     np.testing.assert_array_equal(again.state.pose6d, truth.state.pose6d)
     assert np.abs(other.state.pose6d - truth.state.pose6d).max() > 1e-3
     np.testing.assert_array_equal(runner.iterate(second, VIEW, start, 2).state.pose6d, other.state.pose6d)
-    by_hand = Seen(np.asarray(first.maps), first.hidden, first.keypoints)
+    by_hand = Encoded(np.asarray(first.maps), first.hidden, first.keypoints)
     np.testing.assert_array_equal(runner.iterate(by_hand, VIEW, start, 2).state.pose6d, truth.state.pose6d)
 
 
 def test_what_was_given_and_what_was_answered_stay_as_they_are(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
-    seen = runner.encode(a_crop())
-    start = runner.initial(seen, VIEW)
-    before, hidden = start.pose6d.copy(), seen.hidden.copy()
-    first = runner.iterate(seen, VIEW, start, 2)
+    encoded = runner.encode(a_crop())
+    start = runner.initial(encoded, VIEW)
+    before, hidden = start.pose6d.copy(), encoded.hidden.copy()
+    first = runner.iterate(encoded, VIEW, start, 2)
     kept = first.state.pose6d.copy()
     runner.iterate(runner.encode(a_crop(5)), VIEW, first.state, 3)
     np.testing.assert_array_equal(start.pose6d, before)
-    np.testing.assert_array_equal(seen.hidden, hidden)
+    np.testing.assert_array_equal(encoded.hidden, hidden)
     np.testing.assert_array_equal(first.state.pose6d, kept)
 
 
 def test_a_body_behind_the_lens_gives_numbers_and_no_crash(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
-    seen = runner.encode(a_crop())
-    start = runner.initial(seen, VIEW)
+    encoded = runner.encode(a_crop())
+    start = runner.initial(encoded, VIEW)
     for cam in ([0.0, 0, 0], [np.nan, 0, 0], [-1.0, 5, 5]):
-        runner.iterate(seen, VIEW, State(start.pose6d, start.betas, np.array(cam, np.float32)), 2)
+        runner.iterate(encoded, VIEW, State(start.pose6d, start.betas, np.array(cam, np.float32)), 2)
 
 
 @pytest.mark.slow
@@ -137,7 +144,7 @@ def test_with_both_plugins_the_kernels_themselves_give_the_cpus_bodies(
     )  # each costs seconds
     monkeypatch.setattr(check, "STEPS", (1,))
     runner, cpu = runner_of(library, random_bundles[name], settings), CpuRunner(random_bundles[name], "f32", 1)
-    mine, truth = (one.iterate(seen := one.encode(a_crop()), VIEW, one.initial(seen, VIEW), 1) for one in (runner, cpu))
+    mine, truth = (first_steps(one, 1) for one in (runner, cpu))
     exact = settings.precision == "f32"
     np.testing.assert_allclose(mine.joints, truth.joints, atol=1e-4 if exact else 2e-3)
     np.testing.assert_allclose(mine.markers_px, truth.markers_px, atol=0.05 if exact else 0.5)

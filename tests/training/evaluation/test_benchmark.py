@@ -7,18 +7,22 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="evaluation needs torch: pip install refit-rt[train]")
 
-from refit_rt import config, geometry, runners  # noqa: E402
+from refit_rt import geometry, types  # noqa: E402
 from refit_rt.body.smpl import load_body  # noqa: E402
 from refit_rt.bundle.read import Crop  # noqa: E402
 from refit_rt.cameras import Camera  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.fit import fitter, mirror  # noqa: E402
+from refit_rt.fit import mirror, start  # noqa: E402
+from refit_rt.fit.memory import remembered as remembered_live  # noqa: E402
+from refit_rt.fit.memory import start_from  # noqa: E402
+from refit_rt.fit.place import out_of_crop  # noqa: E402
 from refit_rt.geometry import matrix_from_axis_angle  # noqa: E402
 from refit_rt.model.camera import View, cam_from_translation, translation  # noqa: E402
 from refit_rt.model.config import EDGE  # noqa: E402
-from refit_rt.model.refit import Encoded  # noqa: E402
+from refit_rt.model.refit import Encoded as TorchEncoded  # noqa: E402
 from refit_rt.model.rotation import sixd_from_matrix  # noqa: E402
 from refit_rt.model.update import State  # noqa: E402
+from refit_rt.types import Frame, Square  # noqa: E402
 from tests.support.tiny import lively  # noqa: E402
 from training.evaluation import benchmark, benchmark_report, benchmark_sheets, tracked  # noqa: E402
 from training.store.shards import LABEL_COUNT, Store, Writer  # noqa: E402
@@ -145,7 +149,7 @@ def random_state(seed: int, cam: tuple[float, float, float]) -> State:
 
 def crops_of(roll: float, time_s: float = 0.0) -> tracked.Crops:
     view = View(torch.tensor([[500.0, 400, 300]]), torch.tensor([600.0]), torch.tensor([[480.0, 360]]))
-    encoded = Encoded(torch.zeros(1, 1), torch.zeros(1, 1), None)
+    encoded = TorchEncoded(torch.zeros(1, 1), torch.zeros(1, 1), None)
     return tracked.Crops(encoded, view, torch.tensor([roll]), torch.tensor([time_s]))
 
 
@@ -167,22 +171,22 @@ def test_a_start_is_the_one_that_the_runtime_makes(network):
     )
     assert not away.any()
     assert not anew.any()
-    live = fitter.Fitter(config.Fit(mirror="off"), None, BODY, Crop(normalise_roll=True))  # type: ignore[arg-type]
-    turns = [geometry.roll_matrix(roll) for roll in rolls]
-    view = runners.View((500.0, 400.0, 300.0), 600.0, (480.0, 360.0))
-    states = [runners.State(*(part[0].numpy() for part in state)) for state in (last, fresh)]
+    squares = [Square(np.array([500.0, 400.0]), 300.0, roll) for roll in rolls]
+    camera = Camera("cam", (960, 720), 600.0, (480, 360))
+    view = types.View((500.0, 400.0, 300.0), 600.0, (480.0, 360.0))
+    states = [types.State(*(part[0].numpy() for part in state)) for state in (last, fresh)]
     answer = network.place(last, before.view)
     placed = (
         part[0].numpy()
         for part in (answer.rotations, answer.joints, answer.markers, answer.joints_px, answer.markers_px)
     )
-    result = runners.Result(states[0], 2, 0.0, None, *placed)
-    nothing = runners.Seen(np.zeros(0), np.zeros(0))
-    fitted = live._place(result, nothing, view, turns[0], rolls[0], Camera("cam", (960, 720), 600.0, (480, 360)), False)
-    memory = fitter.Memory(0, fitted.rotations, fitted.betas, fitted.trans, fitted.points_px, rolls[0], np.zeros(2),
-                        np.zeros(2), None)  # fmt: skip
-    expected = live._start(memory, states[1], turns[1], view, 0.7)
-    assert expected is not None
+    result = types.Result(states[0], 2, 0.0, None, *placed)
+    nothing, crop = types.Encoded(np.zeros(0), np.zeros(0)), Crop(normalise_roll=True)
+    fitted = out_of_crop(result, nothing, view, squares[0], camera, BODY, crop)
+    memory = remembered_live(Frame("cam", 0, 0.0, 0.0, np.zeros((720, 960, 3), np.uint8)), fitted, None, crop)
+    warm = start_from(memory, states[1], squares[1], view, BODY, 0.7, 0.1)
+    assert warm is not None
+    expected = warm.state
     body = network.place(
         State(*(torch.from_numpy(part)[None] for part in (expected.pose6d, expected.betas, expected.cam))), now.view
     )
@@ -193,22 +197,22 @@ def test_a_start_is_the_one_that_the_runtime_makes(network):
 @torch.no_grad()
 def test_mirror_images_are_the_runtimes(network):
     state, crops = random_state(1, (0.9, 0.05, 0.1)), crops_of(0.0)
-    view = runners.View(crops.view.box[0].numpy(), 600.0, crops.view.centre_px[0].numpy())
+    view = types.View(crops.view.square[0].numpy(), 600.0, crops.view.centre_px[0].numpy())
     there = tracked.mirrored_view(crops.view, 256, torch.tensor([True]))
-    np.testing.assert_allclose(there.box[0], mirror.mirrored_view(view, 256).box, atol=1e-3)
-    expected = mirror.mirrored_state(runners.State(*(part[0].numpy() for part in state)), 256)
-    for hand, found in ((True, expected), (False, runners.State(*(part[0].numpy() for part in state)))):
+    np.testing.assert_allclose(there.square[0], mirror.mirrored_view(view, 256).square, atol=1e-3)
+    expected = mirror.mirrored_state(types.State(*(part[0].numpy() for part in state)), 256)
+    for hand, found in ((True, expected), (False, types.State(*(part[0].numpy() for part in state)))):
         other = tracked.mirrored_state(state, 256, torch.tensor([hand]))
         for name in ("pose6d", "betas", "cam"):
             np.testing.assert_allclose(getattr(other, name)[0], getattr(found, name), atol=1e-6)
 
 
 @torch.no_grad()
-def test_what_is_told_of_three_looks_is_what_the_runtime_tells(network):
+def test_the_mean_of_three_answers_is_the_runtimes(network):
     """There in the camera's frame, here in the last crop's: within a tenth of a millimetre."""
-    looks, who, yes = ((0.0, 0.2), (0.03, -0.1), (0.1, 0.4)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
+    moments, who, yes = ((0.0, 0.2), (0.03, -0.1), (0.1, 0.4)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
     memory, answers = tracked.Memory.of(1), []
-    for i, (time_s, roll) in enumerate(looks):
+    for i, (time_s, roll) in enumerate(moments):
         crops = crops_of(roll, time_s)
         answer = network.place(random_state(1, (0.9 + 0.01 * i, 0.05 * i, 0.1)), crops.view)
         turn = geometry.roll_matrix(roll)
@@ -216,14 +220,14 @@ def test_what_is_told_of_three_looks_is_what_the_runtime_tells(network):
         rotations[0] = turn.T @ rotations[0]
         pelvis = BODY.rest_pelvis(answer.betas[0].numpy())
         place = turn.T @ (translation(answer.cam, crops.view)[0].numpy() + pelvis) - pelvis
-        answers.append(mirror.Answer(time_s, rotations, answer.betas[0].numpy(), place))
+        answers.append(mirror.Moment(time_s, types.Pose(rotations, answer.betas[0].numpy(), place)))
         if i < 2:
             memory.keep(who, answer, crops, yes, ~yes, torch.tensor([i == 0]))
-    expected = mirror.steadied(*reversed(answers))
-    told = memory.steadied(network, who, answer, crops, yes)
-    joints = (told.joints[0] + translation(told.cam, crops.view)).numpy() @ turn
+    expected = mirror.averaged(*reversed(answers))
+    mean = memory.averaged(network, who, answer, crops, yes)
+    joints = (mean.joints[0] + translation(mean.cam, crops.view)).numpy() @ turn
     np.testing.assert_allclose(joints, BODY.joints(expected.rotations, expected.betas) + expected.trans, atol=1e-4)
-    alone = memory.steadied(network, who, answer, crops, ~yes)
+    alone = memory.averaged(network, who, answer, crops, ~yes)
     np.testing.assert_array_equal(alone.joints, answer.joints)
 
 
@@ -256,27 +260,9 @@ def test_nothing_is_gone_on_from_where_no_body_is_known_or_its_size_is_another(n
     assert anew.all()
 
 
-def test_confidence_is_the_runtimes(network):
-    crops, rng = crops_of(0.0), np.random.default_rng(0)
-    keypoints = rng.random((1, 33, 4)).astype(np.float32)
-    estimate = network.place(random_state(1, (0.9, 0.05, 0.1)), crops.view, torch.tensor([2.3]))
-    nothing = np.zeros(0)
-    state = runners.State(nothing, nothing, np.array([0.9, 0.05, 0.1], np.float32))
-    result = runners.Result(state, 2, 0.0, float(np.exp(2.3)), *[nothing] * 5)
-    for seen in (keypoints, None):
-        expected = fitter.confidence_of(result, runners.Seen(nothing, nothing, None if seen is None else seen[0]))
-        found = tracked.confidence(estimate, None if seen is None else torch.from_numpy(seen))
-        np.testing.assert_allclose(found.detach(), expected, rtol=1e-5)
-
-
 def test_an_error_counts_in_metres_so_that_half_a_body_that_fills_the_crop_is_trusted_as_a_whole_one():
-    nothing = np.zeros(0)
-
     def sure(scale: float, error_px: float) -> float:
-        state = runners.State(nothing, nothing, np.array([scale, 0, 0], np.float32))
-        return fitter.confidence_of(
-            runners.Result(state, 2, 0.0, error_px, *[nothing] * 5), runners.Seen(nothing, nothing, None)
-        )
+        return float(start.confidence(error_px, np.float64(scale), None))
 
     assert sure(0.95, 14.0) == pytest.approx(0.5, abs=0.01)  # a whole body fills the crop
     assert sure(1.9, 28.0) == pytest.approx(sure(0.95, 14.0), abs=1e-4)

@@ -162,7 +162,7 @@ def test_every_wanted_frame_reaches_the_fitter_with_its_time():
         row = track_of(clip)
         people = {"joints_camera": row.joints, "joints_px": row.joints_px, "poses": row.poses, "betas": row.betas,
                   "trans": row.trans, "confidence": row.confidence}  # fmt: skip
-        return SimpleNamespace(**{name: value[:1] for name, value in people.items()}), np.zeros(1)
+        return SimpleNamespace(**{name: value[:1] for name, value in people.items()})
 
     track = real_fit.fit_clip(clip, SimpleNamespace(fit=fit), every=3)  # type: ignore[arg-type]
     assert seen == [(0, 0.0, "cam", (1, 4)), (3, 0.05, "cam", (1, 4))]

@@ -9,6 +9,7 @@ import pytest
 from refit_rt.body.smpl import load_body
 from refit_rt.errors import UserError
 from refit_rt.geometry import apply_2d, crop_from_image, matrix_from_axis_angle
+from refit_rt.types import Square
 from tests.support.recordings import recording
 from training.synthetic import Assets, Generator, cameras, cloth, gestures, motion, scenes
 from training.synthetic.people import random_betas, random_outfit
@@ -90,7 +91,7 @@ def test_crops_map_the_box_as_the_fitter_does():
     focal, centre = cameras.crop_camera(view, box, 256, 256)
     here = points[:, :2] / points[:, 2:] * focal + centre
     image = points[:, :2] / points[:, 2:] * 900 + view.centre_px
-    np.testing.assert_allclose(here, apply_2d(crop_from_image(box[:2], box[2], 0.0, 256), image), atol=1e-6)
+    np.testing.assert_allclose(here, apply_2d(crop_from_image(Square(box[:2], box[2]), 256), image), atol=1e-6)
 
 
 def test_turned_pictures_stand_people_upright_within_half_a_degree(generator):

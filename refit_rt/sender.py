@@ -1,0 +1,89 @@
+"""People → stream and recording, counted; and what a run came to."""
+
+import time
+from dataclasses import dataclass, replace
+
+from refit_rt.live.stage import Timings
+from refit_rt.motion.npz import MotionWriter
+from refit_rt.stream.publish import Publisher
+from refit_rt.stream.wire import Run, encode
+from refit_rt.types import Frame, People, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to."""
+
+    frames: int  # published
+    dropped: int  # lost before that
+    bad: int  # of those, the ones that could not be read
+    people: int  # different ones followed
+    seconds: float  # from the first message to the last
+    milliseconds: dict[str, tuple[float, float, int]]  # each step's median, 95th percentile, count
+    hung: bool = False  # the camera did not let go: its driver hangs
+
+    @property
+    def fps(self) -> float:
+        """Frames published per second."""
+        return (self.frames - 1) / self.seconds if self.seconds > 0 else 0.0
+
+    def table(self) -> str:
+        """For people to read."""
+        rows = [f"{'step':<10}{'p50 ms':>9}{'p95 ms':>9}{'count':>8}"]
+        rows += [f"{name:<10}{p50:>9.2f}{p95:>9.2f}{n:>8}" for name, (p50, p95, n) in self.milliseconds.items()]
+        lost = f"{self.dropped} dropped" + (f" ({self.bad} unreadable)" if self.bad else "")
+        rows.append(f"{self.frames} frames, {self.fps:.1f} a second, {lost}; {count_of(self.people)} followed")
+        return "\n".join(rows)
+
+
+class Sender:
+    """Publishes and records each frame's people. `send` and `close` belong to one thread."""
+
+    def __init__(self, publisher: Publisher | None, motion: MotionWriter | None, run: Run, timings: Timings) -> None:
+        self.people: People | None = None  # the newest that were sent
+        self.frames = self.followed = 0
+        self.first_s = self.last_s = 0.0  # monotonic times of the first and the newest frame sent
+        self._publisher, self._motion, self._run, self._timings = publisher, motion, run, timings
+        self._first_index, self._newest_id = 0, -1
+
+    def send(self, item: tuple[Frame, People] | Status) -> tuple[Frame, People] | None:
+        """Publishes one frame's people and hands them on to be drawn; or a status, with the last frame and nobody."""
+        if isinstance(item, Status):
+            self._publish(item.text)
+            return None
+        frame, people = item
+        if not self.frames:
+            self._first_index, self.first_s = people.frame_index, time.monotonic()
+        self.people = replace(people, dropped=people.frame_index - self._first_index - self.frames)
+        self._publish("live")
+        if self._motion is not None:
+            self._motion.add(self.people)
+        new = people.ids[people.ids > self._newest_id].tolist()  # an id is never used again, and they only grow
+        self.followed, self._newest_id = self.followed + len(new), max(new, default=self._newest_id)
+        self.last_s, self.frames = time.monotonic(), self.frames + 1
+        self._timings.add("age", self.last_s - people.captured_s)
+        return frame, self.people
+
+    def close(self) -> None:
+        """Publishes that the stream has ended, and writes the recording."""
+        try:
+            self._publish("ended")
+            if self._publisher is not None:
+                self._publisher.close()
+        finally:
+            if self._motion is not None:
+                self._motion.close()
+
+    def report(self, bad: int, milliseconds: dict[str, tuple[float, float, int]], hung: bool) -> Report:
+        """bad: frames that the source could not read."""
+        dropped = self.people.dropped if self.people is not None else 0
+        return Report(self.frames, dropped, bad, self.followed, self.last_s - self.first_s, milliseconds, hung)
+
+    def _publish(self, status: str) -> None:
+        if self._publisher is not None and self.people is not None:
+            people = self.people if status == "live" else self.people.take(slice(0))
+            self._publisher.send(encode(people, self._run, time.monotonic(), status))
+
+
+def count_of(people: int) -> str:
+    return f"{people} {'person' if people == 1 else 'people'}"
