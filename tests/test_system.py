@@ -12,12 +12,12 @@ import pytest
 
 from refit_rt import config
 from refit_rt.body.smpl import load_body
-from refit_rt.commands import demo
-from refit_rt.commands.demo import CLIP, TRUTH, draw_clip, errors_of
+from refit_rt.commands import demo_clip
+from refit_rt.commands.demo_clip import CLIP, TRUTH, draw_clip, errors_of, play
 from refit_rt.errors import UserError
 from refit_rt.motion.npz import Motion, MotionWriter, read_motion
 from refit_rt.pipeline import Report, run
-from refit_rt.stream.latency import Audience, Heard
+from refit_rt.stream.latency import Latency, LatencyProbe
 from refit_rt.stream.publish import Publisher
 from refit_rt.stream.wire import Run, encode
 from tests.support.fakes import people
@@ -100,36 +100,33 @@ def publish(address: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("bound", ["tcp://127.0.0.1:5597", "tcp://*:5597", "tcp://0.0.0.0:5597"])
-def test_an_audience_in_another_process_hears_every_message_and_its_age(bound: str) -> None:
-    with Audience(bound) as audience:
+def test_a_latency_probe_gets_every_message_and_its_age(bound: str) -> None:
+    with LatencyProbe(bound) as probe:
         publish(bound, 20)
-    heard = audience.heard
-    assert heard is not None
-    assert (heard.messages, heard.people) == (20, 40)
-    assert 50 <= heard.age_ms[0] < 500
+    assert (probe.latency.messages, probe.latency.people) == (20, 40)
+    assert 50 <= probe.latency.age_ms[0] < 500
 
 
-def test_an_audience_hears_on_to_the_end_after_an_interrupt() -> None:
-    with Audience("tcp://127.0.0.1:5597") as audience:
-        audience._process.send_signal(signal.SIGINT)
+def test_a_latency_probe_reads_the_stream_to_its_end_after_an_interrupt() -> None:
+    with LatencyProbe("tcp://127.0.0.1:5597") as probe:
+        probe._process.send_signal(signal.SIGINT)
         publish("tcp://127.0.0.1:5597", 5)
-    assert audience.heard is not None
-    assert audience.heard.messages == 5
-    assert audience._process.returncode == 0
+    assert probe.latency.messages == 5
+    assert probe._process.returncode == 0
 
 
-def test_an_audience_that_heard_nothing_says_so_and_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_latency_probe_without_a_message_is_an_error_and_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refit_rt.stream.latency.ANSWER_S", 0.2)
-    audience = Audience("tcp://127.0.0.1:5597")
-    with pytest.raises(UserError, match="the second process heard nothing"), audience:
+    probe = LatencyProbe("tcp://127.0.0.1:5597")
+    with pytest.raises(UserError, match="the second process got no message"), probe:
         pass
-    assert audience._process.returncode is not None
+    assert probe._process.returncode is not None
 
 
 class Silent:
-    """An audience without a process."""
+    """A latency probe without a process."""
 
-    heard = Heard(3, 3, 1.0, (1.0, 2.0, 3.0))
+    latency = Latency(3, 3, 1.0, (1.0, 2.0, 3.0))
 
     def __init__(self, address: str) -> None:
         pass
@@ -141,7 +138,7 @@ class Silent:
         pass
 
 
-@pytest.mark.parametrize(("frames", "says"), [(0, "ended before its first frame"), (3, "nobody was found")])
+@pytest.mark.parametrize(("frames", "says"), [(0, "ended before its first frame"), (3, "found no person")])
 def test_a_demo_without_a_result_says_so_and_shows_no_older_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, says: str
 ) -> None:
@@ -155,11 +152,10 @@ def test_a_demo_without_a_result_says_so_and_shows_no_older_one(
 
     (tmp_path / "overlay.png").write_text("of an earlier run")
     (tmp_path / "motion.npz").write_bytes(TRUTH.read_bytes())
-    monkeypatch.setattr(demo, "Audience", Silent)
-    monkeypatch.setattr(demo, "run", run_without_people)
-    given = config.Config(out=config.Out(dir=str(tmp_path)), camera=config.Camera(calibration="lens.json"))
+    monkeypatch.setattr(demo_clip, "LatencyProbe", Silent)
+    monkeypatch.setattr(demo_clip, "run", run_without_people)
     with pytest.raises(UserError, match=says):
-        demo.main(given)
+        play(tmp_path, "nowhere", config.Detect(), config.Track(), config.Fit(), config.Smooth())
     assert not (tmp_path / "overlay.png").exists()
 
 
@@ -169,10 +165,10 @@ def test_the_demo_draws_the_body_that_was_fitted(tmp_path: Path, monkeypatch: py
         return Report(3, 0, 0, 1, 1.0, {})
 
     own, asked, drawn = replace(load_body(), name="mine"), [], []
-    monkeypatch.setattr(demo, "Audience", Silent)
-    monkeypatch.setattr(demo, "run", run_as_the_truth)
-    monkeypatch.setattr(demo, "load_bundle", lambda *given: asked.append(given) or SimpleNamespace(body=own))
-    monkeypatch.setattr(demo, "draw_clip", lambda motion, folder, body: drawn.append(body))
-    demo.main(config.Config(out=config.Out(dir=str(tmp_path)), fit=config.Fit(body="mine.npz")))
+    monkeypatch.setattr(demo_clip, "LatencyProbe", Silent)
+    monkeypatch.setattr(demo_clip, "run", run_as_the_truth)
+    monkeypatch.setattr(demo_clip, "load_bundle", lambda *given: asked.append(given) or SimpleNamespace(body=own))
+    monkeypatch.setattr(demo_clip, "draw_clip", lambda motion, folder, body: drawn.append(body))
+    play(tmp_path, "nowhere", config.Detect(), config.Track(), config.Fit(body="mine.npz"), config.Smooth())
     assert drawn == [own]
     assert asked[0][1] == "mine.npz"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, log_softmax, smooth_l1_loss
 
-from refit_rt.model.feedback import MAP_STRIDE
+from refit_rt.model.config import MAP_STRIDE
 from training.losses import Truth
 
 WIDTH = 64  # of the layer that heat and depth share

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from refit_rt.geometry import project
-from refit_rt.model.blazepose import LANDMARKS, blazepose_of
+from refit_rt.model.blazepose import blazepose_of
 from refit_rt.model.camera import View
+from refit_rt.model.config import KEYPOINTS
 from refit_rt.model.refit import Encoded, ReFit
 from training.landmark_map import POINTS, Observed, answer_of, inside, load_map, observed
 from training.losses import Truth
@@ -73,7 +74,7 @@ class Lifter:
             flat = blazepose_of(net).flat(landmarks.new_zeros(count, 288, 2, 2), landmarks, world)
             # The picture's own summary is hidden, as it is in part of training.
             flat[:, landmarks.shape[1] + world.shape[1] :] = 0
-            points = landmarks.view(-1, POINTS, 5)[:, :LANDMARKS]
+            points = landmarks.view(-1, POINTS, 5)[:, :KEYPOINTS]
             keypoints = torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1)
         hidden = torch.tanh(net.init_head(flat)).unflatten(1, (26, -1))
         blind = torch.zeros(count, net.config.marker_count, 64, 64, device=self._device)

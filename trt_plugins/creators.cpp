@@ -24,7 +24,7 @@ void tell_error(std::string const& text)
 EXPORTED nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count)
 {
     static nvinfer1::IPluginCreatorInterface* const creators[]
-        = {refit_plugin::batched_gru_creator(), refit_plugin::look_creator()};
+        = {refit_plugin::batched_gru_creator(), refit_plugin::feedback_creator()};
     count = 2;
     return creators;
 }

@@ -86,7 +86,7 @@ if [ -e "$HERE/motion.npz" ]; then
 fi
 
 if stage timed 100; then # while nothing else uses the GPU
-    if timeout "$(within 150)" python3 -m refit_rt.commands.bench.cuda >"$OUT/bench_cuda.txt" 2>&1; then touch "$RUN/timed.done"; fi
+    if timeout "$(within 150)" python3 -m refit_rt bench kernels --markdown >"$OUT/bench_cuda.txt" 2>&1; then touch "$RUN/timed.done"; fi
     tail -30 "$OUT/bench_cuda.txt"
 fi
 

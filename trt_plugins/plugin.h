@@ -29,7 +29,7 @@ constexpr char const* NAMESPACE = "refit";
 void tell_error(std::string const& text);
 
 IPluginCreatorInterface* batched_gru_creator();
-IPluginCreatorInterface* look_creator();
+IPluginCreatorInterface* feedback_creator();
 
 struct Shape
 {

@@ -13,6 +13,7 @@ from safetensors.numpy import load
 from refit_rt.body.smpl import BETAS, Body, load_body
 from refit_rt.errors import UserError
 from refit_rt.files import ASSETS, sha256_of
+from refit_rt.model.config import HEADS, MAP_STRIDE
 
 SHIPPED = ASSETS / "bundles"
 CARD, LOOP, BODY = "model.yaml", "loop.safetensors", "body.npz"
@@ -20,7 +21,6 @@ ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder_int8.onnx"
 AGAIN = "Fetch or export the bundle again: refit-rt export"
 PACKAGED_BODY = "packaged"  # the free body of this package, which the shipped bundle need not carry a second time
 SCHEMA = 1
-KEYPOINTS = 33
 
 
 class _Schema(msgspec.Struct):
@@ -85,6 +85,23 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """File of the bundle → sha256."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large a network's arrays are, as its weights show."""
+
+    crop_px: int
+    markers: int
+    map_cells: int  # along each side of a feature map
+    radius: int  # of the window around a marker, cells
+    flow: int  # numbers kept of each window
+    local: int  # numbers kept of all windows: the features that every GRU gets
+    hidden: int  # width of each GRU
+    keypoints: bool  # the loop also gets the backbone's landmarks
+    confidence: bool  # the network predicts its error
+    heads: int = HEADS
+    stride: int = MAP_STRIDE  # crop pixels per cell
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
     """A bundle in memory, checked."""
@@ -97,6 +114,26 @@ class Bundle:
     @property
     def crop(self) -> Crop:
         return self.card.crop
+
+    @property
+    def sizes(self) -> Sizes:
+        """Raises UserError when the weights lack an array."""
+        weights, crop_px = self.weights, self.crop.size_px
+        try:
+            _, flow, window = weights["feedback.flow.weight"].shape
+            return Sizes(
+                crop_px=crop_px,
+                markers=self.card.markers,
+                map_cells=crop_px // MAP_STRIDE,
+                radius=int(window**0.5) // 2,
+                flow=flow,
+                local=len(weights["feedback.local.bias"]),
+                hidden=weights["update.gru.from_hidden"].shape[2],
+                keypoints="feedback.keypoints.first.weight" in weights,
+                confidence="confidence.first.weight" in weights,
+            )
+        except KeyError as error:
+            raise UserError(f"{self.path}: loop.safetensors lacks {error}. Export the bundle again") from error
 
     @property
     def encoder(self) -> Path:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from refit_rt.errors import UserError
+from refit_rt.model.config import KEYPOINTS
 from refit_rt.model.hrnet import BackboneOutput
 
-LANDMARKS = 33  # of the 39 the network answers; the rest are its own alignment points
 LANDMARK_VALUES = 195  # 39 landmarks x (x px, y px, z px, visibility logit, presence logit)
 WORLD_VALUES = 117  # 39 landmarks x (x, y, z) metres, hips at the origin
 # Half of the summary never moves: divided by next to nothing it would shake the heads as soon as the backbone learns.
@@ -148,7 +148,7 @@ class BlazePose(nn.Module):
         white = features
         if not self.whitening_folded:
             white = functional.conv2d(features - self.feature_mean[:, None, None], self.feature_white[:, :, None, None])
-        points = landmarks.reshape(-1, 39, 5)[:, :LANDMARKS]
+        points = landmarks.reshape(-1, 39, 5)[:, :KEYPOINTS]  # the other six are its own alignment points
         keypoints = torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1)
         return BackboneOutput(white, self.flat(summary, landmarks, world), keypoints)
 

@@ -10,11 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# CLIFF's whitening of the box, kept for the official weights. 2.8 ≈ 1 / the spread of (offset / focal);
-# 0.24 and 0.06 = mean and spread of (side / focal) over its training sets.
-OFFSET_GAIN = 2.8
-SIDE_MEAN = 0.24
-SIDE_SPREAD = 0.06
+from refit_rt.model.config import OFFSET_GAIN, SIDE_MEAN, SIDE_SPREAD
 
 
 class View(NamedTuple):

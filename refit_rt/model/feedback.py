@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from refit_rt.model.config import ReFitConfig
+from refit_rt.model.config import (
+    KEYPOINTS,
+    LANDMARK_JOINTS,
+    LANDMARKS,
+    MAP_STRIDE,
+    RESIDUAL_PX,
+    ReFitConfig,
+)
 
-MAP_STRIDE = 4  # crop pixels a feature cell
-# BlazePose's landmarks and the SMPL joints that sit in nearly the same place, limb by limb from shoulders to toes, then
-# the nose with the head joint. Their constant differences are left to the network.
-LANDMARKS = (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28, 19, 20, 31, 32, 0)
-LANDMARK_JOINTS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8, 22, 23, 10, 11, 15)
-LANDMARK_COUNT = 33
-RESIDUAL_PX = 16.0  # a landmark this far from its joint counts as one; four times this is the most that is told
 KEYPOINT_HIDDEN = 256
 
 
@@ -44,7 +44,7 @@ def window_offsets(radius: int) -> Tensor:
     return torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flatten(0, 1)
 
 
-def look_up(maps: Tensor, markers_px: Tensor, offsets: Tensor) -> Tensor:
+def sample_maps(maps: Tensor, markers_px: Tensor, offsets: Tensor) -> Tensor:
     """maps (B, M, H, W), markers (B, M, 2) crop px, offsets (K, 2) cells → (B, M, K), bilinear, zero outside."""
     batch, markers, height, width = maps.shape
     cells = markers_px[:, :, None] / MAP_STRIDE + offsets
@@ -76,7 +76,7 @@ class KeypointFeedback(nn.Module):
         # Not lists at their place of use: each would be copied to the GPU, which waits for it and cannot be recorded.
         self.register_buffer("landmarks", torch.tensor(LANDMARKS), persistent=False)
         self.register_buffer("joints", torch.tensor(LANDMARK_JOINTS), persistent=False)
-        inputs = 4 * LANDMARK_COUNT + 2 * 24 + 2 * config.marker_count + 2 * len(LANDMARKS)
+        inputs = 4 * KEYPOINTS + 2 * 24 + 2 * config.marker_count + 2 * len(LANDMARKS)
         self.first = nn.Linear(inputs, KEYPOINT_HIDDEN)
         self.last = nn.Linear(KEYPOINT_HIDDEN, config.local)
         nn.init.zeros_(self.last.weight)
@@ -120,7 +120,7 @@ class Feedback(nn.Module):
         self, maps: Tensor, keypoints: Tensor | None, markers_px: Tensor, joints_px: Tensor, mask: Tensor | None
     ) -> Tensor:
         """(B, M, 64, 64), (B, 33, 4) | None, (B, M, 2), (B, 24, 2) crop px → (B, local)."""
-        flow = self.flow(look_up(maps, markers_px, self.offsets))
+        flow = self.flow(sample_maps(maps, markers_px, self.offsets))
         local = self.local((flow if mask is None else flow * mask).flatten(1))
         if self.keypoints is not None and keypoints is not None:
             local = local + self.keypoints(keypoints, joints_px, markers_px)

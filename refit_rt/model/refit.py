@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, box_features, project_to_crop
-from refit_rt.model.config import ReFitConfig
+from refit_rt.model.config import HEADS, ReFitConfig
 from refit_rt.model.feedback import Feedback
 from refit_rt.model.hrnet import BackboneOutput, HRNet, conv_bn_relu
 from refit_rt.model.rotation import matrix_from_6d
 from refit_rt.model.start import blend, standing_mean
-from refit_rt.model.update import HEADS, Confidence, Regressor, State, Update
+from refit_rt.model.update import Confidence, Regressor, State, Update
 
 if TYPE_CHECKING:
     from refit_rt.body.smpl import Body

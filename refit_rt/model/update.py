@@ -1,7 +1,7 @@
 """Update: 26 small GRUs (24 joints, shape, camera) and what each of them changes.
 
 ReFit, section 3.4. Every GRU gets the same input, so its product with all their weights is one matrix product; only
-the product with the hidden state is one a GRU. `trt_plugins` and `runners/gru.py` do the same on other machines.
+the product with the hidden state is one a GRU. The kernels of `runners/cpu` and `trt_plugins` do the same.
 """
 
 from typing import NamedTuple
@@ -9,12 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from refit_rt.model.config import ReFitConfig
+from refit_rt.model.config import HEADS, ReFitConfig
 from refit_rt.model.feedback import MultiLinear
+from refit_rt.types import BETAS, JOINTS
 
-JOINTS = 24
-HEADS = JOINTS + 2  # joints, then shape, then camera
-SIXD, BETAS, CAM, BOX = 6, 10, 3, 3
+SIXD, CAM, BOX = 6, 3, 3
 
 
 class State(NamedTuple):

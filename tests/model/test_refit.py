@@ -115,10 +115,10 @@ def test_a_gru_a_head_equals_the_batched_gru(edge):
 
 def test_windows_are_read_in_the_official_order_and_zero_outside():
     maps = torch.arange(64.0 * 64).view(1, 1, 64, 64)
-    window = feedback.look_up(maps, torch.tensor([[[80.0, 40.0]]]), feedback.window_offsets(1)).view(3, 3)
+    window = feedback.sample_maps(maps, torch.tensor([[[80.0, 40.0]]]), feedback.window_offsets(1)).view(3, 3)
     x_is_slow = [[64 * y + x for y in (9, 10, 11)] for x in (19, 20, 21)]
     np.testing.assert_allclose(window, x_is_slow, atol=1e-3)
-    outside = feedback.look_up(maps, torch.tensor([[[-40.0, 900.0]]]), feedback.window_offsets(3))
+    outside = feedback.sample_maps(maps, torch.tensor([[[-40.0, 900.0]]]), feedback.window_offsets(3))
     assert outside.abs().max() == 0
 
 

@@ -17,7 +17,7 @@ from onnx import TensorProto
 
 from refit_rt.runners.tensorrt.cuda import Device
 from refit_rt.runners.tensorrt.graph.writer import DOMAIN
-from refit_rt.runners.torch.cuda_ops import Kernels, LookSizes
+from refit_rt.runners.torch.cuda_ops import FeedbackSizes, Kernels
 
 FIRST_ADDRESS = 0x7F00_0000_0000
 KINDS = {"FLOAT": np.float32, "HALF": np.float16, "UINT8": np.uint8}
@@ -332,10 +332,10 @@ def run_plugins(engine: Engine, given: dict[str, np.ndarray]) -> dict[str, np.nd
         told = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         half = inputs[0].dtype == np.float16
         addresses = [array.ctypes.data for array in inputs]
-        if node.op_type == "Look":
-            sizes, persons = look_sizes(inputs, told), len(inputs[0])
+        if node.op_type == "Feedback":
+            sizes, persons = feedback_sizes(inputs, told), len(inputs[0])
             made = [np.full((persons, sizes.local), np.nan, inputs[0].dtype)]
-            kernels.look(addresses, made[0].ctypes.data, sizes, half)
+            kernels.feedback(addresses, made[0].ctypes.data, sizes, half)
         else:
             made = [np.full_like(inputs[place], np.nan) for place in (0, 3, 4, 5)]  # hidden and the state
             floor = told["scale_floor"] if told["scale_floor"] >= 0 else None
@@ -346,10 +346,10 @@ def run_plugins(engine: Engine, given: dict[str, np.ndarray]) -> dict[str, np.nd
     return arrays
 
 
-def look_sizes(inputs: list[np.ndarray], told: dict) -> LookSizes:
+def feedback_sizes(inputs: list[np.ndarray], told: dict) -> FeedbackSizes:
     """From the shapes of the node's inputs, as the plugin takes them."""
     persons, markers, height, width = inputs[0].shape
-    return LookSizes(
+    return FeedbackSizes(
         persons=persons,
         markers=markers,
         height=height,

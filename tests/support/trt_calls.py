@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from refit_rt.body.smpl import Body, load_body
-from refit_rt.bundle.read import Bundle
+from refit_rt.bundle.read import Bundle, Card
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View
 from refit_rt.model.config import EDGE, ReFitConfig
 from refit_rt.model.refit import Encoded, ReFit
 from refit_rt.model.update import Regressor, State, Update
-from refit_rt.runners.tensorrt.graph.constants import look_constants
-from refit_rt.runners.torch.cuda_ops import Kernels, LookSizes
+from refit_rt.runners.tensorrt.graph.constants import feedback_constants
+from refit_rt.runners.torch.cuda_ops import FeedbackSizes, Kernels
 from refit_rt.runners.torch.kernels import KernelLoop
 from refit_rt.runners.torch.runner import NoBackbone, loop_of, moved
 from tests.support.reference import seeded_body
@@ -29,7 +29,7 @@ from tests.support.reference import seeded_body
 FENCE = 64  # numbers
 TOLERANCE = {False: 1e-6, True: 1e-3}  # of numbers of size 1, by whether T is float16
 # In single precision a marker's pixel is known to a 20 000th of a cell, and a map's slope makes 2e-6 of that.
-LOOK_TOLERANCE = {False: 4e-6, True: 1e-3}
+FEEDBACK_TOLERANCE = {False: 4e-6, True: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def twin(
     return [new, *wide.plus(regressor(new, box.double()), floor)]
 
 
-LOOK = replace(EDGE, backbone="hrnet_w48")  # a network with keypoint feedback; its backbone is not built
+FEEDBACK = replace(EDGE, backbone="hrnet_w48")  # a network with keypoint feedback; its backbone is not built
 
 
 def cloud_body() -> Body:
@@ -186,10 +186,10 @@ def cloud_body() -> Body:
     return Body("cloud", **float32, **joints, faces=faces, parents=seeded.parents, markers=markers, digest="")
 
 
-def look_case(
+def feedback_case(
     persons: int,
     half: bool = False,
-    config: ReFitConfig = LOOK,
+    config: ReFitConfig = FEEDBACK,
     body: Body | None = None,
     cells: int = 64,
     seed: int = 0,
@@ -206,13 +206,13 @@ def look_case(
     maps = rounded(maps, half)
     state, view = some_bodies(persons)
     kind = torch.float16 if half else torch.float32
-    arrays = look_constants(stand_in(body, model), np.float16 if half else np.float32)
+    arrays = feedback_constants(stand_in(body, model), np.float16 if half else np.float32)
     constants = [torch.tensor(array) for array in arrays.values()]
-    truth = look_twin(model.double(), maps, keypoints if config.keypoint_feedback else None, state, view)
+    truth = feedback_twin(model.double(), maps, keypoints if config.keypoint_feedback else None, state, view)
     places = torch.cat([view.square, view.focal_px[:, None], view.centre_px], dim=1)
     inputs = [maps.to(kind), *state, places, *constants[:9]]
     inputs += [keypoints, *constants[9:]] if config.keypoint_feedback else []
-    sizes = LookSizes(
+    sizes = FeedbackSizes(
         persons,
         config.marker_count,
         cells,
@@ -226,13 +226,13 @@ def look_case(
     )
 
     def launch(kernels: Kernels, given: list[int], made: list[int], stream: int) -> None:
-        kernels.look(given, made[0], sizes, half, stream)
+        kernels.feedback(given, made[0], sizes, half, stream)
 
     return case_of(launch, inputs, [truth.to(kind)], [truth], device)
 
 
 @torch.no_grad()
-def look_twin(model: ReFit, maps: Tensor, keypoints: Tensor | None, state: State, view: View) -> Tensor:
+def feedback_twin(model: ReFit, maps: Tensor, keypoints: Tensor | None, state: State, view: View) -> Tensor:
     """What `refit_rt/model/` makes of the same numbers. Its look-up is in single precision even for half maps; here,
     for once, in double."""
     wide_view = View(*(part.double() for part in view))
@@ -245,10 +245,7 @@ def look_twin(model: ReFit, maps: Tensor, keypoints: Tensor | None, state: State
 def stand_in(body: Body, model: ReFit) -> Bundle:
     """What the packing of constants reads of a bundle."""
     weights = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
-    bundle = Bundle.__new__(Bundle)
-    for name, value in {"body": body, "weights": weights, "path": Path("test")}.items():
-        object.__setattr__(bundle, name, value)
-    return bundle
+    return Bundle(Path("test"), Card(name="test", licence="none", body_sha256="", files={}), weights, body)
 
 
 @torch.no_grad()

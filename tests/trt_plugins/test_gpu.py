@@ -15,7 +15,7 @@ from refit_rt.bundle.read import SHIPPED, load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.runners.torch.cuda_ops import Kernels, compiled_kernels  # noqa: E402
 from tests.support.paths import ROOT  # noqa: E402
-from tests.support.trt_calls import LOOK_TOLERANCE, TOLERANCE, Case, check_loop, cloud_body, gru_case, look_case  # noqa: E402
+from tests.support.trt_calls import FEEDBACK_TOLERANCE, TOLERANCE, Case, check_loop, cloud_body, feedback_case, gru_case  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
@@ -43,8 +43,8 @@ def test_both_kernels_on_a_gpu_are_the_network(on_gpu, persons, half):
 
 @KINDS
 def test_a_body_with_pose_blend_shapes_on_a_gpu(on_gpu, half):
-    case = look_case(3, half, body=cloud_body(), device="cuda")
-    assert_true(case.run(on_gpu, torch.cuda.current_stream().cuda_stream), case, LOOK_TOLERANCE[half])
+    case = feedback_case(3, half, body=cloud_body(), device="cuda")
+    assert_true(case.run(on_gpu, torch.cuda.current_stream().cuda_stream), case, FEEDBACK_TOLERANCE[half])
 
 
 @KINDS
@@ -78,7 +78,7 @@ def test_compute_sanitizer_finds_nothing(on_gpu, tool):
         "for half in (False, True):\n"
         "    for persons in (1, 2, 5):\n"
         "        gru_case(persons, half, device='cuda').run(kernels)\n"
-        "        look_case(persons, half, body=cloud_body(), device='cuda').run(kernels)\n"
+        "        feedback_case(persons, half, body=cloud_body(), device='cuda').run(kernels)\n"
     )
     command = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable]
     # Each array in memory of its own: in torch's blocks of 2 MB a read past an array's end is no error.
@@ -88,8 +88,8 @@ def test_compute_sanitizer_finds_nothing(on_gpu, tool):
 
 
 def both_cases(persons: int, half: bool) -> list[tuple[Case, float]]:
-    gru, look = (make(persons, half, seed=persons, device="cuda") for make in (gru_case, look_case))
-    return [(gru, TOLERANCE[half]), (look, LOOK_TOLERANCE[half])]
+    gru, feedback = (make(persons, half, seed=persons, device="cuda") for make in (gru_case, feedback_case))
+    return [(gru, TOLERANCE[half]), (feedback, FEEDBACK_TOLERANCE[half])]
 
 
 def assert_true(answers: list[Tensor], case: Case, tolerance: float) -> None:

@@ -16,17 +16,17 @@ from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.camera import box_features  # noqa: E402
 from refit_rt.runners.tensorrt.graph.step import step_model  # noqa: E402
 from refit_rt.runners.torch import cuda_ops  # noqa: E402
-from refit_rt.runners.torch.cuda_ops import KERNELS, SOURCES, CudaError, Kernels, LookSizes, compiled_kernels  # noqa: E402
+from refit_rt.runners.torch.cuda_ops import KERNELS, SOURCES, CudaError, FeedbackSizes, Kernels, compiled_kernels  # noqa: E402
 from refit_rt.runners.torch.kernels import kernels_for  # noqa: E402
 from tests.support.paths import ROOT  # noqa: E402
 from tests.support.trt_calls import (  # noqa: E402
-    LOOK,
-    LOOK_TOLERANCE,
+    FEEDBACK,
+    FEEDBACK_TOLERANCE,
     TOLERANCE,
     check_loop,
     cloud_body,
+    feedback_case,
     gru_case,
-    look_case,
     seen_by,
     some_bodies,
 )
@@ -101,15 +101,15 @@ def test_widths_that_the_gru_kernel_cannot_read_are_refused(on_cpu, local, half)
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
 @pytest.mark.parametrize("persons", [1, 2, 3, 4, 5])
-def test_the_look_kernel_is_the_networks_feedback(on_cpu, persons, half):
-    case = look_case(persons, half, seed=persons)
-    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=LOOK_TOLERANCE[half], rtol=0)
+def test_the_feedback_kernel_is_the_networks_feedback(on_cpu, persons, half):
+    case = feedback_case(persons, half, seed=persons)
+    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=FEEDBACK_TOLERANCE[half], rtol=0)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
-def test_the_look_kernel_bends_a_body_with_pose_blend_shapes(on_cpu, half):
-    case = look_case(2, half, body=cloud_body())
-    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=LOOK_TOLERANCE[half], rtol=0)
+def test_the_feedback_kernel_bends_a_body_with_pose_blend_shapes(on_cpu, half):
+    case = feedback_case(2, half, body=cloud_body())
+    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=FEEDBACK_TOLERANCE[half], rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_the_look_kernel_bends_a_body_with_pose_blend_shapes(on_cpu, half):
     ],
     ids=["no landmarks", "5x5 windows", "one cell", "a smaller crop"],
 )
-def test_the_look_kernel_takes_other_sizes(on_cpu, change, cells):
-    case = look_case(2, config=replace(LOOK, **change), cells=cells)
-    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=LOOK_TOLERANCE[False], rtol=0)
+def test_the_feedback_kernel_takes_other_sizes(on_cpu, change, cells):
+    case = feedback_case(2, config=replace(FEEDBACK, **change), cells=cells)
+    torch.testing.assert_close(case.run(on_cpu)[0], case.truth[0], atol=FEEDBACK_TOLERANCE[False], rtol=0)
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3], ids=["backwards", "shuffled", "shuffled otherwise"])
-def test_the_look_kernel_lacks_no_barrier(on_cpu, order, turn):
-    case = look_case(1, body=cloud_body())
+def test_the_feedback_kernel_lacks_no_barrier(on_cpu, order, turn):
+    case = feedback_case(1, body=cloud_body())
     forwards = case.run(on_cpu)[0]
     order(turn)
     assert torch.equal(case.run(on_cpu)[0], forwards)
@@ -137,16 +137,16 @@ def test_the_look_kernel_lacks_no_barrier(on_cpu, order, turn):
 
 @pytest.mark.parametrize("cam", [(0.0, 0.0, 0.0), (float("nan"), 0.0, 0.0), (-1.0, 5.0, 5.0), (0.9, 1e30, 0.0)])
 def test_a_body_that_projects_to_nonsense_sees_nothing(on_cpu, cam):
-    case = look_case(1, config=replace(LOOK, keypoint_feedback=False))
+    case = feedback_case(1, config=replace(FEEDBACK, keypoint_feedback=False))
     case.inputs[3].inner.copy_(torch.tensor([cam]))
     seen = case.run(on_cpu)[0]
     assert seen.isfinite().all()
-    dark = look_case(1, config=replace(LOOK, keypoint_feedback=False))
+    dark = feedback_case(1, config=replace(FEEDBACK, keypoint_feedback=False))
     dark.inputs[0].inner.zero_()
     torch.testing.assert_close(seen, dark.run(on_cpu)[0], atol=1e-6, rtol=0)
 
 
-GOOD = LookSizes(1, 67, 64, 64, 256, 5, 3, 1, 256, 256.0)
+GOOD = FeedbackSizes(1, 67, 64, 64, 256, 5, 3, 1, 256, 256.0)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ GOOD = LookSizes(1, 67, 64, 64, 256, 5, 3, 1, 256, 256.0)
         replace(GOOD, markers=100_000),
     ],
 )
-def test_sizes_that_do_not_fit_the_look_kernel_are_refused(on_cpu, sizes):
-    with pytest.raises(CudaError, match="look: CUDA error 1"):
-        on_cpu.look([0] * 19, 0, sizes, half=False)
+def test_sizes_that_do_not_fit_the_feedback_kernel_are_refused(on_cpu, sizes):
+    with pytest.raises(CudaError, match="feedback: CUDA error 1"):
+        on_cpu.feedback([0] * 19, 0, sizes, half=False)
 
 
 @pytest.fixture(scope="session")
@@ -206,7 +206,7 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(monkeypatch, tmp_pat
 def test_the_exported_step_of_both_nodes_is_the_exported_step_without(edge, on_cpu, half):
     runtime = pytest.importorskip("onnxruntime", reason="runs the step without our nodes: pip install refit-rt[train]")
     torch.manual_seed(0)
-    maps, keypoints = seen_by(LOOK, 1)
+    maps, keypoints = seen_by(FEEDBACK, 1)
     state, view = some_bodies(1)
     places = torch.cat([view.square, view.focal_px[:, None], view.centre_px], dim=1)
     given = {"maps": maps, "keypoints": keypoints, "hidden": torch.randn(1, 26, 32).tanh(), **state._asdict()}
@@ -232,13 +232,13 @@ def played(model, kernels: Kernels, feed: dict[str, np.ndarray], half: bool) -> 
         fields = {field.name: onnx.helper.get_attribute_value(field) for field in node.attribute}
         inputs = [tensors[name].data_ptr() for name in node.input]
         assert (node.domain, fields["plugin_version"], fields["plugin_namespace"]) == ("refit", b"1", b"refit")
-        if node.op_type == "Look":
+        if node.op_type == "Feedback":
             (persons, markers, side, _), blend, local = (tensors[node.input[i]].shape for i in (0, 7, 12))
             flow, units = tensors[node.input[10]].shape[1], len(tensors[node.input[16]])
             window = (local[0], flow, fields["radius"], blend[0] - 11, units, fields["crop_px"])
-            sizes = LookSizes(persons, markers, side, side, *window)
+            sizes = FeedbackSizes(persons, markers, side, side, *window)
             tensors[node.output[0]] = torch.full((1, local[0]), torch.nan, dtype=kind)
-            kernels.look(inputs, tensors[node.output[0]].data_ptr(), sizes, half)
+            kernels.feedback(inputs, tensors[node.output[0]].data_ptr(), sizes, half)
         else:
             shapes = ((1, 26, 32), (1, 144), (1, 10), (1, 3))
             made = [torch.full(shape, torch.nan, dtype=kind if not i else None) for i, shape in enumerate(shapes)]

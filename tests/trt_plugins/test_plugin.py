@@ -20,7 +20,7 @@ SUPPORT = ROOT / "tests" / "support"
 SHIM, PLUGINS = SUPPORT / "trt_shim", ROOT / "trt_plugins"
 FLAGS = ["-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-fvisibility=hidden", "-fPIC"]
 QUIET = ["-Wno-unknown-pragmas", "-Wno-deprecated-declarations"]
-SOURCES = ["batched_gru.cu", "look.cu", "batched_gru_plugin.cpp", "look_plugin.cpp", "creators.cpp"]
+SOURCES = ["batched_gru.cu", "feedback.cu", "batched_gru_plugin.cpp", "feedback_plugin.cpp", "creators.cpp"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_plugins_pass_the_harness_down_to_enqueue_in_a_graph(headers, plugin
     harness = compiled(headers, tmp_path / "harness", PLUGINS / "harness" / "harness.cpp")
     done = subprocess.run([harness, plugins], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("refusals, enqueue in a graph") == 3  # the GRU; the look without and with keypoints
+    assert done.stdout.count("refusals, enqueue in a graph") == 3  # the GRU; Feedback without and with keypoints
 
 
 def test_the_library_shows_its_entry_points_and_wants_nothing_of_tensorrt(plugins):
@@ -64,7 +64,7 @@ def test_the_library_shows_its_entry_points_and_wants_nothing_of_tensorrt(plugin
         pytest.skip("needs nm")
     lines = subprocess.run([nm, "-D", plugins], capture_output=True, text=True, check=True).stdout.splitlines()
     defined = {line.split()[-1] for line in lines if " T " in line}
-    assert defined == {"getCreators", "setLoggerFinder", "refit_batched_gru", "refit_look"}
+    assert defined == {"getCreators", "setLoggerFinder", "refit_batched_gru", "refit_feedback"}
     assert not [line for line in lines if " U " in line and "@" not in line]  # what is left is of glibc, with versions
 
 
@@ -81,7 +81,7 @@ trt = __import__(sys.argv[1])
 registry = trt.get_plugin_registry()
 registry.load_library(sys.argv[2])
 kinds = {"f": (np.float32, trt.PluginFieldType.FLOAT32), "i": (np.int32, trt.PluginFieldType.INT32)}
-wanted = {"BatchedGRU": ({"scale_floor": ("f", 0.15)}, 4), "Look": ({"crop_px": ("f", 256), "radius": ("i", 3)}, 1)}
+wanted = {"BatchedGRU": ({"scale_floor": ("f", 0.15)}, 4), "Feedback": ({"crop_px": ("f", 256), "radius": ("i", 3)}, 1)}
 for name, (fields, outputs) in wanted.items():
     creator = registry.get_creator(name, "1", "refit")
     assert [field.name for field in creator.field_names] == list(fields)

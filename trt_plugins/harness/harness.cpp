@@ -41,7 +41,7 @@ struct Finder final : ILoggerFinder
 Finder finder;
 
 using GruLaunch = int (*)(int, void const* const*, void* const*, int, int, float, void*);
-using LookLaunch = int (*)(int, void const* const*, void*, int const*, float, void*);
+using FeedbackLaunch = int (*)(int, void const* const*, void*, int const*, float, void*);
 
 Dims dims_of(std::vector<int64_t> const& sizes)
 {
@@ -231,10 +231,10 @@ void check_enqueue(IPluginV3* plugin, Node const& node, DataType t, void* librar
     MUST(cudaGraphInstantiate(&ready, graph, 0) == cudaSuccess);
     MUST(cudaGraphLaunch(ready, stream) == cudaSuccess);
     int const persons = static_cast<int>(node.inputs[0].sizes[0]), half = t == DataType::kHALF;
-    if (node.name == "Look")
+    if (node.name == "Feedback")
     {
         int const numbers[] = {persons, 67, 64, 64, 256, 5, 3, 20, node.inputs.size() > 14 ? 256 : 0};
-        auto const launch = reinterpret_cast<LookLaunch>(dlsym(library, "refit_look"));
+        auto const launch = reinterpret_cast<FeedbackLaunch>(dlsym(library, "refit_feedback"));
         MUST(launch != nullptr && launch(half, given.data(), direct[0], numbers, 256, stream) == 0);
     }
     else
@@ -301,10 +301,10 @@ int main(int count, char** arguments)
         auto* const creator = static_cast<IPluginCreatorV3One*>(list[i]);
         MUST(std::strcmp(creator->getPluginNamespace(), "refit") == 0);
         MUST(std::strcmp(creator->getPluginVersion(), "1") == 0);
-        bool const look = std::strcmp(creator->getPluginName(), "Look") == 0;
-        check_node(creator, look ? look_node(3, false) : batched_gru_node(3), device, library);
-        if (look)
-            check_node(creator, look_node(3, true), device, library);
+        bool const feedback = std::strcmp(creator->getPluginName(), "Feedback") == 0;
+        check_node(creator, feedback ? feedback_node(3, false) : batched_gru_node(3), device, library);
+        if (feedback)
+            check_node(creator, feedback_node(3, true), device, library);
     }
     return 0;
 }

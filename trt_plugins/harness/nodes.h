@@ -31,11 +31,11 @@ inline Node batched_gru_node(int64_t persons)
         {{'T', {persons, 26, 32}}, {'f', {persons, 144}}, {'f', {persons, 10}}, {'f', {persons, 3}}}};
 }
 
-inline Node look_node(int64_t persons, bool keypoints)
+inline Node feedback_node(int64_t persons, bool keypoints)
 {
     static float const crop_px = 256;
     static int32_t const radius = 3;
-    Node node{"Look", keypoints ? " with keypoints" : "",
+    Node node{"Feedback", keypoints ? " with keypoints" : "",
         {nvinfer1::PluginField("crop_px", &crop_px, nvinfer1::PluginFieldType::kFLOAT32, 1),
             nvinfer1::PluginField("radius", &radius, nvinfer1::PluginFieldType::kINT32, 1)},
         {{'T', {persons, 67, 64, 64}}, {'f', {persons, 144}}, {'f', {persons, 10}}, {'f', {persons, 3}},

@@ -7,17 +7,16 @@ from time import perf_counter
 import numpy as np
 import openvino as ov
 
-from refit_rt.bundle.read import KEYPOINTS, Bundle
+from refit_rt.bundle.read import Bundle
 from refit_rt.errors import UserError
 from refit_rt.files import cache_dir
+from refit_rt.model.config import KEYPOINTS
 from refit_rt.types import Encoded
 
 log = logging.getLogger(__name__)
 
 TRIALS = 12  # of each number of threads; the fastest of them counts
 WORTH_A_THREAD = 1.1  # all threads must be this much faster than one to be used
-MAP_SIDE_PER_CROP = 4  # the maps' stride
-HEADS = 26
 
 
 class OpenVinoEncoder:
@@ -34,8 +33,8 @@ class OpenVinoEncoder:
         except RuntimeError as error:
             raise UserError(f"{path}: OpenVINO cannot read it ({last_line(error)}). Export it again") from error
         check_ports(model, bundle, path)
-        model.reshape([1, bundle.card.crop.size_px, bundle.card.crop.size_px, 3])
         crop_px = bundle.card.crop.size_px
+        model.reshape([1, crop_px, crop_px, 3])
         if threads:
             compiled = compile_model(core, model, self.precision, threads, path)
         else:
@@ -73,21 +72,25 @@ def encoder_file(bundle: Bundle, precision: str) -> Path:
 
 def check_ports(model: ov.Model, bundle: Bundle, path: Path) -> None:
     """Raises UserError unless inputs and outputs are as bundle/make.py writes them for this crop and these markers."""
-    side, markers = bundle.card.crop.size_px, bundle.card.markers
-    cells = side // MAP_SIDE_PER_CROP
-    wanted = {"crop": [-1, side, side, 3], "maps": [-1, markers, cells, cells], "hidden": [-1, HEADS, -1]}
+    sizes = bundle.sizes
+    side, cells = sizes.crop_px, sizes.map_cells
+    wanted = {
+        "crop": [-1, side, side, 3],
+        "maps": [-1, sizes.markers, cells, cells],
+        "hidden": [-1, sizes.heads, sizes.hidden],
+    }
     ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
     if "keypoints" in ports:
         wanted["keypoints"] = [-1, KEYPOINTS, 4]
     for name, shape in wanted.items():
         if name not in ports:
-            raise UserError(f"{path}: has no '{name}' among {', '.join(sorted(ports))}. Make it with refit-rt export")
+            raise UserError(f"{path}: has no '{name}' among {', '.join(sorted(ports))}. Make it with refit-rt bundle")
         found = [dim.get_length() if dim.is_static else -1 for dim in ports[name].get_partial_shape()]
         fits = len(found) == len(shape) and all(a == b or -1 in (a, b) for a, b in zip(found, shape, strict=True))
         if not fits:
-            raise UserError(f"{path}: '{name}' is {found}, {shape} is needed (-1: any). Make it with refit-rt export")
+            raise UserError(f"{path}: '{name}' is {found}, {shape} is needed (-1: any). Make it with refit-rt bundle")
     if len(model.inputs) != 1 or model.inputs[0].get_element_type() != ov.Type.u8:
-        raise UserError(f"{path}: takes something else than one uint8 'crop'. Make it with refit-rt export")
+        raise UserError(f"{path}: takes something else than one uint8 'crop'. Make it with refit-rt bundle")
 
 
 def fewest_threads(core: ov.Core, model: ov.Model, precision: str, path: Path, crop_px: int) -> ov.CompiledModel:

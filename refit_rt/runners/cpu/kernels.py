@@ -1,9 +1,9 @@
 """The loop, compiled: one iteration from maps and body to body, for one person.
 
-The slow readable twin is `refit_rt/model/refit.py`; tests/test_runners.py holds them together. What makes it fast: the
+The slow readable twin is `refit_rt/model/refit.py`; tests/runners/cpu holds them together. What makes it fast: the
 body is posed at its joints and markers only, the input product of all 26 GRUs is one pass over one matrix, and nothing
-is allocated. All in one file, because numba's cache on disk does not notice a change in another one. packing.py lists
-what `body`, `loop` and `work` hold.
+is allocated. All in one file, because numba's cache on disk does not notice a change in another one (nor of the two
+numbers from model/config.py, which no weights survive). packing.py lists what `body`, `loop` and `work` hold.
 """
 
 import numpy as np
@@ -11,10 +11,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from refit_rt.model import config
+
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 TINY = np.float32(1e-12)
-MAP_STRIDE = np.float32(4)
-RESIDUAL_PX = np.float32(16)
+MAP_STRIDE, RESIDUAL_PX = np.float32(config.MAP_STRIDE), np.float32(config.RESIDUAL_PX)
 FAR = np.float32(1e6)  # cells: beyond any map, and what stands in for a marker that projects to no number
 compiled = njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy")
 
@@ -150,7 +151,7 @@ def place_body(body, loop, view, work):
 
 
 @compiled
-def look_up(image, x_px, y_px, radius, window):
+def sample_window(image, x_px, y_px, radius, window):
     """Bilinear window round a marker of its own map (64, 64), zero outside; x is the slow index, as in training."""
     side = 2 * radius + 1
     x, y = x_px / MAP_STRIDE, y_px / MAP_STRIDE
@@ -180,11 +181,11 @@ def look_up(image, x_px, y_px, radius, window):
 
 
 @compiled
-def look(loop, maps, keypoints, work):
+def feedback(loop, maps, keypoints, work):
     """The local feature vector, into the head of work.x."""
     flow_count = loop.flow_bias.shape[1]
     for m in range(maps.shape[0]):
-        look_up(maps[m], work.markers_px[m, 0], work.markers_px[m, 1], loop.radius, work.window)
+        sample_window(maps[m], work.markers_px[m, 0], work.markers_px[m, 1], loop.radius, work.window)
         dense(loop.flow_weight[m], loop.flow_bias[m], work.window, work.flow[m * flow_count : (m + 1) * flow_count])
     local = work.x[: loop.local_bias.shape[0]]
     dense(loop.local_weight, loop.local_bias, work.flow, local)
@@ -307,7 +308,7 @@ def run(body, loop, maps, keypoints, box, view, work, iterations, update_rad):
     turned, done = ZERO, 0
     while done < iterations and (done == 0 or turned >= update_rad):
         work.before[:] = work.rotations
-        look(loop, maps, keypoints, work)
+        feedback(loop, maps, keypoints, work)
         update_hidden(loop, box, work)
         regress(loop, work.hidden, box, work.layer, work.pose6d, work.betas, work.cam)
         place_body(body, loop, view, work)

@@ -1,4 +1,4 @@
-"""The loop on one CPU core, in numba: 0.12 ms an iteration and person."""
+"""The loop on one CPU core, in numba: 0.12 ms per iteration and person."""
 
 from time import monotonic
 
@@ -6,12 +6,11 @@ import numpy as np
 
 from refit_rt.bundle.read import Bundle
 from refit_rt.errors import UserError
+from refit_rt.model.config import OFFSET_GAIN, SIDE_MEAN, SIDE_SPREAD
 from refit_rt.runners.cpu import kernels
 from refit_rt.runners.cpu.packing import body_arrays, check_shapes, loop_arrays, workspace
 from refit_rt.types import Encoded, Result, State, View
 
-# CLIFF's whitening of the box; refit_rt/model/camera.py names the source.
-OFFSET_GAIN, SIDE_MEAN, SIDE_SPREAD = 2.8, 0.24, 0.06
 NO_KEYPOINTS = np.zeros((0, 4), np.float32)
 
 
@@ -23,17 +22,17 @@ class NumbaLoop:
         weights = bundle.weights
         try:
             self._means = [weights[f"mean_{part}"].reshape(-1) for part in ("pose6d", "betas", "cam")]
-            self._loop = loop_arrays(weights, bundle.card.crop.size_px, bundle.card.scale_floor)
+            self._loop = loop_arrays(bundle)
         except KeyError as error:
             raise UserError(f"{bundle.path}: loop.safetensors lacks {error}. Export the bundle again") from error
         check_shapes(self._loop, bundle)
         self._judge = (
             [weights[f"confidence.{name}"] for name in ("first.weight", "first.bias", "last.weight", "last.bias")]
-            if has_confidence(weights)
+            if bundle.sizes.confidence
             else None
         )
         self._body = body_arrays(bundle.body)
-        self._work = workspace(self._loop, bundle.card.markers)
+        self._work = workspace(self._loop, bundle.sizes)
 
     def initial(self, encoded: Encoded, view: View) -> State:
         """The mean body, corrected by the whole crop's first hidden states."""
@@ -108,7 +107,3 @@ def box_features(view: View) -> np.ndarray:
 def view_array(view: View) -> np.ndarray:
     """(6,) float32: box x, y, side, focal, centre x, y."""
     return np.array([*view.square, view.focal_px, *view.centre_px], np.float32)
-
-
-def has_confidence(weights: dict[str, np.ndarray]) -> bool:
-    return "confidence.first.weight" in weights

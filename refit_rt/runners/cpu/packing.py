@@ -5,12 +5,9 @@ from collections import namedtuple
 import numpy as np
 
 from refit_rt.body.smpl import JOINTS, Body
-from refit_rt.bundle.read import KEYPOINTS, Bundle
+from refit_rt.bundle.read import Bundle, Sizes
 from refit_rt.errors import UserError
-
-# BlazePose's landmarks and the SMPL joints they are held against, as in refit_rt/model/feedback.py.
-LANDMARKS = (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28, 19, 20, 31, 32, 0)
-LANDMARK_JOINTS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8, 22, 23, 10, 11, 15)
+from refit_rt.model.config import KEYPOINTS, LANDMARK_JOINTS, LANDMARKS
 
 # Arrays of a body's markers, of a network's loop, of one person at work. M markers, F flow, K window cells,
 # L local, H hidden, X = L + 3 + 144 + 10 + 3.
@@ -110,16 +107,16 @@ def body_arrays(body: Body) -> BodyArrays:
     )
 
 
-def loop_arrays(weights: dict[str, np.ndarray], crop_px: int, scale_floor: float | None) -> LoopArrays:
+def loop_arrays(bundle: Bundle) -> LoopArrays:
     """The torch network's arrays, transposed and split as the kernels want them. Raises KeyError for one missing."""
+    weights, sizes, scale_floor = bundle.weights, bundle.sizes, bundle.card.scale_floor
 
     def both(name: str) -> tuple[np.ndarray, np.ndarray]:
         return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
     nothing = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
-    has_keypoints = "feedback.keypoints.first.weight" in weights
-    first = both("feedback.keypoints.first") if has_keypoints else nothing
-    last = both("feedback.keypoints.last") if has_keypoints else nothing
+    first = both("feedback.keypoints.first") if sizes.keypoints else nothing
+    last = both("feedback.keypoints.last") if sizes.keypoints else nothing
     flow_weight, flow_bias = both("feedback.flow")
     layer_weight, layer_bias = both("regressor.layer")
     input_weight, input_bias = both("update.gru.from_input")
@@ -143,8 +140,8 @@ def loop_arrays(weights: dict[str, np.ndarray], crop_px: int, scale_floor: float
         np.array(LANDMARKS),
         np.array(LANDMARK_JOINTS),
         np.float32(-np.inf if scale_floor is None else scale_floor),
-        np.float32(crop_px),
-        int(np.sqrt(flow_weight.shape[2])) // 2,
+        np.float32(sizes.crop_px),
+        sizes.radius,
     )
 
 
@@ -160,16 +157,16 @@ def halved(weight: np.ndarray) -> np.ndarray:
 
 def check_shapes(loop: LoopArrays, bundle: Bundle) -> None:
     """Raises UserError unless the arrays fit one another: the kernels read them unchecked."""
-    markers, (local, heads, hidden) = bundle.card.markers, (len(loop.local_bias), *loop.gates_weight.shape[:2])
-    flow = loop.flow_bias.shape[1]
+    sizes = bundle.sizes
+    markers, local, heads, hidden, flow = sizes.markers, sizes.local, sizes.heads, sizes.hidden, sizes.flow
     wide = local + 3 + 6 * JOINTS + 10 + 3
     wanted = {
-        "flow_weight": (markers, flow, (2 * loop.radius + 1) ** 2),
+        "flow_weight": (markers, flow, (2 * sizes.radius + 1) ** 2),
         "flow_bias": (markers, flow),
         "local_weight": (local, markers * flow),
         "input_weight": (heads * 3 * hidden, wide),
         "input_bias": (heads * 3 * hidden,),
-        "gates_weight": (JOINTS + 2, hidden, 2 * hidden),
+        "gates_weight": (heads, hidden, 2 * hidden),
         "candidate_weight": (heads, hidden, hidden),
         "layer_weight": (heads, hidden + 3, hidden),
         "layer_bias": (heads, hidden),
@@ -193,18 +190,18 @@ def check_shapes(loop: LoopArrays, bundle: Bundle) -> None:
             raise UserError(f"{bundle.path}: loop.safetensors: {name} is {found}, {shape} is needed. Export it again")
 
 
-def workspace(loop: LoopArrays, markers: int) -> Work:
+def workspace(loop: LoopArrays, sizes: Sizes) -> Work:
     """Room for one person."""
 
     def room(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
-    hidden = loop.gates_weight.shape[1]
+    heads, markers, hidden = sizes.heads, sizes.markers, sizes.hidden
     return Work(
         room(6 * JOINTS),
         room(10),
         room(3),
-        room(JOINTS + 2, hidden),
+        room(heads, hidden),
         room(JOINTS, 3, 3),
         room(JOINTS, 3),
         room(markers, 3),

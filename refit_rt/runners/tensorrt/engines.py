@@ -18,12 +18,12 @@ from refit_rt.errors import UserError
 from refit_rt.runners.tensorrt import cache
 from refit_rt.runners.tensorrt.build import BUILD_PLUGINS, TensorRt
 from refit_rt.runners.tensorrt.cuda import Cuda
-from refit_rt.runners.tensorrt.graph.sizes import Nodes, maps_dtype, sizes_of
+from refit_rt.runners.tensorrt.graph.nodes import Nodes, maps_dtype
 from refit_rt.runners.tensorrt.ports import Plan, check_ports, plan_of
 
 log = logging.getLogger(__name__)
 
-WRITERS = ("sizes", "writer", "body", "step", "encoder", "constants")  # another line, another engine
+WRITERS = ("nodes", "writer", "body", "step", "encoder", "constants")  # another line, another engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def load_engines(bundle: Bundle, options: Options, cuda: Cuda) -> Engines:
     """From the cache, or built, which takes minutes. Raises UserError."""
     rt = TensorRt(options.plugins)
     nodes = nodes_of(rt, options)
-    plan = plan_of(sizes_of(bundle, 1), options.half, nodes)
+    plan = plan_of(bundle.sizes, options.half, nodes)
     library = options.plugins.read_bytes() if options.plugins else b""
     facts = {
         "bundle": bundle.card.name, "precision": "f16" if options.half else "f32", "plugins": nodes,
@@ -96,7 +96,7 @@ def nodes_of(rt: TensorRt, options: Options) -> Nodes:
         return "none"
     if not rt.has("BatchedGRU"):
         raise UserError(f"fit.plugins: {options.plugins} holds no plugin of refit_rt. {BUILD_PLUGINS}")
-    return "both" if rt.has("Look") else "gru"
+    return "both" if rt.has("Feedback") else "gru"
 
 
 def encoder_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from refit_rt.body.smpl import BETAS, JOINTS
-from refit_rt.bundle.read import KEYPOINTS
+from refit_rt.bundle.read import Sizes
 from refit_rt.errors import UserError
+from refit_rt.model.config import KEYPOINTS
 from refit_rt.runners.tensorrt.cuda import Cuda
-from refit_rt.runners.tensorrt.graph.sizes import HEADS, Nodes, Sizes, maps_dtype
+from refit_rt.runners.tensorrt.graph.nodes import Nodes, maps_dtype
 
 ALIGNED = 256  # bytes; as cudaMalloc gives, and enough for any vector load
 STATE = ("hidden", "pose6d", "betas", "cam")  # what an iteration changes
@@ -47,20 +48,20 @@ class Plan:
 
 
 def plan_of(sizes: Sizes, half: bool, nodes: Nodes) -> Plan:
-    """As onnx_encoder.py and onnx_step.py write the files."""
-    b, wide = sizes.batch, np.float32
+    """As graph/encoder.py and graph/step.py write the files, for one crop at a time."""
+    wide = np.float32
     real = np.float16 if half else wide
-    keypoints = (Port("keypoints", (b, KEYPOINTS, 4), wide),) if sizes.keypoints else ()
+    keypoints = (Port("keypoints", (1, KEYPOINTS, 4), wide),) if sizes.keypoints else ()
     return Plan(
-        crop=Port("crop", (b, sizes.crop_px, sizes.crop_px, 3), np.uint8),
-        maps=Port("maps", (b, sizes.markers, sizes.side, sizes.side), maps_dtype(half, nodes)),
-        fresh=(Port("hidden", (b, HEADS, sizes.hidden), wide), *keypoints),
-        place=(Port("view", (b, 6), wide), Port("box", (b, 3), wide), *keypoints),
+        crop=Port("crop", (1, sizes.crop_px, sizes.crop_px, 3), np.uint8),
+        maps=Port("maps", (1, sizes.markers, sizes.map_cells, sizes.map_cells), maps_dtype(half, nodes)),
+        fresh=(Port("hidden", (1, sizes.heads, sizes.hidden), wide), *keypoints),
+        place=(Port("view", (1, 6), wide), Port("box", (1, 3), wide), *keypoints),
         state=(
-            Port("hidden", (b, HEADS, sizes.hidden), real),
-            Port("pose6d", (b, 6 * JOINTS), wide),
-            Port("betas", (b, BETAS), wide),
-            Port("cam", (b, 3), wide),
+            Port("hidden", (1, sizes.heads, sizes.hidden), real),
+            Port("pose6d", (1, 6 * JOINTS), wide),
+            Port("betas", (1, BETAS), wide),
+            Port("cam", (1, 3), wide),
         ),
     )
 

@@ -13,12 +13,12 @@ from refit_rt.errors import UserError
 from refit_rt.files import cache_dir, write_whole
 
 SOURCES = Path(__file__).parents[3] / "trt_plugins"
-KERNELS = ("batched_gru.cu", "look.cu")
+KERNELS = ("batched_gru.cu", "feedback.cu")
 
 
 @dataclass(frozen=True)
-class LookSizes:
-    """What the kernel Look must know of its arrays, in the order of look.h."""
+class FeedbackSizes:
+    """What the kernel Feedback must know of its arrays, in the order of feedback.h."""
 
     persons: int
     markers: int
@@ -66,12 +66,12 @@ class Kernels:
             "batched_gru",
         )
 
-    def look(self, inputs: Sequence[int], output: int, sizes: LookSizes, half: bool, stream: int = 0) -> None:
+    def feedback(self, inputs: Sequence[int], output: int, sizes: FeedbackSizes, half: bool, stream: int = 0) -> None:
         """14 inputs, 19 with keypoint feedback → local features."""
         numbers = (ctypes.c_int * 9)(*astuple(sizes)[:-1])
         crop_px = ctypes.c_float(sizes.crop_px)
         into, queue = ctypes.c_void_p(output), ctypes.c_void_p(stream)
-        _check(self._library.refit_look(int(half), _pointers(inputs), into, numbers, crop_px, queue), "look")
+        _check(self._library.refit_feedback(int(half), _pointers(inputs), into, numbers, crop_px, queue), "feedback")
 
 
 def _pointers(addresses: Sequence[int]) -> ctypes.Array:

@@ -1,4 +1,4 @@
-"""The loop as two CUDA launches an iteration on torch tensors, many iterations replayed as one CUDA graph."""
+"""The loop as two CUDA launches per iteration on torch tensors, many iterations replayed as one CUDA graph."""
 
 import logging
 
@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refit_rt.bundle.read import KEYPOINTS, Bundle
+from refit_rt.bundle.read import Bundle
 from refit_rt.errors import UserError
 from refit_rt.model.camera import View, box_features
-from refit_rt.model.feedback import MAP_STRIDE
-from refit_rt.model.update import HEADS, State
-from refit_rt.runners.tensorrt.graph.constants import gru_constants, has_keypoints, look_constants
-from refit_rt.runners.torch.cuda_ops import Kernels, LookSizes, compiled_kernels
+from refit_rt.model.config import HEADS, KEYPOINTS
+from refit_rt.model.update import State
+from refit_rt.runners.tensorrt.graph.constants import feedback_constants, gru_constants
+from refit_rt.runners.torch.cuda_ops import FeedbackSizes, Kernels, compiled_kernels
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +42,16 @@ class KernelLoop:
         """half: maps, features, hidden states and weights are float16, sums and the state float32 all the same."""
         self._kernels, self._half, self._floor = kernels, half, bundle.card.scale_floor
         kind, numpy_kind = (torch.float16, np.float16) if half else (torch.float32, np.float32)
-        constants = look_constants(bundle, numpy_kind)
-        self._look = [torch.tensor(array, device=device) for array in constants.values()]
+        constants = feedback_constants(bundle, numpy_kind)
+        self._feedback = [torch.tensor(array, device=device) for array in constants.values()]
         self._gru = [torch.tensor(array, device=device) for array in gru_constants(bundle, numpy_kind).values()]
-        self._sizes = sizes_of(bundle, constants, persons)
+        self._sizes = kernel_sizes(bundle, constants, persons)
 
         def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(persons, *shape, dtype=dtype, device=device)
 
         self._maps = room(self._sizes.markers, self._sizes.height, self._sizes.width, dtype=kind)
-        self._keypoints = room(KEYPOINTS, 4) if has_keypoints(bundle) else None
+        self._keypoints = room(KEYPOINTS, 4) if bundle.sizes.keypoints else None
         self._view, self._box = room(6), room(3)
         self._local = room(self._sizes.local, dtype=kind)
         hidden = self._gru[2].shape[2]
@@ -98,14 +98,14 @@ class KernelLoop:
     def launch(self, iterations: int) -> None:
         """The launches of so many iterations, one by one, on torch's current stream; which side is now stays."""
         for done in range(iterations):
-            self.launch_look((self._side + done) % 2)
+            self.launch_feedback((self._side + done) % 2)
             self.launch_update((self._side + done) % 2)
 
-    def launch_look(self, side: int = 0) -> None:
+    def launch_feedback(self, side: int = 0) -> None:
         """State → local features."""
-        seen = [] if self._keypoints is None else [self._keypoints, *self._look[9:]]
-        inputs = [self._maps, *self._states[side], self._view, *self._look[:9], *seen]
-        self._kernels.look(addresses(inputs), self._local.data_ptr(), self._sizes, self._half, self._stream())
+        seen = [] if self._keypoints is None else [self._keypoints, *self._feedback[9:]]
+        inputs = [self._maps, *self._states[side], self._view, *self._feedback[:9], *seen]
+        self._kernels.feedback(addresses(inputs), self._local.data_ptr(), self._sizes, self._half, self._stream())
 
     def launch_update(self, side: int = 0) -> None:
         """Local features and state → hidden states and state of the other side."""
@@ -122,7 +122,7 @@ class KernelLoop:
     @property
     def weight_bytes(self) -> int:
         """What an iteration must read besides its inputs."""
-        return sum(array.nbytes for array in (*self._look, *self._gru))
+        return sum(array.nbytes for array in (*self._feedback, *self._gru))
 
     def _recording(self, iterations: int) -> torch.cuda.CUDAGraph:
         key = (self._side, iterations)
@@ -139,22 +139,20 @@ class KernelLoop:
         return self._recorded[key]
 
 
-def sizes_of(bundle: Bundle, constants: dict[str, np.ndarray], persons: int) -> LookSizes:
-    """What the kernel Look must know, from the arrays it gets."""
-    cells = bundle.card.crop.size_px // MAP_STRIDE
-    markers, flow = constants["flow_bias"].shape
-    window = bundle.weights["feedback.flow.weight"].shape[2]
-    return LookSizes(
-        persons,
-        markers,
-        cells,
-        cells,
-        len(constants["local_bias"]),
-        flow,
-        int(window**0.5) // 2,
-        len(constants["pose_columns"]),
-        len(constants["first_bias"]) if has_keypoints(bundle) else 0,
-        bundle.card.crop.size_px,
+def kernel_sizes(bundle: Bundle, constants: dict[str, np.ndarray], persons: int) -> FeedbackSizes:
+    """What the kernel Feedback must know. constants: the arrays it gets."""
+    sizes = bundle.sizes
+    return FeedbackSizes(
+        persons=persons,
+        markers=sizes.markers,
+        height=sizes.map_cells,
+        width=sizes.map_cells,
+        local=sizes.local,
+        flow=sizes.flow,
+        radius=sizes.radius,
+        pose_rows=len(constants["pose_columns"]),
+        hidden=len(constants["first_bias"]) if sizes.keypoints else 0,
+        crop_px=sizes.crop_px,
     )
 
 

@@ -125,18 +125,18 @@ def result_of(now: Estimate, done: int, turned: float) -> Result:
 def loop_of(bundle: Bundle) -> ReFit:
     """The network without what the encoder holds, with the bundle's weights."""
     weights = {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()}
-    _, flow, cells = bundle.weights["feedback.flow.weight"].shape
+    sizes = bundle.sizes
     config = ReFitConfig(
-        crop_px=bundle.card.crop.size_px,
-        marker_count=bundle.card.markers,
+        crop_px=sizes.crop_px,
+        marker_count=sizes.markers,
         iterations=bundle.card.iterations,
-        window_radius=int(cells**0.5) // 2,
-        flow=flow,
-        local=len(weights["feedback.local.bias"]),
-        hidden=weights["update.gru.from_hidden"].shape[2],
+        window_radius=sizes.radius,
+        flow=sizes.flow,
+        local=sizes.local,
+        hidden=sizes.hidden,
         scale_floor=bundle.card.scale_floor,
-        keypoint_feedback="feedback.keypoints.first.weight" in weights,
-        confidence="confidence.first.weight" in weights,
+        keypoint_feedback=sizes.keypoints,
+        confidence=sizes.confidence,
     )
     model = ReFit(config, BodyTorch(bundle.body), NoBackbone())
     model.init_head, model.map_head = nn.Identity(), nn.Identity()

@@ -141,7 +141,7 @@ def nodes_built(library: Library) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("holds", "nodes"), [("BatchedGRU Look", ["Look", "BatchedGRU"]), ("BatchedGRU", ["BatchedGRU"])]
+    ("holds", "nodes"), [("BatchedGRU Feedback", ["Feedback", "BatchedGRU"]), ("BatchedGRU", ["BatchedGRU"])]
 )
 def test_a_step_uses_the_plugins_that_the_library_holds(library, random_bundles, tmp_path, holds, nodes):
     (tmp_path / "plugins.so").write_text(holds)
@@ -150,7 +150,7 @@ def test_a_step_uses_the_plugins_that_the_library_holds(library, random_bundles,
         assert nodes_built(library) == nodes
         assert engines.uses_plugins
     assert library.loaded == [str(tmp_path / "plugins.so")]
-    assert engines.plan.maps.dtype == (np.float16 if "Look" in holds else np.float32)
+    assert engines.plan.maps.dtype == (np.float16 if "Feedback" in holds else np.float32)
 
 
 def test_a_plugins_library_of_no_use_is_refused_with_its_cure(library, random_bundles, tmp_path):

@@ -195,15 +195,15 @@ def test_plugin_nodes_take_what_their_readme_says(network, half):
     real = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
     kinds = {"T": real, "f32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32}
     file = step_model(bundle, half, "both")
-    assert [node.op_type for node in file.graph.node] == ["Look", "BatchedGRU"]  # an iteration is two launches
+    assert [node.op_type for node in file.graph.node] == ["Feedback", "BatchedGRU"]  # an iteration is two launches
     types = types_of(file)
     for node in file.graph.node:
         wanted = plugin_inputs(node.op_type)
-        if node.op_type == "Look" and not model.config.keypoint_feedback:
+        if node.op_type == "Feedback" and not model.config.keypoint_feedback:
             wanted = wanted[:14]
-        made_by_look = file.graph.node[0].output[0]
-        types[made_by_look] = real
-        names = ["local" if name == made_by_look else name for name in node.input]
+        made_by_feedback = file.graph.node[0].output[0]
+        types[made_by_feedback] = real
+        names = ["local" if name == made_by_feedback else name for name in node.input]
         assert names == [name for name, _ in wanted]
         assert [types[name] for name in node.input] == [kinds[kind] for _, kind in wanted]
         attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}

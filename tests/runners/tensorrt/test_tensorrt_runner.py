@@ -138,7 +138,7 @@ def test_with_both_plugins_the_kernels_themselves_give_the_cpus_bodies(
     settings,
 ):
     library.kernels = on_cpu
-    (tmp_path / "plugins.so").write_text("BatchedGRU Look")
+    (tmp_path / "plugins.so").write_text("BatchedGRU Feedback")
     settings = msgspec.structs.replace(
         settings, plugins=str(tmp_path / "plugins.so"), cold_iterations=1, iterations=1
     )  # each costs seconds

@@ -1,6 +1,5 @@
 """A person whose joints are known, seen by a rig that is known: the triangulation finds them again."""
 
-
 import numpy as np
 import pytest
 

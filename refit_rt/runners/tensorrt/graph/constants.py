@@ -19,7 +19,7 @@ GRU_NAMES = {
     "w_cam": "regressor.cam.weight",
     "b_cam": "regressor.cam.bias",
 }
-LOOK_NAMES = {
+FEEDBACK_NAMES = {
     "flow_weight": "feedback.flow.weight",
     "flow_bias": "feedback.flow.bias",
     "local_weight": "feedback.local.weight",
@@ -38,20 +38,16 @@ def gru_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np.ndar
     return {name: np.ascontiguousarray(_weight(bundle, theirs), dtype) for name, theirs in GRU_NAMES.items()}
 
 
-def look_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np.ndarray]:
-    """Inputs 5..13 of the node Look, then 15..18 with keypoint feedback, in its order. Raises UserError."""
-    names = LOOK_NAMES | (KEYPOINT_NAMES if has_keypoints(bundle) else {})
+def feedback_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np.ndarray]:
+    """Inputs 5..13 of the node Feedback, then 15..18 with keypoint feedback, in its order. Raises UserError."""
+    names = FEEDBACK_NAMES | (KEYPOINT_NAMES if bundle.sizes.keypoints else {})
     arrays = {name: _weight(bundle, theirs) for name, theirs in names.items()}
     rows = {name: padded(array) if name.endswith("weight") else array for name, array in arrays.items()}
     return body_constants(bundle.body) | {name: array.astype(dtype) for name, array in rows.items()}
 
 
-def has_keypoints(bundle: Bundle) -> bool:
-    return KEYPOINT_NAMES["first_weight"] in bundle.weights
-
-
 def body_constants(body: Body) -> dict[str, np.ndarray]:
-    """Inputs 5..9 of the node Look: the body at its joints and markers. Raises UserError for one without markers."""
+    """Inputs 5..9 of the node Feedback: the body at joints and markers. Raises UserError for one without markers."""
     skin = body.marker_skin
     if skin is None or body.markers is None:
         raise UserError(f"body '{body.name}' names no markers. Import it again: refit-rt import-smpl")

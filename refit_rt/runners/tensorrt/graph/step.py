@@ -1,46 +1,45 @@
 """One iteration of the loop → step.onnx: the body of a state, what the maps show there, the next state.
 
-Inputs: maps (B, M, S, S), hidden (B, 26, H), the state pose6d (B, 144), betas (B, 10), cam (B, 3), view (B, 6: box x,
-y, side, focal_px, centre x, y), box (B, 3: `numba_loop.box_features`) and, where there are any, keypoints (B, 33, 4).
-Outputs: hidden_next, pose6d_next, betas_next, cam_next. A loop of k iterations is k runs, each fed what the last gave.
+Inputs: maps (B, M, S, S), hidden (B, 26, H), the state pose6d (B, 144), betas (B, 10), cam (B, 3), view (B, 6: the
+square's centre x, y and side, focal_px, centre x, y), box (B, 3: `box_features` of runners/cpu/loop.py) and, where
+there are any, keypoints (B, 33, 4). Outputs: hidden_next, pose6d_next, betas_next, cam_next. A loop of k iterations is k runs, each fed what the last gave.
 
 Three kinds, by which nodes are trt_plugins': none, the GRUs, or both. Types are baked in, for strongly typed engines:
-in f16 hidden states, weights and products are halves (and, with the Look node, the maps); state, body, projection and
-the place where a map is read always have 32 bits, because in halves a pixel of a 256 px crop is an eighth wrong.
+in f16 hidden states, weights and products are halves (and, with the Feedback node, the maps); state, body, projection
+and the place where a map is read always have 32 bits, because in halves a pixel of a 256 px crop is an eighth wrong.
 """
 
 import numpy as np
 import onnx
 
 from refit_rt.body.smpl import BETAS, JOINTS
-from refit_rt.bundle.read import KEYPOINTS, Bundle
-from refit_rt.runners.cpu.packing import LANDMARK_JOINTS, LANDMARKS
+from refit_rt.bundle.read import Bundle, Sizes
+from refit_rt.model.config import HEADS, KEYPOINTS, LANDMARK_JOINTS, LANDMARKS, MAP_STRIDE, RESIDUAL_PX
 from refit_rt.runners.tensorrt.graph.body import POSE6D, points_px
-from refit_rt.runners.tensorrt.graph.constants import gru_constants, look_constants
-from refit_rt.runners.tensorrt.graph.sizes import HEADS, MAP_STRIDE, Nodes, Sizes, maps_dtype, sizes_of
+from refit_rt.runners.tensorrt.graph.constants import feedback_constants, gru_constants
+from refit_rt.runners.tensorrt.graph.nodes import Nodes, maps_dtype
 from refit_rt.runners.tensorrt.graph.writer import Writer
 
 BOX, CAM = 3, 3
-RESIDUAL_PX = 16.0  # as in refit_rt/model/feedback.py, like the clips
 DECODED = 10  # numbers a head gives: the shape's ten; six of a joint and three of the camera stand before zeros
 NO_FLOOR = -1.0
 
 
 def step_model(bundle: Bundle, half: bool = False, nodes: Nodes = "none", batch: int = 1) -> onnx.ModelProto:
     """The file. half: f16 as said above; nodes: which parts are trt_plugins'. Raises UserError."""
-    sizes, real = sizes_of(bundle, batch), np.float16 if half else np.float32
-    w, b = Writer(), batch
-    maps = w.input("maps", (b, sizes.markers, sizes.side, sizes.side), maps_dtype(half, nodes))
+    sizes, real = bundle.sizes, np.float16 if half else np.float32
+    w, b = Writer(batch), batch
+    maps = w.input("maps", (b, sizes.markers, sizes.map_cells, sizes.map_cells), maps_dtype(half, nodes))
     keypoints = w.input("keypoints", (b, KEYPOINTS, 4), np.float32) if sizes.keypoints else None
     hidden = w.input("hidden", (b, HEADS, sizes.hidden), real)
     state = [w.input(n, (b, size), np.float32) for n, size in (("pose6d", POSE6D), ("betas", BETAS), ("cam", CAM))]
     view, box = w.input("view", (b, 6), np.float32), w.input("box", (b, BOX), np.float32)
 
     if nodes == "both":
-        local = look_node(w, bundle, sizes, real, maps, keypoints, state, view)
+        local = feedback_node(w, bundle, sizes, real, maps, keypoints, state, view)
     else:
         joints_px, markers_px = points_px(w, bundle.body, state, view, b, sizes.crop_px)
-        local = look(w, bundle.weights, sizes, real, maps, keypoints, joints_px, markers_px)
+        local = feedback(w, bundle.weights, sizes, real, maps, keypoints, joints_px, markers_px)
     if nodes == "none":
         hidden = gru(w, bundle.weights, sizes, real, hidden, local, box, state)
         state = moved(w, bundle, sizes, real, hidden, box, state)
@@ -53,15 +52,15 @@ def step_model(bundle: Bundle, half: bool = False, nodes: Nodes = "none", batch:
     return w.model("refit_step")
 
 
-def look_node(
+def feedback_node(
     w: Writer, bundle: Bundle, sizes: Sizes, real: type, maps: str, keypoints: str | None, state: list[str], view: str
 ) -> str:
-    constants = {name: w.weight(name, array) for name, array in look_constants(bundle, real).items()}
+    constants = {name: w.weight(name, array) for name, array in feedback_constants(bundle, real).items()}
     names = list(constants.values())
     if keypoints is not None:
         first = list(constants).index("first_weight")
         names.insert(first, keypoints)
-    return w.plugin("Look", maps, *state, view, *names, crop_px=float(sizes.crop_px), radius=sizes.radius)
+    return w.plugin("Feedback", maps, *state, view, *names, crop_px=float(sizes.crop_px), radius=sizes.radius)
 
 
 def gru_node(w: Writer, bundle: Bundle, real: type, hidden: str, local: str, box: str, state: list[str]) -> list[str]:
@@ -79,7 +78,7 @@ def gru_node(w: Writer, bundle: Bundle, real: type, hidden: str, local: str, box
     )
 
 
-def look(
+def feedback(
     w: Writer,
     weights: dict[str, np.ndarray],
     sizes: Sizes,
@@ -90,7 +89,7 @@ def look(
     markers_px: str,
 ) -> str:
     """refit_rt/model/feedback.py: (B, L) local features."""
-    b, m, side = sizes.batch, sizes.markers, sizes.side
+    b, m, side = w.batch, sizes.markers, sizes.map_cells
     steps = np.arange(-sizes.radius, sizes.radius + 1, dtype=np.float32)
     offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(1, 1, -1, 2)  # x is the slow one
     cells = offsets.shape[2]
@@ -125,7 +124,7 @@ def keypoint_feedback(
     markers_px: str,
 ) -> str:
     """The backbone's landmarks against the projected body: (B, L) to add."""
-    b, to_unit = sizes.batch, np.array([2 / sizes.crop_px], np.float32)
+    b, to_unit = w.batch, np.array([2 / sizes.crop_px], np.float32)
     one = np.array([1], np.float32)
     xy, depth, visible = w.split(keypoints, 2, 1, 1, axis=2)
     told = [
@@ -165,7 +164,7 @@ def gru(
     state: list[str],
 ) -> str:
     """refit_rt/model/update.py: the shared input in one product, the heads' own in two. (B, 26, H)."""
-    b, h = sizes.batch, sizes.hidden
+    b, h = w.batch, sizes.hidden
     x = w.concat(local, w.cast(w.concat(box, *state, axis=1), real), axis=1)
     shared = w.reshape(dense(w, weights, "update.gru.from_input", real, x), b, HEADS, 1, 3 * h)
     gates, candidate = w.split(shared, 2 * h, h, axis=3)
@@ -181,7 +180,7 @@ def gru(
 
 def moved(w: Writer, bundle: Bundle, sizes: Sizes, real: type, hidden: str, box: str, state: list[str]) -> list[str]:
     """The regressor, and the state after it: every head decodes ten numbers, of which it means the first few."""
-    b, h, weights = sizes.batch, sizes.hidden, bundle.weights
+    b, h, weights = w.batch, sizes.hidden, bundle.weights
     everywhere = w.op("Expand", w.reshape(w.cast(box, real), b, 1, 1, BOX), np.array([b, HEADS, 1, BOX], np.int64))
     x = w.concat(w.reshape(hidden, b, HEADS, 1, h), everywhere, axis=3)
     weight, bias = weights["regressor.layer.weight"], weights["regressor.layer.bias"]

@@ -1,4 +1,4 @@
-"""Nodes and weights, a call each → an ONNX file, the same bytes every time."""
+"""Nodes and weights, one call each → an ONNX file, the same bytes every time."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ Value = str | np.ndarray  # the name of what a node made, or numbers that are pu
 
 
 class Writer:
-    """A graph being written. Every verb returns the name of what it made; names are told by order, so files repeat."""
+    """A graph being written. Every verb returns the name of what it made; names count up, so that files repeat."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = 1) -> None:
+        self.batch = batch
         self._nodes: list[onnx.NodeProto] = []
         self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []

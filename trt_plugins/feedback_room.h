@@ -1,11 +1,11 @@
-// How look.cu lays out a block's shared memory.
+// How feedback.cu lays out a block's shared memory.
 #pragma once
 
-#include "look.h"
+#include "feedback.h"
 
 namespace refit
 {
-namespace look_kernel
+namespace feedback_kernel
 {
 
 constexpr int JOINTS = 24, BETAS = 10, TURN = 9, PLACE = 12, VIEW = 6, CAM = 3, LANDMARKS = 33, PAIRS = 17;
@@ -16,23 +16,23 @@ __host__ __device__ constexpr int up(int number, int multiple)
     return (number + multiple - 1) / multiple * multiple;
 }
 
-__host__ __device__ constexpr int cells_of(LookSizes const& s)
+__host__ __device__ constexpr int cells_of(FeedbackSizes const& s)
 {
     return (2 * s.radius + 1) * (2 * s.radius + 1);
 }
 
 // The corners that a window's samples lie between: one more each way.
-__host__ __device__ constexpr int taps_of(LookSizes const& s)
+__host__ __device__ constexpr int taps_of(FeedbackSizes const& s)
 {
     return (2 * s.radius + 2) * (2 * s.radius + 2);
 }
 
-__host__ __device__ constexpr int quads_of(LookSizes const& s)
+__host__ __device__ constexpr int quads_of(FeedbackSizes const& s)
 {
     return up(3 * s.markers, 4) / 4;
 }
 
-__host__ __device__ constexpr int keypoint_inputs(LookSizes const& s)
+__host__ __device__ constexpr int keypoint_inputs(FeedbackSizes const& s)
 {
     return 4 * LANDMARKS + 2 * JOINTS + 2 * s.markers + 2 * PAIRS;
 }
@@ -56,7 +56,7 @@ struct Room
     int floats;       // in all
 };
 
-inline Room room_of(LookSizes const& s)
+inline Room room_of(FeedbackSizes const& s)
 {
     int end = 0;
     auto part = [&end](int floats) {
@@ -84,5 +84,5 @@ inline Room room_of(LookSizes const& s)
     return room;
 }
 
-} // namespace look_kernel
+} // namespace feedback_kernel
 } // namespace refit

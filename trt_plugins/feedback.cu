@@ -1,16 +1,16 @@
-// The kernel of look.h: a block makes 32 local features of one person.
+// The kernel of feedback.h: a block makes 32 local features of one person.
 //
 // Every block of a person places the whole body and looks at every window by itself, for all features need all windows.
 // That is some thousand products a thread more than needed, and less than blocks that wait for one another would cost: no
 // counters, no room between launches, the same answer every time.
-#include "look.h"
-#include "look_body.cuh"
-#include "look_room.h"
+#include "feedback.h"
+#include "feedback_body.cuh"
+#include "feedback_room.h"
 #include "warp.cuh"
 
 namespace refit
 {
-namespace look_kernel
+namespace feedback_kernel
 {
 
 constexpr int WARPS = THREADS / WARP;
@@ -28,8 +28,8 @@ __constant__ int JOINT_OF[PAIRS] = {16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8, 22
 template <class T>
 struct Task
 {
-    LookArrays<T> arrays;
-    LookSizes sizes;
+    FeedbackArrays<T> arrays;
+    FeedbackSizes sizes;
     Room room; // made by the host: what comes as an argument takes no registers
 };
 
@@ -51,7 +51,7 @@ __device__ inline Cell cell_of(float pixel)
 
 // The corners of every marker's window, zero outside of the map; neighbouring threads read neighbouring cells.
 template <class T>
-__device__ void read_taps(T const* maps, LookSizes const& sizes, Room const& at, float* room)
+__device__ void read_taps(T const* maps, FeedbackSizes const& sizes, Room const& at, float* room)
 {
     int const side = 2 * sizes.radius + 2, taps = side * side, height = sizes.height, width = sizes.width;
 #pragma unroll 5
@@ -67,7 +67,7 @@ __device__ void read_taps(T const* maps, LookSizes const& sizes, Room const& at,
 }
 
 // Bilinear samples; x is the slow index of a window, as the official weights have learned it. Zeros fill each row.
-__device__ inline void make_windows(LookSizes const& sizes, Room const& at, float* room)
+__device__ inline void make_windows(FeedbackSizes const& sizes, Room const& at, float* room)
 {
     int const side = 2 * sizes.radius + 1, cells = side * side, stride = up(cells, 8), corners = side + 1;
     for (int i = threadIdx.x; i < sizes.markers * stride; i += THREADS)
@@ -93,7 +93,7 @@ __device__ inline float within(float number, float most)
 }
 
 // Number i of what the keypoint feedback sees, as keypoint_state and keypoint_residual in feedback.py lay it out.
-__device__ inline float keypoint_input(int i, float const* keypoints, LookSizes const& sizes, float const* pixels)
+__device__ inline float keypoint_input(int i, float const* keypoints, FeedbackSizes const& sizes, float const* pixels)
 {
     float const half = sizes.crop_px / 2;
     int const points = 2 * (JOINTS + sizes.markers);
@@ -163,7 +163,7 @@ __device__ float row_product(T const* weights, float const* x, int length)
 
 // Windows → the numbers kept of each; keypoints → hidden units of their feedback.
 template <class T>
-__device__ void inner_layers(LookArrays<T> const& a, LookSizes const& sizes, Room const& at, float* room)
+__device__ void inner_layers(FeedbackArrays<T> const& a, FeedbackSizes const& sizes, Room const& at, float* room)
 {
     int const stride = up(cells_of(sizes), 8), rows = sizes.markers * sizes.flow;
     layer<EIGHTH, 3>(
@@ -181,7 +181,7 @@ __device__ void inner_layers(LookArrays<T> const& a, LookSizes const& sizes, Roo
 
 // A local feature a warp.
 template <class T>
-__device__ void last_layers(LookArrays<T> const& a, LookSizes const& sizes, Room const& at, int person, float const* room)
+__device__ void last_layers(FeedbackArrays<T> const& a, FeedbackSizes const& sizes, Room const& at, int person, float const* room)
 {
     int const row = blockIdx.x * ROWS + threadIdx.x / WARP, length = up(sizes.markers * sizes.flow, 8);
     if (row >= sizes.local)
@@ -199,8 +199,8 @@ template <class T>
 __global__ void __launch_bounds__(THREADS) kernel(Task<T> task)
 {
     float* const room = reinterpret_cast<float*>(shared_bytes);
-    LookArrays<T> const& a = task.arrays;
-    LookSizes const& sizes = task.sizes;
+    FeedbackArrays<T> const& a = task.arrays;
+    FeedbackSizes const& sizes = task.sizes;
     Room const& at = task.room;
     int const person = blockIdx.y;
     place_body(a, sizes, at, person, room);
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(THREADS) kernel(Task<T> task)
 }
 
 template <class T>
-cudaError_t launch(LookArrays<T> const& arrays, LookSizes const& sizes, cudaStream_t stream)
+cudaError_t launch(FeedbackArrays<T> const& arrays, FeedbackSizes const& sizes, cudaStream_t stream)
 {
     bool const some = sizes.persons > 0 && sizes.markers > 0 && sizes.height > 0 && sizes.width > 0 && sizes.local > 0
         && sizes.flow > 0 && sizes.radius >= 0 && sizes.hidden >= 0;
@@ -236,39 +236,39 @@ cudaError_t launch(LookArrays<T> const& arrays, LookSizes const& sizes, cudaStre
 }
 
 template <class T>
-LookArrays<T> in_order(void const* const* in, void* features, bool with_keypoints)
+FeedbackArrays<T> in_order(void const* const* in, void* features, bool with_keypoints)
 {
     auto t = [&](int i) { return static_cast<T const*>(in[i]); };
     auto f = [&](int i) { return static_cast<float const*>(in[i]); };
     auto n = [&](int i) { return static_cast<int const*>(in[i]); };
-    LookArrays<T> a{t(0), f(1), f(2), f(3), f(4), f(5), n(6), f(7), n(8), f(9), t(10), t(11), t(12), t(13)};
+    FeedbackArrays<T> a{t(0), f(1), f(2), f(3), f(4), f(5), n(6), f(7), n(8), f(9), t(10), t(11), t(12), t(13)};
     if (with_keypoints)
         a.keypoints = f(14), a.first_weight = t(15), a.first_bias = t(16), a.last_weight = t(17), a.last_bias = t(18);
     a.features = static_cast<T*>(features);
     return a;
 }
 
-} // namespace look_kernel
+} // namespace feedback_kernel
 
-cudaError_t look(LookArrays<float> const& arrays, LookSizes const& sizes, cudaStream_t stream)
+cudaError_t feedback(FeedbackArrays<float> const& arrays, FeedbackSizes const& sizes, cudaStream_t stream)
 {
-    return look_kernel::launch(arrays, sizes, stream);
+    return feedback_kernel::launch(arrays, sizes, stream);
 }
 
-cudaError_t look(LookArrays<__half> const& arrays, LookSizes const& sizes, cudaStream_t stream)
+cudaError_t feedback(FeedbackArrays<__half> const& arrays, FeedbackSizes const& sizes, cudaStream_t stream)
 {
-    return look_kernel::launch(arrays, sizes, stream);
+    return feedback_kernel::launch(arrays, sizes, stream);
 }
 
 } // namespace refit
 
-extern "C" int refit_look(int half, void const* const* inputs, void* features, int const* numbers, float crop_px,
+extern "C" int refit_feedback(int half, void const* const* inputs, void* features, int const* numbers, float crop_px,
     void* stream)
 {
     int const* const n = numbers;
-    refit::LookSizes const sizes{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], crop_px};
+    refit::FeedbackSizes const sizes{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], crop_px};
     auto const queue = static_cast<cudaStream_t>(stream);
     if (half)
-        return refit::look(refit::look_kernel::in_order<__half>(inputs, features, sizes.hidden > 0), sizes, queue);
-    return refit::look(refit::look_kernel::in_order<float>(inputs, features, sizes.hidden > 0), sizes, queue);
+        return refit::feedback(refit::feedback_kernel::in_order<__half>(inputs, features, sizes.hidden > 0), sizes, queue);
+    return refit::feedback(refit::feedback_kernel::in_order<float>(inputs, features, sizes.hidden > 0), sizes, queue);
 }

@@ -1,5 +1,5 @@
-// Node Look of TensorRT: look.h behind IPluginV3.
-#include "look.h"
+// Node Feedback of TensorRT: feedback.h behind IPluginV3.
+#include "feedback.h"
 #include "plugin.h"
 
 namespace refit_plugin
@@ -12,9 +12,9 @@ int64_t up8(int64_t number)
     return (number + 7) / 8 * 8;
 }
 
-struct Look
+struct Feedback
 {
-    static constexpr char const* NAME = "Look";
+    static constexpr char const* NAME = "Feedback";
     static constexpr int OUTPUTS = 1, FIELDS = 2;
 
     struct Settings
@@ -31,22 +31,22 @@ struct Look
 
     static char const* types(int inputs)
     {
-        if (inputs == refit::LOOK_INPUTS)
+        if (inputs == refit::FEEDBACK_INPUTS)
             return "TfffffififTTTTT";
-        return inputs == refit::LOOK_INPUTS_WITH_KEYPOINTS ? "TfffffififTTTTfTTTTT" : nullptr;
+        return inputs == refit::FEEDBACK_INPUTS_WITH_KEYPOINTS ? "TfffffififTTTTfTTTTT" : nullptr;
     }
 
-    static refit::LookSizes sizes(Settings const& settings, PluginTensorDesc const* in, int count)
+    static refit::FeedbackSizes sizes(Settings const& settings, PluginTensorDesc const* in, int count)
     {
         auto at = [&](int tensor, int axis) { return static_cast<int>(size_at(in[tensor], axis)); };
-        int const hidden = count == refit::LOOK_INPUTS ? 0 : at(16, 0);
+        int const hidden = count == refit::FEEDBACK_INPUTS ? 0 : at(16, 0);
         return {at(0, 0), at(0, 1), at(0, 2), at(0, 3), at(13, 0), at(11, 1), settings.radius, at(8, 0), hidden,
             settings.crop_px};
     }
 
     static std::vector<Shape> shapes(Settings const& settings, PluginTensorDesc const* in, int count)
     {
-        refit::LookSizes const s = sizes(settings, in, count);
+        refit::FeedbackSizes const s = sizes(settings, in, count);
         int64_t const persons = s.persons, markers = s.markers, cells = 2 * s.radius + 1;
         std::vector<Shape> wanted{
             {"maps", {persons, markers, s.height, s.height}},
@@ -64,7 +64,7 @@ struct Look
             {"local_weight", {s.local, up8(markers * s.flow)}},
             {"local_bias", {s.local}},
         };
-        if (count == refit::LOOK_INPUTS)
+        if (count == refit::FEEDBACK_INPUTS)
             return wanted;
         int64_t const seen = 4 * 33 + 2 * 24 + 2 * markers + 2 * 17; // landmarks, joints, markers, residuals
         wanted.push_back({"keypoints", {persons, 33, 4}});
@@ -86,17 +86,17 @@ struct Look
         void* const* outputs, cudaStream_t stream)
     {
         bool const half = tensors[0].type == DataType::kHALF;
-        refit::LookSizes const s = sizes(settings, tensors, count);
+        refit::FeedbackSizes const s = sizes(settings, tensors, count);
         int const numbers[] = {s.persons, s.markers, s.height, s.width, s.local, s.flow, s.radius, s.pose_rows, s.hidden};
-        return refit_look(half, inputs, outputs[0], numbers, s.crop_px, stream);
+        return refit_feedback(half, inputs, outputs[0], numbers, s.crop_px, stream);
     }
 };
 
 } // namespace
 
-IPluginCreatorInterface* look_creator()
+IPluginCreatorInterface* feedback_creator()
 {
-    static Creator<Look> creator;
+    static Creator<Feedback> creator;
     return &creator;
 }
 

@@ -1,12 +1,12 @@
-// The first half of look.cu: state → joints and markers in the crop, by one block for one person.
+// The first half of feedback.cu: state → joints and markers in the crop, by one block for one person.
 #pragma once
 
-#include "look_room.h"
+#include "feedback_room.h"
 #include "warp.cuh"
 
 namespace refit
 {
-namespace look_kernel
+namespace feedback_kernel
 {
 
 constexpr int EIGHTH = 8; // lanes a marker
@@ -34,7 +34,7 @@ __device__ inline void turn_from_6d(float const* six, float* turn)
 
 // State into shared memory: turns, rest joints, betas, camera. Each warp has its own part, for all wait for memory here.
 template <class T>
-__device__ void read_state(LookArrays<T> const& a, Room const& at, int person, float* room)
+__device__ void read_state(FeedbackArrays<T> const& a, Room const& at, int person, float* room)
 {
     float const* const betas = a.betas + person * BETAS;
     int const thread = threadIdx.x, rest = thread - 2 * WARP, early = thread - 6 * WARP;
@@ -109,7 +109,7 @@ __device__ inline void pose_joints(int const* parents, Room const& at, float* ro
 }
 
 // The body's blend shapes at the markers by all other warps: a thread takes four columns and every so many-th row.
-__device__ inline void blend_markers(float const* blend, LookSizes const& sizes, Room const& at, float* room)
+__device__ inline void blend_markers(float const* blend, FeedbackSizes const& sizes, Room const& at, float* room)
 {
     int const quads = quads_of(sizes), groups = BLEND_THREADS / quads, rows = 1 + BETAS + sizes.pose_rows;
     int const quad = (threadIdx.x - WARP) % quads, group = (threadIdx.x - WARP) / quads;
@@ -129,7 +129,7 @@ __device__ inline void blend_markers(float const* blend, LookSizes const& sizes,
     *reinterpret_cast<float4*>(room + at.partial + (group * quads + quad) * 4) = sum;
 }
 
-__device__ inline void sum_blends(LookSizes const& sizes, Room const& at, float* room)
+__device__ inline void sum_blends(FeedbackSizes const& sizes, Room const& at, float* room)
 {
     int const columns = 4 * quads_of(sizes), groups = BLEND_THREADS / quads_of(sizes);
     for (int column = threadIdx.x; column < columns; column += THREADS)
@@ -154,7 +154,7 @@ __device__ inline void project(float x, float y, float z, float const* camera, f
 }
 
 // Linear blend skinning of the markers, eight lanes each, and where they and the joints fall in the crop.
-__device__ inline void place_markers(float const* skinning, LookSizes const& sizes, Room const& at, float* room)
+__device__ inline void place_markers(float const* skinning, FeedbackSizes const& sizes, Room const& at, float* room)
 {
     int const lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, part = lane % EIGHTH;
     constexpr int AT_ONCE = WARP / EIGHTH;
@@ -191,7 +191,7 @@ __device__ inline void place_markers(float const* skinning, LookSizes const& siz
 
 // All of it. The barrier after the last step is the caller's.
 template <class T>
-__device__ void place_body(LookArrays<T> const& a, LookSizes const& sizes, Room const& at, int person, float* room)
+__device__ void place_body(FeedbackArrays<T> const& a, FeedbackSizes const& sizes, Room const& at, int person, float* room)
 {
     int const row = threadIdx.x;
     int const column = row < sizes.pose_rows ? a.pose_columns[row] : 0; // read early
@@ -213,5 +213,5 @@ __device__ void place_body(LookArrays<T> const& a, LookSizes const& sizes, Room 
     place_markers(a.skinning, sizes, at, room);
 }
 
-} // namespace look_kernel
+} // namespace feedback_kernel
 } // namespace refit

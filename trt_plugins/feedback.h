@@ -10,7 +10,7 @@
 namespace refit
 {
 
-struct LookSizes
+struct FeedbackSizes
 {
     int persons, markers;
     int height, width; // of a map, cells
@@ -22,10 +22,10 @@ struct LookSizes
     float crop_px;
 };
 
-// What the node Look reads and writes, in its order. All on the device, each at a multiple of 16 bytes.
+// What the node Feedback reads and writes, in its order. All on the device, each at a multiple of 16 bytes.
 // up8, up4: the next multiple of eight, four; zeros fill the gap. cells = (2 radius + 1)².
 template <class T>
-struct LookArrays
+struct FeedbackArrays
 {
     T const* maps;              // (person, marker, height, width)
     float const* pose6d;        // (person, 144)
@@ -49,16 +49,16 @@ struct LookArrays
     T* features;                // (person, local)
 };
 
-constexpr int LOOK_INPUTS = 14, LOOK_INPUTS_WITH_KEYPOINTS = 19;
+constexpr int FEEDBACK_INPUTS = 14, FEEDBACK_INPUTS_WITH_KEYPOINTS = 19;
 
 // cudaErrorInvalidValue for sizes that do not fit into a block's 48 KiB of shared memory (README.md: limits). Returns what
 // the launch returned; nothing is waited for.
-cudaError_t look(LookArrays<float> const&, LookSizes const&, cudaStream_t);
-cudaError_t look(LookArrays<__half> const&, LookSizes const&, cudaStream_t);
+cudaError_t feedback(FeedbackArrays<float> const&, FeedbackSizes const&, cudaStream_t);
+cudaError_t feedback(FeedbackArrays<__half> const&, FeedbackSizes const&, cudaStream_t);
 
 } // namespace refit
 
 // The same for callers who hold a list of pointers in the node's order. half: T is __half. numbers: the nine whole numbers
-// of LookSizes in its order. Returns a cudaError_t.
-extern "C" __attribute__((visibility("default"))) int refit_look(
+// of FeedbackSizes in its order. Returns a cudaError_t.
+extern "C" __attribute__((visibility("default"))) int refit_feedback(
     int half, void const* const* inputs, void* features, int const* numbers, float crop_px, void* stream);
