@@ -3,9 +3,11 @@
 import logging
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import msgspec
 import numpy as np
 
 from refit_rt import config
@@ -106,6 +108,18 @@ def confident(people: People, least: float) -> People:
     """Those fitted well enough to be published; the detector looks for the others again."""
     keep = people.confidence >= least
     return people if keep.all() else people.take(keep)
+
+
+def load(settings: config.Config | None = None, *, bundle: str | Path = "", body: str | Path = "") -> Follower:
+    """A follower for pictures of your own: `load().follow(image_bgr)`.
+
+    settings: those of config.yaml; None: the defaults. bundle, body: short for its fit.bundle and fit.body. Raises
+    UserError for what cannot be used.
+    """
+    settings = settings or config.Config()
+    named = {name: str(given) for name, given in (("bundle", bundle), ("body", body)) if given}
+    fit = msgspec.structs.replace(settings.fit, **named)
+    return load_follower(msgspec.structs.replace(settings, fit=fit))
 
 
 def load_follower(settings: config.Config, timings: Timings | None = None) -> Follower:

@@ -9,7 +9,8 @@ from refit_rt import config
 from refit_rt.body.smpl import Body
 from refit_rt.bundle.read import find_bundle, load_bundle
 from refit_rt.fit.fitter import Fitter
-from refit_rt.runners import Runner, make_runner
+from refit_rt.runners import Runner
+from refit_rt.runners.make import make_runner
 from refit_rt.types import View
 
 log = logging.getLogger(__name__)

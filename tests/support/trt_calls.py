@@ -20,7 +20,7 @@ from refit_rt.model.camera import View
 from refit_rt.model.config import EDGE, ReFitConfig
 from refit_rt.model.refit import Encoded, ReFit
 from refit_rt.model.update import Regressor, State, Update
-from refit_rt.runners.tensorrt.graph.constants import feedback_constants
+from refit_rt.runners.plugin_constants import feedback_constants
 from refit_rt.runners.torch.cuda_ops import FeedbackSizes, Kernels
 from refit_rt.runners.torch.kernels import KernelLoop
 from refit_rt.runners.torch.runner import NoBackbone, loop_of, moved

@@ -14,7 +14,7 @@ from refit_rt.cameras import Camera
 from refit_rt.errors import UserError
 from refit_rt.fit.fitter import Fitter
 from refit_rt.fit.smooth import Smoother
-from refit_rt.runners import make_runner
+from refit_rt.runners.make import make_runner
 from refit_rt.types import Frame, Tracks
 from training.evaluation import metrics
 from training.evaluation.real_clip import SMPL_LIMBS, Reference, video_of

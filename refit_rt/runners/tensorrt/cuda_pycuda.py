@@ -15,14 +15,14 @@ NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which pycuda gives no name
 
 @dataclass(frozen=True, slots=True)
 class PyCudaMemory:
-    """See cuda_rt.Memory: freed with pycuda's own object."""
+    """See cuda.Memory: freed with pycuda's own object."""
 
     address: int
     owner: Any
 
 
 class PyCuda:
-    """See cuda_rt.Cuda. The primary context, pushed by each thread round each call: pycuda's autoinit would make one
+    """See cuda.Cuda. The primary context, pushed by each thread round each call: pycuda's autoinit would make one
     of its own, in which TensorRT's handles mean nothing."""
 
     def __init__(self) -> None:

@@ -23,7 +23,8 @@ from refit_rt.runners.tensorrt.ports import Plan, check_ports, plan_of
 
 log = logging.getLogger(__name__)
 
-WRITERS = ("nodes", "writer", "body", "step", "encoder", "constants")  # another line, another engine
+HERE = Path(__file__).parent
+WRITERS = (*sorted((HERE / "graph").glob("*.py")), HERE.parent / "plugin_constants.py")  # another line, another engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def made_of(name: str, bundle: Bundle, half: bool, nodes: Nodes) -> dict[str, An
         source: list[Any] = [card.files[ENCODER], half_maps(half, nodes)]
     else:
         source = [card.files[LOOP], bundle.body.digest, card.scale_floor, card.crop.size_px, nodes]
-    writers = [(Path(__file__).parent / "graph" / f"{module}.py").read_bytes() for module in WRITERS]
+    writers = [path.read_bytes() for path in WRITERS]
     return {"source": source, "half": half, "writers": hashlib.sha256(b"".join(writers)).hexdigest()}
 
 

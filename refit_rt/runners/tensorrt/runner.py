@@ -18,7 +18,8 @@ from refit_rt.bundle.read import Bundle
 from refit_rt.runners.cpu import kernels
 from refit_rt.runners.cpu.loop import NumbaLoop, box_features, view_array
 from refit_rt.runners.tensorrt import check
-from refit_rt.runners.tensorrt.cuda import Cuda, open_cuda
+from refit_rt.runners.tensorrt.cuda import Cuda
+from refit_rt.runners.tensorrt.cuda_python import open_cuda
 from refit_rt.runners.tensorrt.engines import load_engines, options_of
 from refit_rt.runners.tensorrt.run import EncoderOnGpu, StepOnGpu
 from refit_rt.types import Encoded, Result, State, View

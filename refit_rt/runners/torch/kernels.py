@@ -11,7 +11,7 @@ from refit_rt.errors import UserError
 from refit_rt.model.camera import View, box_features
 from refit_rt.model.config import HEADS, KEYPOINTS
 from refit_rt.model.update import State
-from refit_rt.runners.tensorrt.graph.constants import feedback_constants, gru_constants
+from refit_rt.runners.plugin_constants import feedback_constants, gru_constants
 from refit_rt.runners.torch.cuda_ops import FeedbackSizes, Kernels, compiled_kernels
 
 log = logging.getLogger(__name__)

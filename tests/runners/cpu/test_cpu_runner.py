@@ -21,10 +21,10 @@ from refit_rt.bundle.quantise import quantise  # noqa: E402
 from refit_rt.bundle.read import load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.config import EDGE, ReFitConfig  # noqa: E402
-from refit_rt.runners import make_runner  # noqa: E402
 from refit_rt.runners.cpu import kernels  # noqa: E402
 from refit_rt.runners.cpu.encoder import OpenVinoEncoder  # noqa: E402
 from refit_rt.runners.cpu.runner import CpuRunner  # noqa: E402
+from refit_rt.runners.make import make_runner  # noqa: E402
 from refit_rt.runners.torch.runner import TorchRunner, torch_view  # noqa: E402
 from refit_rt.types import State, View  # noqa: E402
 from tests.support.paths import ROOT  # noqa: E402

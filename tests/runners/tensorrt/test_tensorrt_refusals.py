@@ -14,9 +14,9 @@ from refit_rt import config  # noqa: E402
 from refit_rt.__main__ import command  # noqa: E402
 from refit_rt.bundle.read import find_bundle, load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.runners import make_runner  # noqa: E402
+from refit_rt.runners.make import make_runner  # noqa: E402
 from refit_rt.runners.tensorrt.build import TensorRt  # noqa: E402
-from refit_rt.runners.tensorrt.cuda import open_cuda  # noqa: E402
+from refit_rt.runners.tensorrt.cuda_python import open_cuda  # noqa: E402
 from refit_rt.runners.tensorrt.runner import TensorRtRunner  # noqa: E402
 from tests.support.engine_calls import F16, F32, plans, runner_of  # noqa: E402
 from tests.support.fake_tensorrt import FakeCuda, Library  # noqa: E402

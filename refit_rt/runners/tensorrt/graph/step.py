@@ -15,8 +15,8 @@ import onnx
 from refit_rt.body.smpl import BETAS, JOINTS
 from refit_rt.bundle.read import Bundle, Sizes
 from refit_rt.model.config import HEADS, KEYPOINTS, LANDMARK_JOINTS, LANDMARKS, MAP_STRIDE, RESIDUAL_PX
+from refit_rt.runners.plugin_constants import feedback_constants, gru_constants
 from refit_rt.runners.tensorrt.graph.body import POSE6D, points_px
-from refit_rt.runners.tensorrt.graph.constants import feedback_constants, gru_constants
 from refit_rt.runners.tensorrt.graph.nodes import Nodes, maps_dtype
 from refit_rt.runners.tensorrt.graph.writer import Writer
 
