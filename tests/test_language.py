@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
+ONE_PER, NO_HISTORY = "one X per Y", "no history here"
 DIALECT = {  # pattern → what to write instead
     r"\b(fore)?told\b": "reported, predicted, or nothing",
     r"\bforetells?\b": "predicts",
@@ -23,8 +24,8 @@ DIALECT = {  # pattern → what to write instead
     r"\bto be had\b": "available",
     r"\bnought\b|\bhitherto\b|\banew\b|\bwhereof\b|\bbut for\b": "a plain word",
     r"\b(a|an) (line|row|call|layer|number|look|bar|frame|message|picture|map|person) an? "
-    r"(message|person|frame|file|marker|verb|head|joint|camera|bundle|core|crop|image|picture|folder|iteration)\b": "one X per Y",
-    r"\bthe (release|weights|sitting|version) before\b|\bthe (first|second|third|fourth|fifth|sixth) sitting\b": "no history here",
+    r"(message|person|frame|file|marker|verb|head|joint|camera|bundle|core|crop|image|picture|folder|iteration)\b": ONE_PER,
+    r"\bthe (release|weights|sitting|version) before\b|\bthe (first|second|third|fourth|fifth|sixth) sitting\b": NO_HISTORY,
 }  # fmt: skip
 HISTORY = re.compile(r"\b(used to be|formerly|until now|no longer|as before|of old)\b", re.IGNORECASE)
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config.yaml", "training/README.md", "trt_plugins/README.md"]

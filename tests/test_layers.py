@@ -1,4 +1,4 @@
-"""The direction of imports is the architecture: every file imports only what stands below it, and nothing goes round."""
+"""The direction of imports is the architecture: a file imports only what stands below it, and nothing goes round."""
 
 import ast
 import subprocess
