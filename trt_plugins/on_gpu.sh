@@ -93,7 +93,7 @@ fi
 if stage kernels 120; then # compute-sanitizer runs among these tests; training does not wait for them
     (
         status=0
-        timeout "$(within 300)" python3 -m pytest -m gpu -q -o filterwarnings=default -rs tests/test_trt_kernels.py tests/test_trt_gpu.py \
+        timeout "$(within 300)" python3 -m pytest -m gpu -q -o filterwarnings=default -rs tests/trt_plugins/test_kernels.py tests/trt_plugins/test_gpu.py \
             >"$OUT/kernels.txt" 2>&1 || status=$?
         if [ "$status" -le 1 ]; then touch "$RUN/kernels.done"; fi # ran to its end, passed or failed
     ) &

@@ -1,4 +1,4 @@
-"""The CUDA kernels, compiled for the CPU, give the torch network's numbers; test_trt_gpu.py asks the same of a GPU."""
+"""The CUDA kernels, compiled for the CPU, give the torch network's numbers; test_gpu.py asks the same of a GPU."""
 
 import ctypes
 import shutil
