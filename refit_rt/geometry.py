@@ -62,12 +62,6 @@ def six_d_from_matrix(matrix: np.ndarray) -> np.ndarray:
     return matrix[..., :2].reshape(*matrix.shape[:-2], 6)
 
 
-def angle_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Angle in radians between rotations (..., 3, 3) and (..., 3, 3) -> (...,)."""
-    trace = np.einsum("...ij,...ij->...", a, b)
-    return np.arccos(np.clip((trace - 1) / 2, -1, 1))
-
-
 def roll_matrix(roll: float) -> np.ndarray:
     """Camera-frame rotation (3, 3) that stands a person upright who leans clockwise by `roll` radians."""
     cos, sin = np.cos(roll), np.sin(roll)
@@ -118,12 +112,6 @@ def crop(image: np.ndarray, square: Square, crop_px: int) -> np.ndarray:
 def apply_2d(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Affine (2, 3) on points (..., 2)."""
     return points @ matrix[:, :2].T + matrix[:, 2]
-
-
-def invert_2d(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of an affine (2, 3)."""
-    inverse = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([inverse, -inverse @ matrix[:, 2]])
 
 
 def project(points: np.ndarray, focal_px: float, centre_px: tuple[float, float] | np.ndarray) -> np.ndarray:

@@ -12,7 +12,9 @@ import pytest
 
 from tests.support.paths import ROOT
 
-ONE_PER, NO_HISTORY = "one X per Y", "no history here"
+ONE = "line|row|call|layer|number|look|bar|frame|message|picture|map|person"
+PER = "message|person|frame|file|marker|verb|head|joint|camera|bundle|core|crop|image|picture|folder|iteration"
+NTH = "(first|second|third|fourth|fifth|sixth)"
 DIALECT = {  # pattern → what to write instead
     r"\b(fore)?told\b": "reported, predicted, or nothing",
     r"\bforetells?\b": "predicts",
@@ -23,9 +25,8 @@ DIALECT = {  # pattern → what to write instead
     r"\b(both|one|the other|either) hands?('s)?\b(?! \w*(hold|reach|wave))": "mirrored and unmirrored",
     r"\bto be had\b": "available",
     r"\bnought\b|\bhitherto\b|\banew\b|\bwhereof\b|\bbut for\b": "a plain word",
-    r"\b(a|an) (line|row|call|layer|number|look|bar|frame|message|picture|map|person) an? "
-    r"(message|person|frame|file|marker|verb|head|joint|camera|bundle|core|crop|image|picture|folder|iteration)\b": ONE_PER,
-    r"\bthe (release|weights|sitting|version) before\b|\bthe (first|second|third|fourth|fifth|sixth) sitting\b": NO_HISTORY,
+    rf"\b(a|an) ({ONE}) an? ({PER})\b": "one X per Y",
+    rf"\bthe (release|weights|sitting|version) before\b|\bthe {NTH} sitting\b": "no history here",
 }  # fmt: skip
 HISTORY = re.compile(r"\b(used to be|formerly|until now|no longer|as before|of old)\b", re.IGNORECASE)
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config.yaml", "training/README.md", "trt_plugins/README.md"]

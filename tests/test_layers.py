@@ -101,7 +101,8 @@ def test_wrong_imports_would_be_seen(tmp_path: Path) -> None:
     path = tmp_path / "refit_rt" / "geometry.py"
     path.parent.mkdir()
     path.write_text(
-        "def late():\n    from refit_rt import pipeline\n    from refit_rt.fit.fitter import Fitter\n    import training.train\n"
+        "def late():\n    from refit_rt import pipeline\n"
+        "    from refit_rt.fit.fitter import Fitter\n    import training.train\n"
     )
     assert imported(path) == {"refit_rt.pipeline", "refit_rt.fit.fitter", "training.train"}
     assert goes_up("refit_rt.geometry", "refit_rt.pipeline")

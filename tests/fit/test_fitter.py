@@ -21,6 +21,7 @@ from refit_rt.fit.start import EXCHANGED
 from refit_rt.geometry import square_around
 from refit_rt.types import State, Tracks, View
 from tests.support.all_knowing import BODY, CAMERA, FOCAL_PX, UPRIGHT, AllKnowing, Truth, fitted, follow, picture, truth
+from tests.support.rotations import angle_between
 
 
 @pytest.mark.parametrize("roll_deg", [0, 25, -50, 90, 180])
@@ -55,8 +56,8 @@ def test_a_known_person_starts_between_last_body_and_fresh_estimate() -> None:
     (_, cold), (_, again), (start, warm) = runner.asked
     assert (cold, again, warm) == (5, 5, 2)  # a new person is looked at twice
     rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))[1:]
-    off = geometry.angle_between(rotations, who.rotations[1:])
-    full = geometry.angle_between(
+    off = angle_between(rotations, who.rotations[1:])
+    full = angle_between(
         who.rotations[1:] @ geometry.matrix_from_axis_angle(np.full((23, 3), 0.2)), who.rotations[1:]
     )
     assert np.allclose(off / full, 0.3, atol=0.03)
@@ -78,7 +79,7 @@ def test_last_body_is_the_start_again_in_a_crop_of_another_roll() -> None:
     assert warm is not None
     assert not warm.exchange
     turned = geometry.matrix_from_6d(warm.state.pose6d.reshape(24, 6))
-    assert geometry.angle_between(turned, same).max() < np.deg2rad(0.1)
+    assert angle_between(turned, same).max() < np.deg2rad(0.1)
     np.testing.assert_allclose(warm.state.cam, cam, atol=1e-4)
 
 
@@ -97,7 +98,7 @@ def test_a_body_seen_from_the_other_side_is_believed_for_most_of_a_second() -> N
         if iterations == config.Fit().cold_iterations:
             break
         rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))
-        assert geometry.angle_between(rotations[1:], who.rotations[1:]).max() < np.deg2rad(1)
+        assert angle_between(rotations[1:], who.rotations[1:]).max() < np.deg2rad(1)
     assert 20 <= len(made) <= 24  # 0.7 s at 30 frames a second, then cold
 
 
@@ -119,7 +120,7 @@ def test_a_first_body_seen_from_the_wrong_side_is_soon_given_up() -> None:
         made.append(runner.asked[-1][1])
     assert config.Fit().cold_iterations in made[:3]
     root = geometry.matrix_from_axis_angle(people.poses[0, 0])
-    assert geometry.angle_between(root, who.rotations[0]) < np.deg2rad(5)
+    assert angle_between(root, who.rotations[0]) < np.deg2rad(5)
 
 
 def test_exchanged_landmarks_are_left_for_right() -> None:

@@ -58,12 +58,6 @@ def fit_shape_space(shapes: np.ndarray) -> ShapeSpace:
     return ShapeSpace(mean, np.stack(columns, -1))
 
 
-def betas_of(space: ShapeSpace, shapes: np.ndarray) -> np.ndarray:
-    """Least-squares betas (n, 10) of shapes (n, V, 3)."""
-    basis = space.directions.reshape(-1, BETAS)
-    return np.linalg.solve(basis.T @ basis, basis.T @ (shapes - space.mean).reshape(len(shapes), -1).T).T
-
-
 def fit_regressor(shapes: np.ndarray, joints: np.ndarray, weights: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     """Weights (24, V), each row summing to 1, that give joints (n, 24, 3) from shapes (n, V, 3).
 

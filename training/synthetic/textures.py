@@ -9,7 +9,6 @@ import numpy as np
 from training.synthetic.people import random_colour
 
 SIDE = 256
-WALL_M = 5.0  # a wall picture is about this wide and half as high
 
 
 @dataclass(frozen=True, slots=True, eq=False)
