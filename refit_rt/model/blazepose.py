@@ -1,9 +1,9 @@
-"""The edge backbone: BlazePose's landmark network (full), rebuilt in torch, its weights read from the .tflite.
+"""The edge backbone: BlazePose's full landmark network, rebuilt in torch, with weights read from the .tflite.
 
-Architecture read from `pose_landmark_full.tflite` of the mediapipe 0.10.21 wheel (Apache-2.0): a MobileNetV2-style
+The architecture is that of `pose_landmark_full.tflite` in the mediapipe 0.10.21 wheel (Apache-2.0): a MobileNetV2-style
 trunk, a decoder whose 48-channel stride-4 map feeds the heat maps, and a 2x2 summary that feeds the landmarks
-(Bazarevsky et al. 2020, Grishchenko et al. 2022). Fully convolutional, ReLU6 everywhere, no batch-norm left. The
-segmentation branch is left out.
+(Bazarevsky et al. 2020, Grishchenko et al. 2022). It is fully convolutional, uses ReLU6 throughout and has its
+batch-norms folded into the convolutions. The segmentation branch is left out.
 """
 
 import re
@@ -20,16 +20,16 @@ from refit_rt.model.hrnet import BackboneOutput
 
 LANDMARK_VALUES = 195  # 39 landmarks x (x px, y px, z px, visibility logit, presence logit)
 WORLD_VALUES = 117  # 39 landmarks x (x, y, z) metres, hips at the origin
-# Half of the summary never moves: divided by next to nothing it would shake the heads as soon as the backbone learns.
+# Half of the summary is constant. Divided by its tiny deviation, it would disturb the heads once the backbone learns.
 LEAST_DEVIATION = 0.05
-# The residual trunk: expanded channels, channels out, kernel, stride; the first block comes after a plain stem.
+# The residual trunk: expanded channels, output channels, kernel, stride. The first block follows a plain stem.
 TRUNK = [
     (64, 24, 3, 2), (144, 24, 3, 1),
     (144, 32, 5, 2), (192, 32, 5, 1),
     (192, 64, 3, 2), (384, 64, 3, 1), (384, 64, 3, 1), (384, 88, 5, 1), (528, 88, 5, 1), (528, 88, 5, 1),
     (528, 144, 5, 2), (864, 144, 5, 1), (864, 144, 5, 1), (864, 144, 5, 1),
 ]  # fmt: skip
-LATERALS = {1: 24, 3: 32, 9: 88}  # block whose output joins the decoder -> its channels
+LATERALS = {1: 24, 3: 32, 9: 88}  # block whose output joins the decoder → its channels
 
 
 class Conv(nn.Sequential):
@@ -46,7 +46,7 @@ class Conv(nn.Sequential):
 
 
 class Inverted(nn.Module):
-    """MobileNetV2's inverted residual: expand, depthwise, project; the sum where shapes allow."""
+    """MobileNetV2's inverted residual: expand, depthwise, project, and a skip connection where shapes allow."""
 
     def __init__(self, inputs: int, expanded: int, outputs: int, kernel: int, stride: int):
         super().__init__()
@@ -61,12 +61,12 @@ class Inverted(nn.Module):
 
 
 class Residual(nn.Module):
-    """Depthwise and pointwise convolution added to the input (max-pooled when the stride is 2), then ReLU6."""
+    """A depthwise and a pointwise convolution, added to the input (max-pooled if the stride is 2), then ReLU6."""
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
         self.stride = stride
-        # TensorFlow's SAME padding of an even input at stride 2 adds one row at the end only.
+        # TensorFlow's SAME padding of an even input at stride 2 adds one row and one column, at the end.
         self.depth = nn.Conv2d(channels, channels, 3, stride, padding=1 if stride == 1 else 0, groups=channels)
         self.point = nn.Conv2d(channels, channels, 1)
 
@@ -83,7 +83,7 @@ def separable(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class BlazePose(nn.Module):
-    """(B, 3, 256, 256) RGB 0..1 -> `BackboneOutput`: whitened 48-channel map at stride 4, whitened summary,
+    """(B, 3, 256, 256) RGB 0..1 → `BackboneOutput`: the whitened 48-channel map at stride 4, the whitened summary and
     33 landmarks."""
 
     feature_channels = 48
@@ -112,20 +112,21 @@ class BlazePose(nn.Module):
         self.world = nn.Conv2d(288, WORLD_VALUES, 2)
         self.landmarks = nn.Conv2d(288, LANDMARK_VALUES, 2)
         self.whitening_folded = False
-        # Whitening, set from data by `set_statistics`: raw channels are badly conditioned (mean 10.9, deviation 2.1).
+        # `set_statistics` sets the whitening from data: raw channels are badly conditioned (mean 10.9, deviation 2.1).
         self.register_buffer("feature_mean", torch.zeros(48))
         self.register_buffer("feature_white", torch.eye(48))
         self.register_buffer("summary_mean", torch.zeros(self.summary_size))
         self.register_buffer("summary_deviation", torch.ones(self.summary_size))
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The original's answers: map (B, 48, 64, 64), summary (B, 288, 2, 2), landmarks (B, 195), world (B, 117)."""
+        """The outputs of the original: map (B, 48, 64, 64), summary (B, 288, 2, 2), landmarks (B, 195), world landmarks
+        (B, 117)."""
         features, deep = self.pyramid(images)
         summary = self.summary(self.squeeze(deep))
         return features, summary, self.landmarks(summary).flatten(1), self.world(summary).flatten(1)
 
     def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The map (B, 48, 64, 64), and the trunk's last answer (B, 864, 8, 8)."""
+        """The map (B, 48, 64, 64), and the trunk's last output (B, 864, 8, 8)."""
         x = self.stem(images)
         joined = {}
         for index, block in enumerate(self.trunk):
@@ -135,32 +136,31 @@ class BlazePose(nn.Module):
         x = self.neck(x)
         features = self.coarse(x)
         for index in sorted(LATERALS, reverse=True):
-            features = functional.interpolate(features, scale_factor=2, mode="bilinear") + self.laterals[str(index)](
-                joined[index]
-            )
+            enlarged = functional.interpolate(features, scale_factor=2, mode="bilinear")
+            features = enlarged + self.laterals[str(index)](joined[index])
         return features, x
 
     def forward(self, images: Tensor) -> BackboneOutput:
         return self.see(*self.raw(images))
 
     def see(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> BackboneOutput:
-        """The raw answers, whitened (training teaches the raw landmarks, too, and so starts here)."""
+        """Raw outputs → whitened ones. Training supervises the raw landmarks too, so it calls `raw` and then this."""
         white = features
         if not self.whitening_folded:
             white = functional.conv2d(features - self.feature_mean[:, None, None], self.feature_white[:, :, None, None])
-        points = landmarks.reshape(-1, 39, 5)[:, :KEYPOINTS]  # the other six are its own alignment points
+        points = landmarks.reshape(-1, 39, 5)[:, :KEYPOINTS]  # the other six are BlazePose's alignment points
         keypoints = torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1)
         return BackboneOutput(white, self.flat(summary, landmarks, world), keypoints)
 
     def flat(self, summary: Tensor, landmarks: Tensor, world: Tensor) -> Tensor:
-        """(B, summary_size): the landmarks about -1..1, the world landmarks and the 2x2 summary, whitened."""
+        """(B, summary_size): the landmarks in about -1..1, the world landmarks and the 2x2 summary, whitened."""
         points = landmarks.reshape(-1, 39, 5)
         place, depth, seen = points[..., :2] / 128 - 1, points[..., 2:3] / 128, torch.tanh(points[..., 3:] / 5)
         flat = torch.cat([torch.cat([place, depth, seen], -1).flatten(1), world, summary.flatten(1)], 1)
         return (flat - self.summary_mean) / self.summary_deviation
 
     def fold_whitening(self, following: nn.Conv2d) -> None:
-        """Moves the map's whitening into the 1x1 convolution after it: the same answers, 0.25 ms sooner."""
+        """Folds the map's whitening into the 1x1 convolution that follows it, which saves 0.25 ms."""
         assert following.bias is not None
         weight = following.weight[:, :, 0, 0] @ self.feature_white
         following.bias.data -= weight @ self.feature_mean
@@ -168,12 +168,14 @@ class BlazePose(nn.Module):
         self.whitening_folded = True
 
     def set_statistics(self, features: Tensor, summary: Tensor, landmarks: Tensor, world: Tensor) -> None:
-        """Whitens by a sample of raw answers of training images (ZCA on the map's channels, scale on the summary)."""
+        """Sets the whitening from raw outputs for a sample of training images: ZCA for the map's channels, a scale for
+        the summary."""
         with torch.no_grad():
             pixels = features.transpose(0, 1).flatten(1).double()
             mean = pixels.mean(1)
             values, vectors = torch.linalg.eigh(torch.cov(pixels))
-            # The smallest directions are noise of the half-precision weights: held at 1 % of the largest deviation.
+            # The smallest directions are noise of the half-precision weights: their deviation is raised to 1 % of the
+            # largest one.
             scale = values.clamp(min=float(values.max()) * 1e-4).rsqrt()
             self.feature_mean.copy_(mean)
             self.feature_white.copy_(vectors @ torch.diag(scale) @ vectors.T)
@@ -184,7 +186,7 @@ class BlazePose(nn.Module):
             self.summary_deviation.copy_(flat.std(0).clamp(min=LEAST_DEVIATION))
 
     def load_tflite(self, path: Path) -> None:
-        """Takes the weights of `pose_landmark_full.tflite`. Raises UserError when the file is another network."""
+        """Loads the weights of `pose_landmark_full.tflite`. Raises UserError when the file holds another network."""
         convolutions = iter(_convolutions(path))
         try:
             for layer in self._file_order():
@@ -193,23 +195,23 @@ class BlazePose(nn.Module):
                     continue
                 weight, bias = next(convolutions)
                 if layer.weight.shape != weight.shape:
-                    raise ValueError(f"{tuple(weight.shape)} where {tuple(layer.weight.shape)} was expected")
-                assert layer.bias is not None  # there is no batch-norm that would stand in for it
+                    raise ValueError(f"a layer is {tuple(weight.shape)}, {tuple(layer.weight.shape)} is expected")
+                assert layer.bias is not None  # the file has no batch-norms, so every convolution has a bias
                 layer.weight.data.copy_(torch.from_numpy(weight))
                 layer.bias.data.copy_(torch.from_numpy(bias))
             if next(convolutions, None) is not None:
-                raise ValueError("more layers than expected")
+                raise ValueError("it has more layers than expected")
         except (ValueError, StopIteration) as error:
             raise UserError(
-                f"{path}: is not BlazePose's full landmark network ({error}). Take it from mediapipe 0.10.21"
+                f"{path}: not BlazePose's full landmark network ({error}). Take the file from mediapipe 0.10.21"
             ) from error
 
     def _file_order(self) -> list[nn.Conv2d | None]:
-        """The convolutions in the order of the file's operators; None: one of a branch left out here."""
+        """The convolutions in the order of the file's operators; None stands for one of the segmentation branch."""
         order: list[nn.Conv2d | None] = [*_plain(self.stem)]
         for index, block in enumerate(self.trunk):
             expand, depth, project = _plain(block)
-            # A branch from a block's output stands behind the next block's expansion.
+            # In the file, a branch from a block's output comes after the next block's expansion.
             branch = (
                 [None, None] if index == 0 else _plain(self.laterals[str(index - 1)]) if index - 1 in LATERALS else []
             )
@@ -220,7 +222,7 @@ class BlazePose(nn.Module):
 
 
 def blazepose_of(net: nn.Module) -> BlazePose:
-    """The backbone of a network that is known to have this one."""
+    """The backbone of a network whose backbone is known to be BlazePose."""
     assert isinstance(net.backbone, BlazePose)
     return net.backbone
 
@@ -236,7 +238,7 @@ def _convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     try:
         graph = openvino.Core().read_model(path)
     except RuntimeError as error:
-        raise UserError(f"{path}: cannot be read as a .tflite. Delete it, and it is pulled again") from error
+        raise UserError(f"{path}: cannot be read as a .tflite. Delete it, and it is downloaded again") from error
     found = {}
     for node in graph.get_ordered_ops():
         if node.get_type_name() not in ("Convolution", "GroupConvolution"):
@@ -246,13 +248,13 @@ def _convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
             weight = weight.transpose(3, 0, 1, 2)
         (after,) = node.output(0).get_target_inputs()
         bias = _constant(after.get_node().input_value(1).get_node())
-        number = int(re.sub(r"\D", "", node.get_friendly_name()))  # counts up in the file's order
+        number = int(re.sub(r"\D", "", node.get_friendly_name()))  # names are numbered in the file's order
         found[number] = (weight.astype(np.float32), bias.ravel().astype(np.float32))
     return [found[number] for number in sorted(found)]
 
 
 def _constant(node) -> np.ndarray:
-    """The constant behind type conversions and layout changes, as it is stored."""
+    """The stored constant behind type conversions and layout changes."""
     while node.get_type_name() != "Constant":
         node = node.input_value(0).get_node()
     return node.get_data()

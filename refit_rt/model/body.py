@@ -1,4 +1,4 @@
-"""The body in torch: rotations and shape → joints and chosen surface points, differentiable."""
+"""The body model in torch: rotations and shape → joints and chosen surface points, differentiable."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class BodyTorch(nn.Module):
     """SMPL's equations (Loper et al., 2015) at its joints and a chosen set of vertices.
 
-    Metres, y up at rest; the root turns about the pelvis's rest place and nothing is translated, as in SMPL. Every
-    joint of one depth in the tree is posed in one product. Holds no weights: its buffers stay out of state dicts.
+    Units are metres, and y points up in the rest pose. As in SMPL, the root rotates about the pelvis's rest position
+    and no translation is applied. All joints at the same depth of the tree are posed in one product. The module holds
+    no weights: its buffers stay out of state dicts.
     """
 
     template: Tensor
@@ -49,27 +50,28 @@ class BodyTorch(nn.Module):
         self.register_buffer(name, tensor, persistent=False)
 
     def _plan(self, parents: np.ndarray) -> None:
-        """Sort the joints by depth, so that a level needs only the level before it."""
+        """Sorts the joints by depth, so that each level depends only on the level above it."""
         depth = [0] * len(parents)
         for joint in range(1, len(parents)):
             depth[joint] = depth[parents[joint]] + 1
         levels = [[joint for joint, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
         self.level_count = len(levels)
         for level, members in enumerate(levels):
-            before = levels[level - 1] if level else []
-            parent_place = [before.index(parents[joint]) for joint in members] if level else [0]
+            above = levels[level - 1] if level else []
+            parent_indices = [above.index(parents[joint]) for joint in members] if level else [0]
             self.register_buffer(f"joints_at_{level}", torch.tensor(members), persistent=False)
-            self.register_buffer(f"parents_at_{level}", torch.tensor(parent_place), persistent=False)
+            self.register_buffer(f"parents_at_{level}", torch.tensor(parent_indices), persistent=False)
         order = [joint for members in levels for joint in members]
         self.register_buffer("by_joint", torch.tensor(np.argsort(order)), persistent=False)
         self.register_buffer("parents", torch.tensor(np.maximum(parents, 0)), persistent=False)
 
     def rest_joints(self, betas: Tensor) -> Tensor:
-        """(B, 10) → (B, 24, 3) metres, before posing; row 0 is the pelvis that the root turns about."""
+        """(B, 10) → (B, 24, 3) metres, in the rest pose; row 0 is the pelvis, about which the root rotates."""
         return self.joint_template + (betas @ self.joint_shape_dirs.T).unflatten(-1, (-1, 3))
 
     def pose(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 24, 3, 3) relative rotations, (B, 24, 3) rest joints → both in the body's frame, posed."""
+        """(B, 24, 3, 3) relative rotations, (B, 24, 3) rest joints → the posed joints' rotations and positions in the
+        body's frame."""
         bones = rest - rest[:, self.get_buffer("parents")]
         turned, placed = [rotations[:, :1]], [rest[:, :1]]
         for level in range(1, self.level_count):

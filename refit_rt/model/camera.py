@@ -1,8 +1,8 @@
-"""ReFit's full-frame camera: three numbers of the crop ↔ a place in front of the whole picture's camera.
+"""ReFit's full-frame camera: the network's (scale, x, y) for a crop ↔ the body's translation in the camera frame.
 
 Source: ReFit (Wang & Daniilidis, ICCV 2023) `lib/models/refit.py`, after CLIFF (Li et al., ECCV 2022), section 3.2.
-The network predicts cam = (scale, x, y): the body's metres are scale · side / 2 pixels large at its depth, and x, y are
-metres off the crop's centre. Camera frame is OpenCV's (x right, y down, z forward).
+The network predicts cam = (scale, x, y): one metre at the body's depth covers scale · side / 2 pixels of the image, and
+x, y are offsets from the crop's centre in metres. The camera frame is OpenCV's (x right, y down, z forward).
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from refit_rt.model.config import OFFSET_GAIN, SIDE_MEAN, SIDE_SPREAD
 
 
 class View(NamedTuple):
-    """Where the crops were cut and through which lens, all in pixels of the whole picture."""
+    """Where the crops lie in the full image, and the camera's intrinsics, all in image pixels."""
 
     square: Tensor  # (B, 3) centre x, centre y, side
     focal_px: Tensor  # (B,)
@@ -22,7 +22,7 @@ class View(NamedTuple):
 
 
 def translation(cam: Tensor, view: View) -> Tensor:
-    """(B, 3) cam → (B, 3) metres: what to add to the body's points to stand them before the whole picture's camera."""
+    """(B, 3) cam → (B, 3) metres: the vector that moves the body's points into the frame of the full image's camera."""
     scale, x, y = cam.unbind(-1)
     px_per_metre = view.square[:, 2] * scale / 2  # at the body's depth
     offset = view.square[:, :2] - view.centre_px
@@ -40,7 +40,7 @@ def cam_from_translation(place: Tensor, view: View) -> Tensor:
 
 
 def project_to_crop(points: Tensor, cam: Tensor, view: View, crop_px: int = 256) -> Tensor:
-    """(B, P, 3) body metres → (B, P, 2) pixels of the crop, through the whole picture's camera."""
+    """(B, P, 3) body metres → (B, P, 2) pixels of the crop, through the full image's camera."""
     placed = points + translation(cam, view)[:, None]
     image_px = placed[..., :2] / placed[..., 2:] * view.focal_px[:, None, None] + view.centre_px[:, None]
     corner = view.square[:, :2] - view.square[:, 2:] / 2
@@ -48,8 +48,8 @@ def project_to_crop(points: Tensor, cam: Tensor, view: View, crop_px: int = 256)
 
 
 def box_features(view: View) -> Tensor:
-    """(B, 3): where in the picture the crop is and how large, whitened as in CLIFF, so that the network knows
-    from which angle it sees the person."""
+    """(B, 3): the crop's position and size in the image, whitened as in CLIFF. They tell the network the angle from
+    which the camera views the person."""
     offset = (view.square[:, :2] - view.centre_px) / view.focal_px[:, None] * OFFSET_GAIN
     side = (view.square[:, 2] / view.focal_px - SIDE_MEAN) / SIDE_SPREAD
     return torch.cat([offset, side[:, None]], dim=-1)

@@ -2,7 +2,7 @@
 
 Architecture: Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation" (CVPR 2019), with
 ReFit's three upsampling heads and its global branch. Parameter names are the official ones, so that ReFit's checkpoints
-and HRNet's COCO-pretrained files load without a rename.
+and HRNet's COCO-pretrained files load without renaming.
 """
 
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 
 class BackboneOutput(NamedTuple):
-    """What a backbone makes of a batch of crops."""
+    """A backbone's output for a batch of crops."""
 
     features: Tensor  # (B, C, 64, 64) at stride 4
-    summary: Tensor  # (B, Z) one vector a crop
+    summary: Tensor  # (B, Z) one vector per crop
     keypoints: Tensor | None = None  # (B, 33, 4) x px, y px of the crop, depth px, visibility 0..1
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
-    """A bias-free convolution that keeps the size (over stride), and its batch norm."""
+    """A bias-free convolution that keeps the size (divided by the stride), and its batch norm."""
     return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)]
 
 
@@ -29,7 +29,7 @@ def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) ->
 
 
 class Basic(nn.Module):
-    """Two 3x3 convolutions around a skip."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 around a skip; the output is four times as wide."""
+    """1x1, 3x3 and 1x1 convolutions with a skip connection; the output is four times as wide."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Bottleneck(nn.Module):
 
 
 class Exchange(nn.Module):
-    """Parallel branches at strides 4, 8, …, each refined by four blocks, then every branch added to every other."""
+    """Parallel branches at strides 4, 8, …: four blocks refine each one, then every branch is added to every other."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Exchange(nn.Module):
 
 
 class HRNet(nn.Module):
-    """images (B, 3, S, S), normalised as config says → 15 · width feature channels and a summary of 8 · width."""
+    """images (B, 3, S, S), normalised as in ReFitConfig → 15 · width feature channels and a summary of 8 · width."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class HRNet(nn.Module):
 
     @staticmethod
     def _grow(widths: list[int]) -> nn.ModuleList:
-        """Keep the branches and start one more, at half the size of the coarsest."""
+        """Keeps the branches and adds one, at half the size of the coarsest."""
         kept = [nn.Identity() for _ in widths[:-1]]
         return nn.ModuleList([*kept, nn.Sequential(conv_bn_relu(widths[-2], widths[-1], stride=2))])
 

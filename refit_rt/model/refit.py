@@ -1,7 +1,7 @@
-"""ReFit in torch: look at the image where the body is, correct the body, repeat.
+"""ReFit in torch: sample the feature maps where the body is, correct the body, repeat.
 
-Wang & Daniilidis, "ReFit: Recurrent Fitting Network for 3D Human Recovery", ICCV 2023. With HRNet-W48 and official
-weights it gives the official code's numbers (tests/test_model.py).
+Wang & Daniilidis, "ReFit: Recurrent Fitting Network for 3D Human Recovery", ICCV 2023. With HRNet-W48 and the official
+weights it reproduces the official code's numbers (tests/model/test_refit.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """What the loop needs of a batch of crops."""
+    """The encoder's output for a batch of crops: all that the loop needs of the images."""
 
-    maps: Tensor  # (B, M, 64, 64) one feature map a marker
-    hidden: Tensor  # (B, 26, H) first hidden states, for the first estimate only
+    maps: Tensor  # (B, M, 64, 64) one feature map per marker
+    hidden: Tensor  # (B, 26, H) first hidden states, used for the first estimate only
     keypoints: Tensor | None  # (B, 33, 4)
 
 
 class Estimate(NamedTuple):
-    """A body after some iterations. Metres, before the translation of camera.py."""
+    """A body after some iterations, in metres and without the translation of camera.py."""
 
     pose6d: Tensor  # (B, 144)
     betas: Tensor  # (B, 10)
@@ -42,18 +42,18 @@ class Estimate(NamedTuple):
     markers: Tensor  # (B, M, 3)
     markers_px: Tensor  # (B, M, 2) crop pixels
     joints_px: Tensor  # (B, 24, 2) crop pixels
-    log_error: Tensor | None = None  # (B,) log of the expected error, if the network has the head
+    log_error: Tensor | None = None  # (B,) log of the expected error in pixels, if the network has the head
 
     @property
     def state(self) -> State:
         return State(self.pose6d, self.betas, self.cam)
 
 
-Agree = Callable[[State], State]  # what must hold after every step: views that agree, a shape that is known
+Agree = Callable[[State], State]  # a constraint applied after every step: views that agree, a shape that is known
 
 
 class ReFit(nn.Module):
-    """Crops and where they were cut → estimates, the first one and one an iteration."""
+    """Crops and their positions in the image → estimates: the first one, then one per iteration."""
 
     mean_pose6d: Tensor
     mean_betas: Tensor
@@ -76,12 +76,12 @@ class ReFit(nn.Module):
             self.register_buffer(name, torch.tensor(numbers).view(3, 1, 1), persistent=False)
 
     def encode(self, images: Tensor) -> Encoded:
-        """(B, 3, S, S) RGB 0..1."""
+        """images: (B, 3, S, S) RGB 0..1."""
         normal = (images - self.get_buffer("rgb_mean")) / self.get_buffer("rgb_spread")
         return self.encode_features(self.backbone(normal))
 
     def encode_features(self, seen: BackboneOutput) -> Encoded:
-        """The part after the backbone, for training that changes its answers."""
+        """The part after the backbone, for training that modifies the backbone's output."""
         hidden = torch.tanh(self.init_head(seen.summary)).unflatten(1, (HEADS, -1))
         return Encoded(self.map_head(seen.features), hidden, seen.keypoints)
 
@@ -94,10 +94,10 @@ class ReFit(nn.Module):
         start_weight: Tensor | None = None,
         agree: Agree | None = None,
     ) -> list[Estimate]:
-        """Estimates of one batch: the fresh one, then one an iteration; the last is the answer.
+        """Estimates for one batch: the fresh one, then one per iteration; the last one is the result.
 
-        start: last frame's body in this crop's camera; start_weight (B,): its part in where the loop starts (1 if left
-        out), the rest is the fresh estimate's. agree: changes the state after every step.
+        start: the last frame's body in this crop's camera. start_weight (B,): its weight in the state from which the
+        loop starts, 1 by default; the rest is the fresh estimate's. agree: changes the state after every step.
         """
         match images:
             case Encoded():
@@ -115,7 +115,7 @@ class ReFit(nn.Module):
         return [fresh, *self.steps(encoded, view, begin, count, agree)]
 
     def first(self, encoded: Encoded, view: View, agree: Agree | None = None) -> Estimate:
-        """The estimate before any look: the mean body, corrected by what the whole crop says."""
+        """The estimate that precedes any feedback: the mean body, corrected from the first hidden states."""
         box = box_features(view)
         mean = State(self.mean_pose6d, self.mean_betas, self.mean_cam)
         state = mean.plus(self.regressor(encoded.hidden, box), self.config.scale_floor)
@@ -124,11 +124,11 @@ class ReFit(nn.Module):
     def steps(
         self, encoded: Encoded, view: View, now: Estimate, iterations: int, agree: Agree | None = None
     ) -> Iterator[Estimate]:
-        """The loop. Each iteration starts from plain numbers: its gradient ends at the body it was given, and reaches
-        earlier iterations through the hidden states alone, as in the official code."""
+        """The loop. Each iteration starts from detached numbers: its gradient stops at the body it starts from, and
+        reaches earlier iterations only through the hidden states, as in the official code."""
         box = box_features(view)
         mask = self.feedback.marker_mask(encoded.maps)
-        # The official code sets to zero here what it has just used for the first estimate; its weights rely on it.
+        # The official code resets the hidden states here, after the first estimate; its weights depend on that.
         hidden = torch.zeros_like(encoded.hidden)
         for _ in range(iterations):
             state = now.state.detach()
@@ -141,7 +141,7 @@ class ReFit(nn.Module):
             yield now
 
     def place(self, state: State, view: View, log_error: Tensor | None = None) -> Estimate:
-        """The body of a state, and where it falls in the crop."""
+        """The body of a state, and its projection into the crop."""
         rotations = matrix_from_6d(state.pose6d)
         joints, markers = self.body(rotations, state.betas)
         markers_px, joints_px = (
@@ -154,7 +154,7 @@ class ReFit(nn.Module):
 
 
 def map_head(config: ReFitConfig, channels: int) -> nn.Sequential:
-    """Features → one map a marker. The official head of 3x3 convolutions costs 85 ms on two cores, the light one 1."""
+    """Features → one map per marker. The official 3x3 head takes 85 ms on two cores, the light 1x1 head 1 ms."""
     if config.light_heads:
         return nn.Sequential(
             nn.Conv2d(channels, config.map_hidden, 1),
@@ -176,7 +176,7 @@ def init_head(config: ReFitConfig, summary: int) -> nn.Module:
 
 
 def build(config: ReFitConfig, body: "Body", backbone: nn.Module | None = None) -> ReFit:
-    """A network with random weights for this body. backbone: another one than config names, with the same interface."""
+    """A network with random weights for this body. backbone: used in place of the one that config names."""
     if backbone is None:
         backbone = make_backbone(config)
     return ReFit(config, BodyTorch(body), backbone)

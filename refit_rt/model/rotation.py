@@ -1,7 +1,8 @@
 """Rotations in torch: 6-D, matrices, axis-angle, and their mean.
 
-6-D is ReFit's and SPIN's: the six numbers read as (3, 2), whose columns are the first two basis vectors before
-they are made orthonormal (Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019).
+The 6-D form is that of ReFit and SPIN: the six numbers are read as (3, 2), and the columns are the first two basis
+vectors before orthonormalisation (Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR
+2019).
 """
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.functional import normalize
 
 
 def matrix_from_6d(pose6d: Tensor) -> Tensor:
-    """(…, 6n) → (…, n, 3, 3): Gram-Schmidt on the two columns, the third is their cross product."""
+    """(…, 6n) → (…, n, 3, 3): Gram-Schmidt on the two columns; the third is their cross product."""
     columns = pose6d.unflatten(-1, (-1, 3, 2))
     first = normalize(columns[..., 0], dim=-1)
     along = (first * columns[..., 1]).sum(-1, keepdim=True)
@@ -34,8 +35,8 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
 
 
 def axis_angle_from_matrix(rotations: Tensor) -> Tensor:
-    """(…, 3, 3) → (…, 3) radians, angle in 0..π. Goes through the quaternion whose largest part is found first,
-    which stays exact near a half turn."""
+    """(…, 3, 3) → (…, 3) radians, angle in 0..π. The conversion goes through the quaternion and starts from its largest
+    component, which stays exact near half a turn."""
     diagonal = rotations.diagonal(dim1=-2, dim2=-1)
     xx, yy, zz = diagonal.unbind(-1)
     r = rotations
@@ -50,7 +51,7 @@ def axis_angle_from_matrix(rotations: Tensor) -> Tensor:
             torch.stack([wz, xz, yz, four[..., 3]], -1),
         ],
         dim=-2,
-    )  # each row is the quaternion (w, x, y, z) times four of its own part
+    )  # row i is the quaternion (w, x, y, z) times four times its component i
     best = four.argmax(-1)[..., None, None].expand(*four.shape[:-1], 1, 4)
     quaternion = normalize(rows.gather(-2, best).squeeze(-2), dim=-1)
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
@@ -60,10 +61,10 @@ def axis_angle_from_matrix(rotations: Tensor) -> Tensor:
 
 
 def mean_rotation(rotations: Tensor, weights: Tensor | None = None) -> Tensor:
-    """(view, …, 3, 3) → (…, 3, 3): the rotation nearest to the (weighted) mean matrix, by singular values.
+    """(view, …, 3, 3) → (…, 3, 3): the rotation nearest to the (weighted) mean matrix, by singular value decomposition.
 
-    The determinant is not forced to +1, as in the official code: views agree well enough for it never to be -1.
-    weights: (view,) or none.
+    As in the official code, the determinant is not forced to +1: views agree well enough that it is never -1.
+    weights: (view,) or None.
     """
     if weights is not None:
         rotations = rotations * (weights / weights.sum()).view(-1, *[1] * (rotations.dim() - 1)) * len(rotations)

@@ -1,4 +1,4 @@
-"""Where the loop starts: the mean body, and the blend of a fresh estimate with last frame's body."""
+"""Where the loop starts: the mean body, and the blend of a fresh estimate with the last frame's body."""
 
 import numpy as np
 import torch
@@ -12,14 +12,15 @@ ARMS_DOWN_RAD = 0.9
 
 
 def standing_mean() -> State:
-    """A person upright before the camera, arms hanging away from the body, filling the crop. Batch of one.
+    """A person who stands upright before the camera and fills the crop, arms hanging away from the body. Batch of one.
 
-    The body's y is up and the camera's is down, so upright is half a turn about x. Official weights bring their own.
+    The body's y axis points up and the camera's points down, so upright is half a turn about x. Official weights bring
+    their own mean.
     """
     axis_angle = torch.zeros(24, 3)
     axis_angle[0, 0] = np.pi
     axis_angle[LEFT_SHOULDER, 2], axis_angle[RIGHT_SHOULDER, 2] = -ARMS_DOWN_RAD, ARMS_DOWN_RAD
-    # scale .95 and y .15 m: the mean of people cropped with a margin of a fifth
+    # Scale 0.95 and y 0.15 m are the mean over people cropped with a margin of one fifth.
     return State(
         sixd_from_matrix(matrix_from_axis_angle(axis_angle))[None],
         torch.zeros(1, 10),
@@ -28,9 +29,10 @@ def standing_mean() -> State:
 
 
 def blend(fresh: State, start: State, start_weight: Tensor) -> State:
-    """start_weight · start + (1 - start_weight) · fresh, a number (B,) a person; 0 is exactly `fresh`, a cold start.
+    """start_weight · start + (1 - start_weight) · fresh. start_weight: (B,); 0 gives exactly `fresh`, a cold start.
 
-    Rotations are mixed as orthonormal 6-D: near the mean rotation as long as they lie well under a half turn apart.
+    Rotations are mixed as orthonormal 6-D, which is close to the mean rotation while they are well under half a turn
+    apart.
     """
     weight = start_weight.view(-1, 1).to(fresh.pose6d)
     mixed = State(
@@ -42,5 +44,5 @@ def blend(fresh: State, start: State, start_weight: Tensor) -> State:
 
 
 def orthonormal(pose6d: Tensor) -> Tensor:
-    """(B, 144) → the same rotations, their columns orthonormal."""
+    """(B, 144) → the same rotations with orthonormal columns."""
     return sixd_from_matrix(matrix_from_6d(pose6d))

@@ -1,7 +1,8 @@
-"""Update: 26 small GRUs (24 joints, shape, camera) and what each of them changes.
+"""Update: 26 small GRUs (24 joints, shape, camera) and the corrections decoded from them.
 
-ReFit, section 3.4. Every GRU gets the same input, so its product with all their weights is one matrix product; only
-the product with the hidden state is one a GRU. The kernels of `runners/cpu` and `trt_plugins` do the same.
+ReFit, section 3.4. Every GRU receives the same input, so the input's product with all their weights is one matrix
+product; only the product with the hidden state is separate for each GRU. The kernels of `runners/cpu` and `trt_plugins`
+do the same.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,7 @@ SIXD, CAM, BOX = 6, 3, 3
 
 
 class State(NamedTuple):
-    """The numbers that the loop changes."""
+    """The parameters that the loop updates."""
 
     pose6d: Tensor  # (B, 144) 24 joints x 6-D, not yet orthonormal
     betas: Tensor  # (B, 10)
@@ -27,7 +28,7 @@ class State(NamedTuple):
         return State(*(part.detach() for part in self))
 
     def plus(self, change: "State", scale_floor: float | None) -> "State":
-        """The sum, the body kept in front of the lens."""
+        """The sum of both. scale_floor keeps the body in front of the lens; None sets no limit."""
         pose6d, betas, cam = (old + new for old, new in zip(self, change, strict=True))
         if scale_floor is not None:
             cam = torch.cat([cam[:, :1].clamp_min(scale_floor), cam[:, 1:]], dim=1)
@@ -35,7 +36,7 @@ class State(NamedTuple):
 
 
 class BatchedGRU(nn.Module):
-    """h' = (1 - z) · h + z · q for every person and head; the order of gates is z, r, q."""
+    """h' = (1 - z) · h + z · q for every person and head; the gates are stored in the order z, r, q."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ def heads_product(x: Tensor, weights: Tensor) -> Tensor:
 
 
 class Regressor(nn.Module):
-    """Hidden states and the box → the change of pose, shape and camera; one layer and one decoder a head."""
+    """Hidden states and box features → changes of pose, shape and camera; one layer and one decoder per head."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class Regressor(nn.Module):
         self.pose = MultiLinear(JOINTS, hidden, SIXD)
         self.betas = nn.Linear(hidden, BETAS)
         self.cam = nn.Linear(hidden, CAM)
-        for decoder in (self.pose, self.betas, self.cam):  # small first steps: the loop must not throw the body out
+        for decoder in (self.pose, self.betas, self.cam):  # small first steps keep the body in the crop
             with torch.no_grad():
                 decoder.weight.mul_(0.3)
                 decoder.bias.zero_()
@@ -81,7 +82,7 @@ class Regressor(nn.Module):
 
 
 class Update(nn.Module):
-    """Local features and the present state → new hidden states."""
+    """Local features and the current state → new hidden states."""
 
     def __init__(self, config: ReFitConfig) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class Update(nn.Module):
 
 
 class Confidence(nn.Module):
-    """Hidden states → log of the error to expect. Its gradient stays out of the loop: it judges, it does not steer."""
+    """Hidden states → log of the expected error. No gradient flows back into the loop: this head does not steer it."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -100,6 +101,6 @@ class Confidence(nn.Module):
         self.last = nn.Linear(64, 1)
 
     def forward(self, hidden: Tensor, box: Tensor) -> Tensor:
-        """(B, 26, H), (B, 3) → (B,) log of the expected mean error, in the unit that training gives it."""
+        """(B, 26, H), (B, 3) → (B,) log of the expected mean error, which training measures in crop pixels."""
         x = torch.cat([hidden.detach().flatten(1), box], dim=-1)
         return self.last(torch.relu(self.first(x))).squeeze(-1)

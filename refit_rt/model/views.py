@@ -1,4 +1,4 @@
-"""Ways to run the network around its loop: views that agree, a shape that is known, the flip test."""
+"""Variants of the network's loop: several views that agree, a known shape, and the flip test."""
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ from refit_rt.model.rotation import (
 from refit_rt.model.update import State
 
 MIRROR = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]  # left ↔ right joints
-# One view knows the direction to a person far better than the distance: its say along its own ray is cut to this.
+# One view determines the direction to a person far better than the distance: its weight along its ray is cut to this.
 SAY_ALONG_RAY = 0.01
 
 
 def hold_shape(betas: Tensor) -> Agree:
-    """A known shape (B, 10) is held while pose and camera are fitted: ReFit's shape registration (section 4.4)."""
+    """Keeps a known shape (B, 10) while pose and camera are fitted: ReFit's shape registration (section 4.4)."""
 
     def agree(state: State) -> State:
         return state._replace(betas=betas)
@@ -30,10 +30,12 @@ def hold_shape(betas: Tensor) -> Agree:
 
 
 def average_views(camera_from_world: Tensor, weights: Tensor | None = None) -> Agree:
-    """The batch is one person seen by N cameras: one shape, one pose and one orientation in the world after every step.
+    """Gives all views one shape, one pose and one orientation in the world after every step. The batch is one person
+    seen by N cameras.
 
-    camera_from_world (N, 3, 3) rotations, weights (N,). As the official multi-view code, which averages body rotations
-    in 6-D and the root by singular values, and leaves each view its own camera (see `average_place` for more).
+    camera_from_world: (N, 3, 3) rotations; weights: (N,). As in the official multi-view code, body rotations are
+    averaged in 6-D and the root's by singular value decomposition, and each view keeps its own camera numbers.
+    `average_place` averages the translation too.
     """
     share = (torch.ones(len(camera_from_world)) if weights is None else weights).to(camera_from_world)
     share = share / share.sum()
@@ -50,10 +52,11 @@ def average_views(camera_from_world: Tensor, weights: Tensor | None = None) -> A
 
 
 def average_place(body: BodyTorch, view: View, camera_from_world: Tensor, weights: Tensor | None = None) -> Agree:
-    """As `average_views`, and the views also agree where in the world the pelvis is.
+    """As `average_views`, and the views also agree on the pelvis's position in the world.
 
-    camera_from_world (N, 4, 4) metres. The place is the least-squares point of the views' own pelvis places, each
-    trusted across its ray and hardly along it, so that crossing rays decide the depth. Not in the official code.
+    camera_from_world: (N, 4, 4), metres. The position is the weighted least-squares mean of the views' own pelvis
+    positions. Each view counts fully across its ray and hardly along it, so that the crossing rays determine the depth.
+    The official code does not average the translation.
     """
     turn, shift = camera_from_world[:, :3, :3], camera_from_world[:, :3, 3]
     share = (torch.ones(len(turn)) if weights is None else weights).to(turn)
@@ -61,7 +64,7 @@ def average_place(body: BodyTorch, view: View, camera_from_world: Tensor, weight
 
     def agree(state: State) -> State:
         state = same_person(state)
-        rest = body.rest_joints(state.betas)[:, 0]  # the root turns about it, so it stands still
+        rest = body.rest_joints(state.betas)[:, 0]  # the root rotates about the pelvis, so the pose does not move it
         pelvis = translation(state.cam, view) + rest
         ray = torch.nn.functional.normalize(pelvis, dim=-1)
         eye = torch.eye(3, device=ray.device)
@@ -78,10 +81,10 @@ def average_place(body: BodyTorch, view: View, camera_from_world: Tensor, weight
 def flip_test(
     model: ReFit, images: Tensor, view: View, image_width_px: Tensor, iterations: int | None = None
 ) -> Estimate:
-    """The mean of a fit and of the mirrored fit of the mirrored crop. images RGB 0..1, image_width_px (B,).
+    """The mean of a fit and of the mirrored fit of the mirrored crop. images: RGB 0..1; image_width_px: (B,).
 
-    As the official code: rotations and shape are averaged, the camera is that of the plain fit. The principal point is
-    not mirrored: it lies in the middle, or nearly.
+    As in the official code, rotations and shape are averaged, and the camera is that of the unmirrored fit. The
+    principal point is not mirrored, because it lies at the image's centre or close to it.
     """
     plain = model(images, view, iterations)[-1]
     square = torch.cat([image_width_px[:, None] - view.square[:, :1], view.square[:, 1:]], dim=1)
@@ -91,6 +94,6 @@ def flip_test(
 
 
 def mirror(rotations: Tensor) -> Tensor:
-    """(B, 24, 3, 3) → the pose of the mirror image: sides swapped, turns about y and z reversed."""
+    """(B, 24, 3, 3) → the pose of the mirror image: sides swapped, rotations about y and z reversed."""
     axis_angle = axis_angle_from_matrix(rotations[:, MIRROR])
     return matrix_from_axis_angle(axis_angle * torch.tensor([1.0, -1.0, -1.0], device=rotations.device))

@@ -1,4 +1,4 @@
-"""Official ReFit checkpoints and COCO-pretrained HRNets → this network's state dict, strictly."""
+"""Official ReFit checkpoints and COCO-pretrained HRNets → the state dict of this network; every name must match."""
 
 import pickle
 import re
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from refit_rt.errors import UserError
 
-# Parts of an official checkpoint that are not the network: three bodies (here the body is a file of its own), and the
-# downsampling layers under their first name (they are listed twice, and `downsamples.*` is the one that counts).
+# Entries of an official checkpoint that are not part of the network: three bodies (here the body is a file of its own),
+# and the downsampling layers under their first name (they are listed twice, and only `downsamples.*` is used).
 EXTRAS = re.compile(r"(smpl|smpl_male|smpl_female)\..*|backbone\.downsample_stage_[123]\..*")
-NAMED = 8  # names that an error lists
+NAMED = 8  # an error message lists so many names
+OWN_WEIGHTS = "Give weights that were trained with this architecture"
 MEANS = {"init_pose": "mean_pose6d", "init_shape": "mean_betas", "init_cam": "mean_cam"}
+# The parts of a COCO pose network that ReFit starts from.
 COCO_PARTS = (
     "conv1",
     "bn1",
@@ -28,23 +30,26 @@ COCO_PARTS = (
     "stage3",
     "transition3",
     "stage4",
-)  # what of a COCO pose network ReFit starts from
+)
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:
     """Official checkpoint file → state dict for `ReFit`, to be loaded with strict=True.
 
-    Raises UserError: no such file, not a checkpoint, or names missing or left over.
+    Raises UserError when the file is missing or not a checkpoint, or when names are missing or left over.
     """
     checkpoint = read_checkpoint(Path(path))
     model = checkpoint.get("model", checkpoint)
     if not isinstance(model, Mapping):
-        raise UserError(f"{path}: 'model' holds no state dict; give a ReFit checkpoint (checkpoint_best.pth.tar)")
+        raise UserError(f"{path}: 'model' is not a state dict. Give a ReFit checkpoint (checkpoint_best.pth.tar)")
     return from_official(model, str(path))
 
 
 def from_official(official: Mapping[str, Tensor], source: str = "weights") -> dict[str, Tensor]:
-    """Official names → ours. The 26 GRUs are three modules there and one batched product here."""
+    """Official names → this network's. The 26 GRUs are three modules there and one batched module here.
+
+    Raises UserError when names are missing or left over.
+    """
     left = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in official.items()
@@ -92,36 +97,36 @@ def all_heads(parts: list[Tensor]) -> Tensor:
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Loads with every name and shape as the network has it, else UserError with the first that differ."""
+    """Loads a state dict. Raises UserError, which lists the first differences, unless all names and shapes match."""
     wanted = model.state_dict()
     require_names(wanted.keys() - state.keys(), state.keys() - wanted.keys(), source)
     wrong = [
-        f"{name} {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+        f"{name} is {tuple(state[name].shape)}, {tuple(tensor.shape)} is needed"
         for name, tensor in wanted.items()
         if state[name].shape != tensor.shape
     ]
     if wrong:
-        raise UserError(f"{source}: weights of another network: {some_of(wrong, '; ')}")
+        raise UserError(f"{source}: weights of another network ({some_of(wrong, '; ')}). {OWN_WEIGHTS}")
     model.load_state_dict(dict(state), strict=True)
 
 
 def require_names(missing: Iterable[str], surplus: Iterable[str], source: str) -> None:
     missing, surplus = sorted(missing), sorted(surplus)
-    said = [f"{what}: {some_of(names)}" for what, names in (("missing", missing), ("surplus", surplus)) if names]
-    if said:
-        raise UserError(f"{source}: weights of another network ({'; '.join(said)})")
+    lists = [f"{what}: {some_of(names)}" for what, names in (("missing", missing), ("surplus", surplus)) if names]
+    if lists:
+        raise UserError(f"{source}: weights of another network ({'; '.join(lists)}). {OWN_WEIGHTS}")
 
 
 def some_of(names: list[str], between: str = ", ") -> str:
-    """The first of a list that may hold hundreds, and how many more there are."""
+    """The first names of a list, which may hold hundreds, and the number of the others."""
     rest = len(names) - NAMED
     return between.join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def load_coco_backbone(backbone: nn.Module, path: str | Path) -> None:
-    """Starts an HRNet from a COCO pose network (`pose_hrnet_w48_256x192.pth`): all of the trunk, strictly.
+    """Loads the trunk of an HRNet from a COCO pose network (`pose_hrnet_w48_256x192.pth`); every name must match.
 
-    ReFit's own upsampling and global branches, which such a file does not have, stay random.
+    ReFit's own upsampling and global branches, which such a file lacks, keep their random weights. Raises UserError.
     """
     official = read_checkpoint(Path(path))
     trunk = {name: tensor for name, tensor in official.items() if name.split(".")[0] in COCO_PARTS}
@@ -130,9 +135,9 @@ def load_coco_backbone(backbone: nn.Module, path: str | Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict:
-    """A torch file, without running any code that it may carry."""
+    """Reads a torch file without running any code that it may contain. Raises UserError."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give the path of a checkpoint")
+        raise UserError(f"{path}: no such file. Give the path of a checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -144,11 +149,11 @@ def read_checkpoint(path: Path) -> dict:
         ValueError,
         TypeError,
         AttributeError,
-    ) as error:  # whatever the restricted unpickler meets in a file that is none of its own
+    ) as error:  # the errors that the restricted unpickler raises for a file that holds something else
         raise UserError(
-            f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]}); "
-            "save it again as {'model': state_dict}"
+            f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]}). "
+            "Save it again as {'model': state_dict}"
         ) from error
     if not isinstance(checkpoint, dict):
-        raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint; give a file of weights")
+        raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint. Give a file of weights")
     return checkpoint

@@ -1,4 +1,4 @@
-"""The edge backbone in torch against the original .tflite."""
+"""The edge backbone in torch, compared with the original .tflite."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from refit_rt.model.blazepose import BlazePose  # noqa: E402
 
 
 def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
-    """Map, summary, landmarks and world landmarks of the file itself, run by OpenVINO in f32."""
+    """Map, summary, landmarks and world landmarks from the file itself, run by OpenVINO in f32."""
     import openvino
 
     graph = openvino.Core().read_model(path)
@@ -31,7 +31,7 @@ def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate([answer[index] for answer in answers]) for index in range(4)]
 
 
-def test_the_torch_backbone_gives_the_original_answers(landmark_network: Path) -> None:
+def test_the_torch_backbone_gives_the_original_outputs(landmark_network: Path) -> None:
     rng = np.random.default_rng(0)
     images = np.kron(rng.random((2, 16, 16, 3)), np.ones((1, 16, 16, 1))).astype(np.float32)
     network = BlazePose().eval()
@@ -57,6 +57,6 @@ def test_whitening_leaves_channels_without_correlation() -> None:
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.tflite"
-    path.write_bytes(b"nothing of the kind")
+    path.write_bytes(b"not a network")
     with pytest.raises(UserError, match=r"cannot be read as a \.tflite"):
         BlazePose().load_tflite(path)

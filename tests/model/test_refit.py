@@ -1,4 +1,4 @@
-"""The network gives the official code's answers; its parts obey their laws."""
+"""The network reproduces the official code's outputs, and its parts obey their laws."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def inputs(batch: int):
 
 
 def assert_official(estimates: list, view: camera.View, name: str) -> None:
-    """Every iteration within 1e-3 (metres, radians) and 0.2 px; float noise grows along the loop, to 6e-5 from 1e-6."""
+    """Every iteration is within 1e-3 (metres, radians) and 0.2 px. Float noise grows from 1e-6 to 6e-5 in the loop."""
     truth = np.load(reference.HERE / name)
     for i, estimate in enumerate(estimates):
         for ours, theirs, tolerance in (
@@ -46,18 +46,18 @@ def assert_official(estimates: list, view: camera.View, name: str) -> None:
             )
     assert len(estimates) == len(truth["rotmat"])
     place = camera.translation(estimates[-1].cam, view)[:, None]
-    # metres far away: the distance is 2 focal / (side · scale), so an error of scale shows times the distance
+    # metres; the distance is 2 focal / (side · scale), so an error of the scale is multiplied by the distance
     np.testing.assert_allclose(place, truth["trans_full"], rtol=1e-3, atol=1e-3)
 
 
 @torch.no_grad()
-def test_every_iteration_is_the_official_one(official):
+def test_every_iteration_equals_the_official_one(official):
     images, view, _ = inputs(2)
     assert_official(official(official.backbone(images), view), view, "refit_w48.npz")
 
 
 @torch.no_grad()
-def test_flip_test_is_the_official_one(official):
+def test_the_flip_test_equals_the_official_one(official):
     normal, view, width = inputs(2)
     images = normal * official.get_buffer("rgb_spread") + official.get_buffer("rgb_mean")
     estimate = views.flip_test(official, images, view, width)
@@ -67,8 +67,8 @@ def test_flip_test_is_the_official_one(official):
 
 
 def crossed_over_views(pose6d):
-    """The official `rot6d_to_rotmat` calls torch.cross without a dimension, which takes the first of size 3: given the
-    roots of exactly three views, the views themselves. The answers on file contain that slip."""
+    """The official `rot6d_to_rotmat`: it calls torch.cross without a dimension, which takes the first axis of size 3.
+    For the roots of exactly three views that is the axis of the views. The recorded reference contains this error."""
     columns = pose6d.unflatten(-1, (3, 2))
     first = torch.nn.functional.normalize(columns[..., 0], dim=-1)
     second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
@@ -77,7 +77,7 @@ def crossed_over_views(pose6d):
 
 
 @torch.no_grad()
-def test_multi_view_is_the_official_one_but_for_its_slip_with_three_views(official, monkeypatch):
+def test_multi_view_equals_the_official_one_except_for_its_error_with_three_views(official, monkeypatch):
     truth = np.load(reference.HERE / "refit_w48_multiview.npz")
     images, view, _ = inputs(3)
     agree = views.average_views(torch.as_tensor(truth["cam_R"]))
@@ -98,7 +98,7 @@ def a_view(batch: int, seed: int = 0) -> camera.View:
     return camera.View(box, 1000 + 500 * torch.rand(batch, generator=make), centre_px)
 
 
-def test_a_gru_a_head_equals_the_batched_gru(edge):
+def test_one_gru_per_head_equals_the_batched_gru(edge):
     gru, hidden = edge.update.gru, edge.config.hidden
     h, x = torch.randn(3, 26, hidden), torch.randn(3, 416)
     weight = gru.from_input.weight.unflatten(0, (26, 3, hidden))
@@ -122,14 +122,14 @@ def test_windows_are_read_in_the_official_order_and_zero_outside():
     assert outside.abs().max() == 0
 
 
-def test_camera_and_its_inverse_meet():
+def test_the_camera_and_its_inverse_cancel():
     view = a_view(50)
     cam = torch.stack([0.4 + torch.rand(50), torch.randn(50), torch.randn(50)], dim=1)
     back = camera.cam_from_translation(camera.translation(cam, view), view)
     torch.testing.assert_close(back, cam, atol=1e-4, rtol=1e-4)
 
 
-def test_cam_of_scale_one_and_no_shift_stands_in_the_middle_of_the_crop():
+def test_scale_one_without_offset_is_the_middle_of_the_crop():
     view = a_view(4)
     cam = torch.tensor([[1.0, 0.0, 0.0]]).expand(4, 3)
     middle = camera.project_to_crop(torch.zeros(4, 1, 3), cam, view)
@@ -138,7 +138,7 @@ def test_cam_of_scale_one_and_no_shift_stands_in_the_middle_of_the_crop():
     torch.testing.assert_close(metre_right[..., 0], torch.full((4, 1), 256.0), atol=1e-3, rtol=0)
 
 
-def test_rotations_go_there_and_back():
+def test_rotations_survive_a_round_trip():
     torch.manual_seed(0)
     turns = torch.randn(500, 3)
     turns = turns / turns.norm(dim=-1, keepdim=True) * torch.linspace(0, np.pi - 1e-3, 500)[:, None]
@@ -174,7 +174,7 @@ def test_standing_mean_is_upright_with_hanging_arms(edge):
 
 
 @torch.no_grad()
-def test_a_warm_start_of_weight_zero_is_a_cold_start_and_of_weight_one_forgets_the_fresh_estimate(edge):
+def test_a_warm_start_of_weight_zero_is_cold_and_one_of_weight_one_ignores_the_fresh_estimate(edge):
     images, view = torch.rand(2, 3, 256, 256), a_view(2)
     encoded = edge.encode(images)
     cold = edge(encoded, view)
@@ -219,9 +219,9 @@ def test_views_agree_on_the_pelvis_where_their_rays_cross(edge):
     view, pelvis = a_view(2), torch.tensor([0.1, 0.2, 0.3])
     in_camera = (turn @ pelvis[:, None]).squeeze(-1) + camera_from_world[:, :3, 3]
     rest = edge.body.rest_joints(torch.zeros(2, 10))[:, 0]
-    wrong_depth = in_camera * torch.tensor([[1.2], [0.9]])  # right direction, distance off by tens of centimetres
+    wrong_depth = in_camera * torch.tensor([[1.2], [0.9]])  # the direction is right, the distance is 0.4 to 0.8 m off
     pose6d = start.standing_mean().pose6d.expand(2, -1)
     state = start.State(pose6d, torch.zeros(2, 10), camera.cam_from_translation(wrong_depth - rest, view))
     agreed = views.average_place(edge.body, view, camera_from_world)(state)
     found = camera.translation(agreed.cam, view) + rest
-    assert (found - in_camera).norm(dim=-1).max() < 0.02  # metres; each view alone is 0.4 to 0.8 off
+    assert (found - in_camera).norm(dim=-1).max() < 0.02  # metres; each view alone is 0.4 to 0.8 m off

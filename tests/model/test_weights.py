@@ -1,4 +1,4 @@
-"""Official checkpoints load strictly or say what is wrong."""
+"""Official checkpoints load strictly, or the error says what is wrong."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.support import reference  # noqa: E402
 
 @pytest.fixture(scope="module")
 def checkpoint() -> dict:
-    """An official checkpoint's names, with the bodies it carries along; the backbone's tensors are left empty."""
+    """An official checkpoint's names, including those of its bodies; the backbone's tensors are zero."""
     drawn = {
         name: torch.zeros(array.shape) if name.startswith("backbone") else torch.as_tensor(array)
         for name, array in reference.seeded_weights().items()
@@ -42,7 +42,7 @@ def test_missing_and_surplus_names_are_listed(checkpoint):
 
 
 def test_a_backbone_of_another_width_is_refused_with_its_shapes():
-    with pytest.raises(UserError, match=r"b\.pt: weights of another network: .*transition1.0.0.weight \(48, "):
+    with pytest.raises(UserError, match=r"b\.pt: weights of another network .*transition1.0.0.weight is \(48, "):
         weights.load_into(HRNet(32), HRNet(48).state_dict(), "b.pt")
 
 
@@ -54,7 +54,7 @@ def test_no_file_and_no_checkpoint_are_user_errors(tmp_path):
         weights.load_official(tmp_path / "text.pt")
 
 
-def test_a_coco_network_starts_the_trunk_and_leaves_the_rest(tmp_path):
+def test_a_coco_network_initialises_the_trunk_and_leaves_the_rest(tmp_path):
     coco, backbone = HRNet(32), HRNet(32)
     trunk = {name: tensor for name, tensor in coco.state_dict().items() if name.split(".")[0] in weights.COCO_PARTS}
     torch.save(trunk | {"final_layer.weight": torch.zeros(17, 32, 1, 1)}, tmp_path / "coco.pth")
