@@ -11,14 +11,14 @@ GROUPS = {field.name: type(field.default) for field in msgspec.structs.fields(co
 
 
 def docstrings() -> dict[tuple[str, str], str]:
-    """(class, setting) -> the text under it in config.py."""
+    """(class, setting) -> the text under it in config.py; (class, "") -> the text of the class."""
     texts, name = {}, ""
     module = ast.parse((ROOT / "refit_rt" / "config.py").read_text())
     for group in [node for node in module.body if isinstance(node, ast.ClassDef)]:
         for line in group.body:
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
                 name = line.target.id
-            elif isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and name:
+            elif isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
                 texts[group.name, name] = line.value.value
         name = ""
     return texts
@@ -33,9 +33,10 @@ def test_config_yaml_is_every_default_and_nothing_else():
         assert list(raw[name]) == [field.name for field in msgspec.structs.fields(group)]
 
 
-def test_config_yaml_says_of_each_setting_what_the_code_says():
+def test_config_yaml_has_the_texts_of_the_code():
     lines, texts = (ROOT / "config.yaml").read_text().splitlines(), docstrings()
-    for group in GROUPS.values():
+    for name, group in GROUPS.items():
+        assert lines[lines.index(f"{name}:") - 1] == f"# {texts[group.__name__, '']}"
         for field in msgspec.structs.fields(group):
             text = texts[group.__name__, field.name]
             assert any(line.startswith(f"  {field.name}: ") and line.endswith(f"  # {text}") for line in lines), text
@@ -76,6 +77,15 @@ def test_what_is_left_out_is_the_default_and_an_empty_file_is_all_of_it(tmp_path
     assert config.load(path) == config.Config()
 
 
-def test_the_command_line_obeys_the_same_rules():
-    with pytest.raises(UserError, match=r"at `\$.fit.iterations`"):
+def test_settings_given_by_code_obey_the_same_rules():
+    with pytest.raises(UserError, match=r"^fit\.iterations: 0 is not allowed, expected `int` >= 1$"):
         config.check(config.Config(fit=config.Fit(iterations=0)))
+    with pytest.raises(UserError, match="backend: 'tensorflow' is not allowed, invalid enum value"):
+        config.check(config.Fit(backend="tensorflow"))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match=r"^--min-height-px: -1.0 is not allowed"):
+        config.check(config.Track(min_height_px=-1.0), lambda setting: "--" + setting.replace("_", "-"))
+
+
+def test_settings_that_obey_the_rules_come_back_unchanged():
+    settings = config.Config(fit=config.Fit(iterations=4, blend=0.1), out=config.Out(dir="out"))
+    assert config.check(settings) == settings

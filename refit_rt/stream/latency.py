@@ -1,4 +1,4 @@
-"""A second process that subscribes to the stream and notes how old each message is when it arrives."""
+"""The delay of a stream, measured by a second process that subscribes and notes the age of each message."""
 
 import json
 import os
@@ -15,65 +15,66 @@ import numpy as np
 from refit_rt.errors import UserError
 from refit_rt.stream.subscribe import Listener
 
-SILENCE_S = 120.0  # after a message: the publisher must have died
-ANSWER_S = 10.0  # for the other process to answer once the block is over
+SILENCE_S = 120.0  # without a message for so long, the publisher must have died
+ANSWER_S = 10.0  # how long the process may take to report once the block is over
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What arrived."""
+class Latency:
+    """The messages that arrived, and how old they were."""
 
     messages: int
-    people: int  # rows of all messages
+    people: int  # summed over all messages
     seconds: float  # from the first message to the last
     age_ms: tuple[float, float, float]  # from capture to arrival: median, 95th and 99th percentile
 
     @property
     def fps(self) -> float:
-        """Messages a second."""
+        """Messages per second."""
         return (self.messages - 1) / self.seconds if self.seconds > 0 else 0.0
 
 
-class Audience:
-    """Listens in a process of its own while the block runs; `heard` afterwards, once the stream said it has ended.
+class LatencyProbe:
+    """Subscribes in a second process while the block runs, and reads the process's result when the block ends.
 
-    The end of the block raises UserError when nothing was heard.
+    The publisher must send "ended" before the block ends. The end raises UserError when no message arrived.
     """
 
-    heard: Heard | None = None
+    latency: Latency  # set by the end of the block
 
     def __init__(self, address: str) -> None:
-        self._address = re.sub(r"^tcp://(\*|0\.0\.0\.0):", "tcp://127.0.0.1:", address)  # as bound -> to connect to
+        """address: where the publisher binds."""
+        self._address = re.sub(r"^tcp://(\*|0\.0\.0\.0):", "tcp://127.0.0.1:", address)  # a wildcard only binds
         self._command = [sys.executable, "-m", "refit_rt.stream.latency", self._address]
 
-    def __enter__(self) -> "Audience":
-        # In a session of its own it does not get the terminal's Ctrl-C, and hears the stream to its end.
+    def __enter__(self) -> "LatencyProbe":
+        # In a session of its own, the process does not get the terminal's Ctrl-C and reads the stream to its end.
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._process.stdout is not None
-        self._process.stdout.readline()  # it says that it is ready
+        self._process.stdout.readline()  # "ready": it has subscribed
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._process:
             try:
                 if kind is None:
-                    self.heard = self._answer()
+                    self.latency = self._result()
             finally:
                 self._process.kill()
 
-    def _answer(self) -> Heard:
+    def _result(self) -> Latency:
         try:
             answer, _ = self._process.communicate(timeout=ANSWER_S)
             values = json.loads(answer)
         except (subprocess.TimeoutExpired, ValueError):
             values = None
         if not values or not values["messages"]:
-            raise UserError(f"{self._address}: the second process heard nothing. Set publish.address to another port")
-        return Heard(values["messages"], values["people"], values["seconds"], tuple(values["age_ms"]))
+            raise UserError(f"{self._address}: the second process got no message. Set publish.address to another port")
+        return Latency(values["messages"], values["people"], values["seconds"], tuple(values["age_ms"]))
 
 
-def listen(address: str) -> Heard:
-    """Reads messages until the stream ends, or the asking process. The first may take long: networks are fetched."""
+def measure(address: str) -> Latency:
+    """Reads messages until the stream or the parent process ends. The first may take long: networks are downloaded."""
     listener = Listener(address)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -90,12 +91,12 @@ def listen(address: str) -> Heard:
         people += len(message.people.ids)
     listener.close()
     p50, p95, p99 = np.percentile(ages_ms or [np.nan], [50, 95, 99]).tolist()
-    return Heard(len(ages_ms), people, last_s - first_s, (p50, p95, p99))
+    return Latency(len(ages_ms), people, last_s - first_s, (p50, p95, p99))
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        json.dump(asdict(listen(sys.argv[1])), sys.stdout)
+        json.dump(asdict(measure(sys.argv[1])), sys.stdout)
     except UserError as error:
-        sys.exit(f"audience: {error}")
+        sys.exit(f"latency probe: {error}")

@@ -1,32 +1,32 @@
-"""Microseconds an iteration on an NVIDIA GPU: plain torch against the CUDA kernels.
+"""One iteration of the loop on an NVIDIA GPU, in microseconds: plain torch beside the CUDA kernels.
 
-python -m refit_rt.commands.bench.cuda [--bundle FOLDER]
-
-Medians of many runs of five iterations, each from other bodies, maps and landmarks. What a run pays is timed: from an
-idle GPU to the last state. The last rows are one kernel by itself, a hundred launches in one graph, and the time that
-the weights alone take at the memory bandwidth measured here, the least an iteration could cost out of a cold cache.
+Medians of many runs of five iterations, each from other bodies, maps and landmarks. A run is timed from an idle GPU to
+the last state. The last rows are one kernel by itself, a hundred launches in one graph, and the time that the weights
+alone take at the memory bandwidth measured here: the least that an iteration could take out of a cold cache.
 """
 
-import sys
-from argparse import ArgumentParser
+import logging
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from refit_rt.bundle.read import SHIPPED, Bundle, load_bundle
+from refit_rt.bundle.read import Bundle, find_bundle, load_bundle
 from refit_rt.commands.bench.loop import SeparateGRUs, WholeMesh, smpl_sized_body, uniform_regressor
+from refit_rt.commands.bench.table import Table
+from refit_rt.config import Fit
 from refit_rt.errors import UserError
-from refit_rt.model import feedback
 from refit_rt.model.camera import View
+from refit_rt.model.config import MAP_STRIDE
 from refit_rt.model.refit import Encoded, ReFit
 from refit_rt.model.update import State
 from refit_rt.runners.torch.cuda_ops import Kernels, compiled_kernels
 from refit_rt.runners.torch.kernels import KernelLoop
 from refit_rt.runners.torch.runner import loop_of, moved
+
+log = logging.getLogger(__name__)
 
 BATCHES = (1, 4, 16)
 ITERATIONS, SETS, WARM_UP, RUNS, ALONE = 5, 8, 20, 200, 100
@@ -34,33 +34,29 @@ Inputs = tuple[Encoded, View, State]
 Run = Callable[[], Any]
 
 
-def main() -> None:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=SHIPPED / "edge", help="a bundle's folder; the shipped one")
-    bundle = load_bundle(parser.parse_args().bundle)
+def measure(fit: Fit) -> Table:
+    """Microseconds per iteration, one column per precision and number of persons. Raises UserError without a GPU."""
     if not torch.cuda.is_available():
-        raise UserError("torch finds no NVIDIA GPU. Run this on a machine with one, with torch for CUDA")
+        raise UserError("bench kernels: torch finds no NVIDIA GPU. Run it on a machine with one, with torch for CUDA")
+    bundle = load_bundle(find_bundle(fit.bundle), fit.body)
     kernels = Kernels(compiled_kernels(torch.cuda.get_device_capability()))
     rows: dict[str, list[str]] = {}
     with torch.no_grad(), torch.device("cuda"):
         for half in (False, True):
             for persons in BATCHES:
                 for name, microseconds in measured(bundle, kernels, persons, half).items():
-                    rows.setdefault(name, []).append(f"{microseconds:.1f}" if microseconds else "none")
-    sys.stdout.write(table(rows))
-
-
-def table(rows: dict[str, list[str]]) -> str:
-    """Markdown; columns are precision, then persons."""
+                    rows.setdefault(name, [name]).append(f"{microseconds:.1f}" if microseconds else "none")
     heads = [f"{kind}, {persons}" for kind in ("fp32", "fp16") for persons in BATCHES]
-    lines = [f"{torch.cuda.get_device_name()}, torch {torch.__version__}, µs an iteration by type and persons", ""]
-    lines += ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
-    return "\n".join(lines) + "\n"
+    return Table(["µs per iteration, by type and persons", *heads], list(rows.values()))
+
+
+def gpu() -> str:
+    """The machine, for the table."""
+    return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
 
 
 def measured(bundle: Bundle, kernels: Kernels, persons: int, half: bool) -> dict[str, float | None]:
-    """Name → microseconds an iteration; None for what torch could not record."""
+    """Name → microseconds per iteration; None for what torch could not record."""
     plain, official = prepared(loop_of(bundle), half), as_official(loop_of(bundle), half)
     inputs = [made_up(plain, persons, seed) for seed in range(SETS)]
     loop = KernelLoop(bundle, kernels, persons, half)
@@ -78,7 +74,7 @@ def measured(bundle: Bundle, kernels: Kernels, persons: int, half: bool) -> dict
         "torch in a graph": torch_us(plain, inputs, recorded=True),
         "kernels": timed(begin, launch) / ITERATIONS,
         "kernels in a graph": timed(begin, lambda: loop.advance(ITERATIONS)) / ITERATIONS,
-        "kernel Look by itself": alone_us(loop.launch_look),
+        "kernel Feedback by itself": alone_us(loop.launch_feedback),
         "kernel BatchedGRU by itself": alone_us(loop.launch_update),
         "all weights at memory bandwidth": floor_us(loop.weight_bytes),
     }
@@ -100,7 +96,7 @@ def timed(begin: Callable[[int], None], run: Run) -> float:
 
 
 def torch_us(model: ReFit, inputs: list[Inputs], recorded: bool) -> float | None:
-    """Microseconds an iteration of the network itself; None where it cannot be recorded as a graph."""
+    """Microseconds per iteration of the network itself; None where it cannot be recorded as a graph."""
     crop, view, state = copies(inputs[0])
 
     def begin(number: int) -> None:
@@ -125,7 +121,7 @@ def recorded_us(begin: Callable[[int], None], run: Run) -> float | None:
         with torch.cuda.graph(graph):
             run()
     except RuntimeError as error:
-        sys.stderr.write(f"torch's loop cannot be recorded: {error}\n")
+        log.warning("torch's loop cannot be recorded: %s", error)
         return None
     return timed(begin, graph.replay) / ITERATIONS
 
@@ -152,7 +148,7 @@ def alone_us(launch: Run) -> float:
 
 
 def floor_us(weight_bytes: int) -> float:
-    """Microseconds that reading so much takes at the bandwidth of a large copy."""
+    """Microseconds that reading so many bytes takes at the bandwidth of a large copy."""
     size = 1 << 28
     source, target = (torch.empty(size, dtype=torch.uint8) for _ in range(2))
     copy_us = timed(lambda _: None, lambda: target.copy_(source))
@@ -191,10 +187,10 @@ def as_official(model: ReFit, half: bool) -> ReFit:
 
 
 def made_up(model: ReFit, persons: int, seed: int) -> Inputs:
-    """Maps, landmarks and bodies of so many persons, upright in their crops."""
+    """Random maps, landmarks and bodies of as many persons, upright in their crops."""
     torch.manual_seed(seed)
     config = model.config
-    cells = config.crop_px // feedback.MAP_STRIDE
+    cells = config.crop_px // MAP_STRIDE
     upright = torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(24)
     upright[3] = -1
     cam = torch.tensor([0.9, 0, 0]) + 0.1 * torch.randn(persons, 3)
@@ -204,10 +200,3 @@ def made_up(model: ReFit, persons: int, seed: int) -> Inputs:
     box, centre = torch.tensor([[700.0, 400, 420]]), torch.tensor([[640.0, 360]])
     view = View(box.repeat(persons, 1), torch.full((persons,), 1100.0), centre.repeat(persons, 1))
     return moved(crop, "cuda"), moved(view, "cuda"), moved(state, "cuda")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))

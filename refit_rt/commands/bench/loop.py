@@ -1,4 +1,4 @@
-"""The same loop three times, for `bench loop`: the official way in torch, torch at the markers, numba."""
+"""The same loop in three ways: in torch with the whole mesh, in torch with the markers only, compiled by numba."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +12,18 @@ from torch.nn import functional
 from refit_rt.body.smpl import BETAS, JOINTS, PARENTS, Body, body_from_arrays
 from refit_rt.body.smpl_file import SMPL_VERTICES
 from refit_rt.bundle.read import Bundle, Card
+from refit_rt.commands.bench.table import Table
+from refit_rt.commands.bench.timing import medians_ms
 from refit_rt.model.camera import View as TorchView
 from refit_rt.model.config import ReFitConfig
-from refit_rt.model.refit import Encoded, Estimate, ReFit, build
+from refit_rt.model.refit import Encoded as TorchEncoded
+from refit_rt.model.refit import Estimate, ReFit, build
 from refit_rt.model.update import BatchedGRU
-from refit_rt.runners import Seen, View
 from refit_rt.runners.cpu.loop import NumbaLoop
 from refit_rt.runners.torch.runner import NoBackbone
+from refit_rt.types import Encoded, View
 
+ITERATIONS = 5
 SMPL_FACES, POSE_BLENDS = 13776, 207
 EXTRA_JOINTS = 9  # regressed from the posed mesh in every query of the official code
 Gate = tuple[Tensor, Tensor]  # weight and bias
@@ -107,6 +111,15 @@ def multi_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (weight @ x[..., None]).squeeze(-1) + bias
 
 
+def measure() -> Table:
+    """Microseconds per iteration, for one person on one thread."""
+    torch.set_num_threads(1)
+    medians = medians_ms(contestants(ITERATIONS))
+    slowest = max(medians.values())
+    rows = [[name, f"{1e3 * ms / ITERATIONS:.1f}", f"{slowest / ms:.1f}"] for name, ms in medians.items()]
+    return Table(["one iteration, batch 1, one thread", "µs", "ratio"], rows)
+
+
 def contestants(iterations: int) -> dict[str, Callable[[], Any]]:
     """Each runs `iterations` updates of one person from the same maps. Random weights, a body of SMPL's size."""
     torch.manual_seed(0)
@@ -124,13 +137,16 @@ def contestants(iterations: int) -> dict[str, Callable[[], Any]]:
     full = weights | {"update.gru.from_input.weight": exact.numpy()}
     card = Card(name="bench", licence="none", body_sha256="", files={})
     numba_loop, numba_full = (NumbaLoop(Bundle(Path("bench"), card, given, body)) for given in (weights, full))
-    seen, numpy_view = Seen(maps[0].numpy(), hidden[0].numpy()), View((640.0, 360.0, 500.0), 1400.0, (640.0, 360.0))
-    start = numba_loop.initial(seen, numpy_view)
+    encoded, numpy_view = (
+        Encoded(maps[0].numpy(), hidden[0].numpy()),
+        View((640.0, 360.0, 500.0), 1400.0, (640.0, 360.0)),
+    )
+    start = numba_loop.initial(encoded, numpy_view)
     return {
         "torch, whole mesh (as the official code)": torch_loop(official, maps, hidden, view, iterations),
         "torch, 67 markers": torch_loop(model, maps, hidden, view, iterations),
-        "numba, 67 markers, all weights float32": lambda: numba_full.iterate(seen, numpy_view, start, iterations),
-        "numba, 67 markers": lambda: numba_loop.iterate(seen, numpy_view, start, iterations),
+        "numba, 67 markers, all weights float32": lambda: numba_full.iterate(encoded, numpy_view, start, iterations),
+        "numba, 67 markers": lambda: numba_loop.iterate(encoded, numpy_view, start, iterations),
     }
 
 
@@ -138,7 +154,7 @@ def torch_loop(
     model: ReFit, maps: Tensor, hidden: Tensor, view: TorchView, iterations: int
 ) -> Callable[[], list[Estimate]]:
     """The torch network's iterations from its own first estimate."""
-    encoded = Encoded(maps, hidden, None)
+    encoded = TorchEncoded(maps, hidden, None)
     with torch.no_grad():
         first = model.first(encoded, view)
 
