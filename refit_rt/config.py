@@ -120,7 +120,7 @@ class Fit(Settings, frozen=True):
     blend: Share = 0.4
     """Weight of the previous frame's body in the start; the rest is the initial estimate."""
     min_confidence: Share = 0.3
-    """Below this confidence a person counts as lost, and is fitted anew from a detection."""
+    """Below this confidence a person counts as lost, and is fitted from a new detection."""
     stature_m: Annotated[float, Meta(ge=0, le=2.8)] = 0.0
     """Height of every person followed, barefoot, in metres: one camera cannot measure it; 0: unknown."""
 

@@ -114,7 +114,7 @@ class Recording:
             self._writer.close()
 
     def _ends(self, message: Message) -> bool:
-        """Whether the recorded run has ended, or another one, which counts anew, has taken its place."""
+        """Whether the recorded run has ended, or another one, which counts from the start, has taken its place."""
         if self._newest is None or message.status != "live":
             return self._newest is not None and message.status == "ended"
         people = message.people
