@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refit_rt.body.smpl import Body, load_body
     from refit_rt.cameras import Camera, Rig, read_rig, write_rig
-    from refit_rt.config import Config as Settings
+    from refit_rt.config import Settings
     from refit_rt.errors import UserError
     from refit_rt.follow import Follower, load
     from refit_rt.motion.npz import Motion, read_motion
@@ -34,6 +34,7 @@ __all__ = [
 _HOMES = {
     "body.smpl": ("Body", "load_body"),
     "cameras": ("Camera", "Rig", "read_rig", "write_rig"),
+    "config": ("Settings",),
     "errors": ("UserError",),
     "follow": ("Follower", "load"),
     "motion.npz": ("Motion", "read_motion"),
@@ -45,8 +46,6 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for, when it is asked for: `import refit_rt` alone costs nothing."""
-    if name == "Settings":
-        return import_module("refit_rt.config").Config
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"refit_rt.{home}"), name)

@@ -17,14 +17,14 @@ Count = Annotated[int, Meta(ge=1)]
 EVERY_SETTING = "For every setting: refit-rt run --help"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A group of settings. It cannot change once read, and refuses an unknown key."""
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=Group)
 
 
-class Capture(Settings, frozen=True):
+class Capture(Group, frozen=True):
     """Where frames come from."""
 
     source: str = "0"
@@ -45,7 +45,7 @@ class Capture(Settings, frozen=True):
     """Longest pause between two attempts to reopen a source that has vanished, in seconds."""
 
 
-class Camera(Settings, frozen=True):
+class Camera(Group, frozen=True):
     """What is known about the lens. The first one given wins: calibration, focal_px, fov_deg, EXIF, image diagonal."""
 
     calibration: str = ""
@@ -56,7 +56,7 @@ class Camera(Settings, frozen=True):
     """Field of view along the longer side of the image, in degrees; 0: unknown."""
 
 
-class Detect(Settings, frozen=True):
+class Detect(Group, frozen=True):
     """How people are detected."""
 
     model: str = "blazepose"
@@ -75,7 +75,7 @@ class Detect(Settings, frozen=True):
     """Also search parts of the image, with known people masked out, if max_people is more than one."""
 
 
-class Track(Settings, frozen=True):
+class Track(Group, frozen=True):
     """Tracking: keeps each person's id across frames."""
 
     max_people: Count = 1
@@ -86,7 +86,7 @@ class Track(Settings, frozen=True):
     """Ignore boxes shorter than this."""
 
 
-class Fit(Settings, frozen=True):
+class Fit(Group, frozen=True):
     """How each person is fitted."""
 
     bundle: str = "edge"
@@ -125,7 +125,7 @@ class Fit(Settings, frozen=True):
     """Height of every person followed, barefoot, in metres: one camera cannot measure it; 0: unknown."""
 
 
-class Smooth(Settings, frozen=True):
+class Smooth(Group, frozen=True):
     """One-Euro filter on rotations and translation; the shape settles over time."""
 
     enabled: bool = True
@@ -138,7 +138,7 @@ class Smooth(Settings, frozen=True):
     """Time constant with which a person's shape settles, in seconds; 0: as fitted."""
 
 
-class Publish(Settings, frozen=True):
+class Publish(Group, frozen=True):
     """The stream that other programs subscribe to."""
 
     enabled: bool = True
@@ -147,7 +147,7 @@ class Publish(Settings, frozen=True):
     """ZeroMQ address that the publisher binds. Anything but 127.0.0.1 opens it to the network."""
 
 
-class Out(Settings, frozen=True):
+class Out(Group, frozen=True):
     """The files that a run writes."""
 
     dir: str = ""
@@ -156,7 +156,7 @@ class Out(Settings, frozen=True):
     """Write overlay.mp4 beside motion.npz."""
 
 
-class Config(Settings, frozen=True):
+class Settings(Group, frozen=True):
     """All settings, as config.yaml holds them."""
 
     capture: Capture = Capture()
@@ -169,7 +169,7 @@ class Config(Settings, frozen=True):
     out: Out = Out()
 
 
-def load(path: Path) -> Config:
+def load(path: Path) -> Settings:
     """Reads a settings file. Raises UserError naming the file and the place of a wrong key, type or range."""
     try:
         values = msgspec.yaml.decode(path.read_bytes() or b"{}") or {}
@@ -179,7 +179,7 @@ def load(path: Path) -> Config:
                 source, bool
             ):  # the index of a webcam, written without quotes
                 capture["source"] = str(source)
-        return msgspec.convert(values, Config)
+        return msgspec.convert(values, Settings)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Give a settings file with --config") from error
     except msgspec.MsgspecError as error:

@@ -33,7 +33,7 @@ class Follower:
 
     def __init__(
         self,
-        settings: config.Config,
+        settings: config.Settings,
         detector: "Detector",
         tracker: "Tracker",
         fitter: "Fitter",
@@ -110,19 +110,19 @@ def confident(people: People, least: float) -> People:
     return people if keep.all() else people.take(keep)
 
 
-def load(settings: config.Config | None = None, *, bundle: str | Path = "", body: str | Path = "") -> Follower:
+def load(settings: config.Settings | None = None, *, bundle: str | Path = "", body: str | Path = "") -> Follower:
     """A follower for pictures of your own: `load().follow(image_bgr)`.
 
     settings: those of config.yaml; None: the defaults. bundle, body: short for its fit.bundle and fit.body. Raises
     UserError for what cannot be used.
     """
-    settings = settings or config.Config()
+    settings = settings or config.Settings()
     named = {name: str(given) for name, given in (("bundle", bundle), ("body", body)) if given}
     fit = msgspec.structs.replace(settings.fit, **named)
     return load_follower(msgspec.structs.replace(settings, fit=fit))
 
 
-def load_follower(settings: config.Config, timings: Timings | None = None) -> Follower:
+def load_follower(settings: config.Settings, timings: Timings | None = None) -> Follower:
     """Loads network, body and detector. Raises UserError for what cannot be used."""
     from refit_rt.detect import make_detector
     from refit_rt.fit.load import make_fitter

@@ -27,7 +27,7 @@ GUESSED_FPS = 30.0  # of a recording whose camera does not report its rate
 class Opened:
     """The ends of a run."""
 
-    settings: config.Config
+    settings: config.Settings
     lossless: bool  # every frame goes all the way
     source: Source
     publisher: Publisher | None
@@ -62,7 +62,7 @@ class Opened:
 
 
 @contextmanager
-def opened(settings: config.Config) -> Iterator[Opened]:
+def opened(settings: config.Settings) -> Iterator[Opened]:
     """Folder, source and publisher of the settings. They stay open when the block ends well, and are closed when it
     raises. Raises UserError for what cannot be opened."""
     lossless = is_lossless(settings)
@@ -82,14 +82,14 @@ def opened(settings: config.Config) -> Iterator[Opened]:
         undo.pop_all()
 
 
-def is_lossless(settings: config.Config) -> bool:
+def is_lossless(settings: config.Settings) -> bool:
     """Whether every frame is processed: asked for, or a recording whose result is kept."""
     if settings.capture.pace == "auto":
         return bool(settings.out.dir) and not is_camera(settings.capture.source)
     return settings.capture.pace == "lossless"
 
 
-def repeatable(settings: config.Config) -> config.Config:
+def repeatable(settings: config.Settings) -> config.Settings:
     """Without a deadline and without a choice of threads by the clock, which would make the answer depend on how busy
     the machine is."""
     threads = settings.fit.threads or os.cpu_count() or 1

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class Pipeline:
     """Everything that the settings ask for, opened and joined. `run` runs it to its end, once."""
 
-    def __init__(self, settings: config.Config, load: Callable[..., Follower] = load_follower) -> None:
+    def __init__(self, settings: config.Settings, load: Callable[..., Follower] = load_follower) -> None:
         """Raises UserError for what cannot be opened, with nothing left open. `load`: as load_follower."""
         self._started_s, self._timings = time.monotonic(), Timings()
         with opened(settings) as ends:
@@ -92,7 +92,7 @@ class Pipeline:
         return frame
 
 
-def run(settings: config.Config, stop: threading.Event | None = None) -> Report:
+def run(settings: config.Settings, stop: threading.Event | None = None) -> Report:
     """Runs the pipeline until its source ends, `stop` is set, or Ctrl-C or SIGTERM comes. Raises UserError."""
     pipeline = Pipeline(settings)
     stop = stop or threading.Event()

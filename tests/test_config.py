@@ -7,7 +7,7 @@ from refit_rt import config
 from refit_rt.errors import UserError
 from tests.support.paths import ROOT
 
-GROUPS = {field.name: type(field.default) for field in msgspec.structs.fields(config.Config)}
+GROUPS = {field.name: type(field.default) for field in msgspec.structs.fields(config.Settings)}
 
 
 def docstrings() -> dict[tuple[str, str], str]:
@@ -26,7 +26,7 @@ def docstrings() -> dict[tuple[str, str], str]:
 
 def test_config_yaml_is_every_default_and_nothing_else():
     path = ROOT / "config.yaml"
-    assert config.load(path) == config.Config()
+    assert config.load(path) == config.Settings()
     raw = msgspec.yaml.decode(path.read_bytes())
     assert list(raw) == list(GROUPS)
     for name, group in GROUPS.items():
@@ -72,14 +72,14 @@ def test_a_settings_file_that_is_missing_is_named(tmp_path):
 def test_what_is_left_out_is_the_default_and_an_empty_file_is_all_of_it(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("capture: {fps: 25}\n")
-    assert config.load(path) == config.Config(capture=config.Capture(fps=25.0))
+    assert config.load(path) == config.Settings(capture=config.Capture(fps=25.0))
     path.write_text("")
-    assert config.load(path) == config.Config()
+    assert config.load(path) == config.Settings()
 
 
 def test_settings_given_by_code_obey_the_same_rules():
     with pytest.raises(UserError, match=r"^fit\.iterations: 0 is not allowed, expected `int` >= 1$"):
-        config.check(config.Config(fit=config.Fit(iterations=0)))
+        config.check(config.Settings(fit=config.Fit(iterations=0)))
     with pytest.raises(UserError, match="backend: 'tensorflow' is not allowed, invalid enum value"):
         config.check(config.Fit(backend="tensorflow"))  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=r"^--min-height-px: -1.0 is not allowed"):
@@ -87,5 +87,5 @@ def test_settings_given_by_code_obey_the_same_rules():
 
 
 def test_settings_that_obey_the_rules_come_back_unchanged():
-    settings = config.Config(fit=config.Fit(iterations=4, blend=0.1), out=config.Out(dir="out"))
+    settings = config.Settings(fit=config.Fit(iterations=4, blend=0.1), out=config.Out(dir="out"))
     assert config.check(settings) == settings

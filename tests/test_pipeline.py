@@ -48,8 +48,8 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def settings_of(clip: Path | str, address: str, out: str = "", **capture) -> config.Config:
-    return config.Config(
+def settings_of(clip: Path | str, address: str, out: str = "", **capture) -> config.Settings:
+    return config.Settings(
         capture=config.Capture(source=str(clip), **capture),
         publish=config.Publish(address=address),
         out=config.Out(dir=out, overlay=False),
@@ -221,7 +221,7 @@ def test_a_deadline_does_not_touch_recordings(clip, address, tmp_path):
 
     for out in ("", str(tmp_path / "out")):
         settings = settings_of(clip, address, out)
-        settings = config.Config(
+        settings = config.Settings(
             capture=settings.capture, publish=settings.publish, out=settings.out, fit=config.Fit(deadline_ms=20)
         )
         Pipeline(settings, spy).run(threading.Event())
@@ -230,7 +230,7 @@ def test_a_deadline_does_not_touch_recordings(clip, address, tmp_path):
 
 def test_only_a_recording_that_is_kept_is_lossless_by_itself():
     def kind(source: str, out: str = "", pace: Any = "auto") -> bool:
-        return is_lossless(config.Config(capture=config.Capture(source=source, pace=pace), out=config.Out(dir=out)))
+        return is_lossless(config.Settings(capture=config.Capture(source=source, pace=pace), out=config.Out(dir=out)))
 
     assert kind("a.mp4", "out")
     assert not kind("a.mp4")

@@ -13,7 +13,7 @@ from refit_rt.motion.npz import Motion, read_motion
 from refit_rt.pipeline import run
 
 
-def settings(folder: Path, **groups) -> config.Config:
+def settings(folder: Path, **groups) -> config.Settings:
     focal_px = float(np.load(TRUTH)["focal_px"])
     given = {
         "capture": config.Capture(source=str(CLIP), pace="lossless"),
@@ -22,7 +22,7 @@ def settings(folder: Path, **groups) -> config.Config:
         "publish": config.Publish(enabled=False),
         "out": config.Out(dir=str(folder), overlay=False),
     }
-    return config.Config(**(given | groups))
+    return config.Settings(**(given | groups))
 
 
 @pytest.fixture(scope="module")

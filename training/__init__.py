@@ -1,1 +1,1 @@
-"""Training: people made to measure, the trainer, the evaluation. Imports refit_rt, never the other way round."""
+"""Trains and evaluates networks on synthetic people and public data sets. refit_rt never imports this package."""

@@ -141,7 +141,7 @@ def real(settings: Real) -> Iterator[str]:
         raise UserError("--rates and --iterations: at least one of each is needed, and one update or more")
     fit = config.Fit(precision=settings.precision, threads=settings.threads, mirror=settings.mirror,
                      stature_m=settings.stature_m)  # fmt: skip
-    like = config.check(config.Config(fit=fit)).fit
+    like = config.check(config.Settings(fit=fit)).fit
     with bundle_folder(settings.bundle) as folder:
         runtime = real_fit.Runtime(folder, like)
         known = metrics.known_of(reference.points)

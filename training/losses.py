@@ -1,4 +1,4 @@
-"""How far an estimate is from the truth: what training makes small, and what evaluation reports."""
+"""Losses that training minimises, and errors that evaluation reports."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ from torch.nn.functional import smooth_l1_loss
 
 from refit_rt.model.refit import Estimate
 
-GAMMA = 0.85  # the weight of an iteration is GAMMA to the power of the iterations after it (ReFit, section 3.6)
+GAMMA = 0.85  # an iteration's weight is GAMMA to the power of the number of iterations after it (ReFit, section 3.6)
 
 
 class Truth(NamedTuple):
-    """The body of a crop, in the crop's camera."""
+    """The true body in each crop, in the crop's camera frame."""
 
     rotations: Tensor  # (B, 24, 3, 3)
     betas: Tensor  # (B, 10)
@@ -24,7 +24,7 @@ class Truth(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Of each term. The 2-D and shape terms are strong: six times less left limbs off in the picture."""
+    """The weight of each term. The 2-D and shape terms are strong: a sixth of them leaves limbs off in the picture."""
 
     pixels: float = 18.0
     joints: float = 10.0
@@ -36,7 +36,7 @@ class Weights(NamedTuple):
 
 
 def estimate_loss(estimate: Estimate, truth: Truth, weights: Weights) -> Tensor:
-    """One estimate's loss, a scalar."""
+    """The loss of one estimate, a scalar."""
 
     def root(points: Tensor, joints: Tensor) -> Tensor:
         return points - joints[:, :1]
@@ -57,27 +57,29 @@ def estimate_loss(estimate: Estimate, truth: Truth, weights: Weights) -> Tensor:
 
 
 def confidence_loss(estimate: Estimate, truth: Truth) -> Tensor:
-    """The head foretells the log of `pixel_error` (Laplace likelihood is not needed). Joints beside the crop do not
-    count: with them in the mean, nine of ten people whom the picture cut off were taken for lost."""
+    """Compares the head's prediction with the log of `pixel_error`; a Laplace likelihood is not needed.
+
+    Joints outside the crop do not count: if they do, nine of ten people cut off by the picture are taken for lost.
+    """
     assert estimate.log_error is not None
     error = pixel_error(estimate, truth).detach().clamp(0.5, 200)
     return smooth_l1_loss(estimate.log_error, error.log())
 
 
 def total_loss(estimates: list[Estimate], truth: Truth, weights: Weights) -> Tensor:
-    """All estimates, later ones weighing more."""
+    """The loss of all estimates, with larger weights for later ones."""
     last = len(estimates) - 1
     terms = [GAMMA ** (last - i) * estimate_loss(estimate, truth, weights) for i, estimate in enumerate(estimates)]
     return torch.stack(terms).sum()
 
 
 def mpjpe_mm(joints: Tensor, true_joints: Tensor) -> Tensor:
-    """Mean joint error with the pelvis as origin, (B, J, 3) metres each -> (B,) mm."""
+    """Mean joint errors (B,) mm with the pelvis as origin, of joints (B, J, 3) metres each."""
     return ((joints - joints[:, :1]) - (true_joints - true_joints[:, :1])).norm(dim=-1).mean(1) * 1000
 
 
 def pa_mpjpe_mm(joints: Tensor, true_joints: Tensor) -> Tensor:
-    """Mean joint error after the best similarity (Procrustes), (B, J, 3) metres each -> (B,) mm."""
+    """Mean joint errors (B,) mm after the best similarity (Procrustes), of joints (B, J, 3) metres each."""
     x, y = joints - joints.mean(1, keepdim=True), true_joints - true_joints.mean(1, keepdim=True)
     u, s, v = torch.linalg.svd(x.transpose(1, 2) @ y)
     mirror = torch.ones_like(s)
@@ -88,13 +90,13 @@ def pa_mpjpe_mm(joints: Tensor, true_joints: Tensor) -> Tensor:
 
 
 def pixel_error(estimate: Estimate, truth: Truth) -> Tensor:
-    """Mean error in pixels of the joints that lie in the crop, (B,). Those beside the lens project to anywhere."""
+    """Mean errors (B,) px of the joints in the crop. Joints outside the view may project to any pixel."""
     inside = ((truth.joints_px >= 0) & (truth.joints_px <= 256)).all(-1)
     off = (estimate.joints_px - truth.joints_px).norm(dim=-1)
     return (off * inside).sum(1) / inside.sum(1).clamp(min=1)
 
 
 def errors_of(estimate: Estimate, truth: Truth) -> Tensor:
-    """MPJPE mm, PA-MPJPE mm, pixels: (B, 3)."""
+    """Errors (B, 3): MPJPE mm, PA-MPJPE mm, px."""
     joints = estimate.joints, truth.joints
     return torch.stack([mpjpe_mm(*joints), pa_mpjpe_mm(*joints), pixel_error(estimate, truth)], 1)

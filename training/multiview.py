@@ -1,4 +1,4 @@
-"""Several people a batch, each seen by several cameras, whose views agree after every iteration: with a gradient."""
+"""Multi-view training: the views of a person agree after every iteration, and gradients pass through the agreement."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,15 @@ from refit_rt.model.rotation import matrix_from_6d, sixd_from_matrix
 from refit_rt.model.update import State
 from refit_rt.model.views import SAY_ALONG_RAY
 
-NEAREST_M = 0.1  # no nearer to a camera, nor behind it, is anybody, wherever rays that miss each other cross
-LEAST_SIZES = 0.1  # views that face opposite ways have no mean: their gradient grows no larger than this allows
+NEAREST_M = 0.1  # least distance from a camera: rays that miss each other may cross nearer to it, or behind it
+LEAST_SIZES = 0.1  # bounds the gradient where views face opposite ways, so that their rotations have no mean
 
 
 def agree_in_groups(body: BodyTorch, view: View, camera_from_world: Tensor) -> Agree:
-    """The last G * N rows of a batch are G people, N views each; the rows before them stay as they are.
+    """Makes the function that lets the last G * N rows of a batch, N views of each of G people, agree.
 
-    camera_from_world (G, N, 4, 4) metres, each group's world its own. For each group what `around.average_place` does.
+    camera_from_world (G, N, 4, 4) metres; each group has its own world. The function does for each group what
+    `views.average_place` does, and leaves the rows before the groups unchanged.
     """
     groups, count = camera_from_world.shape[:2]
     turn, shift = camera_from_world[..., :3, :3], camera_from_world[..., :3, 3]
@@ -47,7 +48,7 @@ def agree_in_groups(body: BodyTorch, view: View, camera_from_world: Tensor) -> A
 
 
 def _crossing(pelvis: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
-    """Where the views' pelvises (G, N, 3), each in its camera, lie in the world: (G, 1, 3, 1)."""
+    """Where the rays to the views' pelvises (G, N, 3), each in its camera's frame, meet in the world: (G, 1, 3, 1)."""
     ray = torch.nn.functional.normalize(pelvis, dim=-1)
     trust = torch.eye(3, device=ray.device) - (1 - SAY_ALONG_RAY) * ray[..., :, None] * ray[..., None, :]
     trust = turn.mT @ trust @ turn
@@ -56,9 +57,9 @@ def _crossing(pelvis: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
 
 
 def nearest_rotation(mean: Tensor) -> Tensor:
-    """(…, 3, 3) means of rotations → the rotations nearest to them, as `rotation.mean_rotation` finds them.
+    """Finds the rotations nearest to means of rotations (…, 3, 3), as `rotation.mean_rotation` does.
 
-    torch's own gradient of singular values and vectors divides by their differences: nothing, where views agree.
+    torch's own gradient of the SVD divides by differences of singular values, which are zero where the views agree.
     """
     nearest = _Nearest.apply(mean)
     assert isinstance(nearest, Tensor)
@@ -66,7 +67,7 @@ def nearest_rotation(mean: Tensor) -> Tensor:
 
 
 class _Nearest(torch.autograd.Function):
-    """M = U S V' → U V'; its derivative is U W V' with W_ij = (P_ij - P_ji) / (s_i + s_j) and P = U' dM V."""
+    """Maps M = U S V' to U V'. The derivative is U W V' with W_ij = (P_ij - P_ji) / (s_i + s_j) and P = U' dM V."""
 
     @staticmethod
     def forward(ctx, mean: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several GPUs under torchrun: each process has its own batches, and the gradients are averaged."""
+"""Training on several GPUs under torchrun: each process draws its own batches, and the gradients are averaged."""
 
 import os
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from refit_rt.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which of how many processes this is, and the device that is its own."""
+    """This process among all of them: its rank, their count, and its own device."""
 
     rank: int
     count: int
@@ -24,10 +24,13 @@ class Place:
 
 
 def join(device: str) -> Place:
-    """Joins the other processes that torchrun started, or stands alone. Raises UserError: no such device."""
+    """Joins the other processes that torchrun started, if there are any. Raises UserError if there is no such device.
+
+    device: cpu, cuda or auto.
+    """
     wanted = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device: {device}: torch sees no GPU here. Give `device: cpu`, or a torch built for CUDA")
+        raise UserError(f"device: {device}: torch finds no GPU. Set `device: cpu`, or install a torch built for CUDA")
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if wanted == "cuda":
         wanted = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
@@ -38,14 +41,14 @@ def join(device: str) -> Place:
 
 
 def same_everywhere(net: nn.Module, place: Place) -> None:
-    """Gives every process the first one's weights."""
+    """Gives every process the weights of the first one."""
     if place.count > 1:
         for value in net.state_dict().values():
             torch.distributed.broadcast(value, 0)
 
 
 def average_gradients(parameters: Iterable[Tensor], place: Place) -> None:
-    """One message for all; a parameter without a gradient in one process counts as zero there."""
+    """Averages all gradients in one message. A parameter without a gradient in a process counts as zero there."""
     if place.count == 1:
         return
     parameters = list(parameters)
@@ -58,7 +61,7 @@ def average_gradients(parameters: Iterable[Tensor], place: Place) -> None:
 
 
 def agreed(value: float, place: Place) -> float:
-    """The mean of all processes' values, so that all of them stop at the same step."""
+    """Averages a value over all processes, so that all of them stop at the same step."""
     if place.count == 1:
         return value
     one = torch.tensor([value], device=place.device)
@@ -67,6 +70,6 @@ def agreed(value: float, place: Place) -> float:
 
 
 def leave() -> None:
-    """Takes leave of the other processes, if there are any."""
+    """Leaves the group of processes, if there is one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,35 +1,79 @@
-"""What training and evaluation say: a bar on a terminal, lines in a log, curves for TensorBoard, tables."""
+"""Output of training and evaluation: exit codes, a progress bar, curves for TensorBoard, and tables."""
 
 import logging
+import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from refit_rt.commands.bench.table import Table
 from refit_rt.errors import UserError
 
 log = logging.getLogger(__name__)
-BAD_INPUT = 2
+BAD_INPUT, STOPPED = 2, 130
 CURVE_STEPS = 20  # steps between two points of a curve
 
 
-class Told:
-    """A context manager; `speaks` is false in all processes but the first."""
+def run(work: Callable[[], int | None], log_format: str = "%(message)s") -> int:
+    """Does the work of an entry point, logs to stderr, and returns the exit code.
 
-    def __init__(self, out: Path, speaks: bool) -> None:
-        self._out, self._speaks = out, speaks
+    Input that cannot be used is reported in one line, with BAD_INPUT as the code. Ctrl-C gives STOPPED.
+    """
+    logging.basicConfig(level=logging.INFO, format=log_format)
+    try:
+        return work() or 0
+    except UserError as error:
+        log.error("%s", error)
+        return BAD_INPUT
+    except OSError as error:
+        if error.filename is None:  # not a file that the user named
+            raise
+        log.error("%s: %s. Give another path", error.filename, error.strerror)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def command_line(module: str) -> str:
+    """The command that started this process, with `module` as its entry point."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def print_parts(parts: Iterable[str | Table], markdown_command: str = "") -> None:
+    """Prints each part of a result as soon as it is computed.
+
+    With `markdown_command`, only the tables are printed, in Markdown, each below a line that names that command and
+    the processor.
+    """
+    for part in parts:
+        if isinstance(part, Table):
+            text = part.markdown(markdown_command) if markdown_command else part.text()
+        elif markdown_command:
+            continue
+        else:
+            text = part
+        sys.stdout.write(f"{text}\n\n" if isinstance(part, Table) else f"{text}\n")
+        sys.stdout.flush()
+
+
+class Progress:
+    """A context manager that reports the progress of a run; `shown` is false in all processes but the first."""
+
+    def __init__(self, out: Path, shown: bool) -> None:
+        self._out, self._shown = out, shown
         self._bar = self._board = None
 
-    def __enter__(self) -> "Told":
-        if not self._speaks:
+    def __enter__(self) -> "Progress":
+        if not self._shown:
             return self
         try:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(self._out / "board"))
         except ImportError:
-            log.info("no curves: pip install tensorboard")
+            log.info("no curves are written. Install what they need: pip install tensorboard")
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -43,7 +87,7 @@ class Told:
             self._board.close()
 
     def step(self, done: float, steps: int, terms: dict[str, float]) -> None:
-        """After a step: the share of the run that is done, the terms of the loss."""
+        """Shows a step: the share of the run that is done, and the terms of the loss."""
         if self._bar is not None:
             self._bar.n = min(round(100 * done), 100)
             loss = sum(value for name, value in terms.items() if not name.startswith("norm"))
@@ -53,29 +97,18 @@ class Told:
                 self._board.add_scalar(f"train/{name}", value, steps)
 
     def line(self, text: str) -> None:
-        if self._speaks:
+        """Writes a line to the log."""
+        if self._shown:
             log.info("%s", text)
 
     def curve(self, steps: int, errors: np.ndarray) -> None:
-        """errors (iterations + 1, rows, 3): MPJPE mm, PA-MPJPE mm, px, an iteration each."""
+        """Reports errors (iterations + 1, rows, 3) on held-out people: MPJPE mm, PA-MPJPE mm, px, per iteration."""
         means, medians = errors.mean(1), np.median(errors, 1)
-        told = [
+        parts = [
             f"{i}: {'/'.join(f'{v:.0f}' for v in mean)} (median {'/'.join(f'{v:.0f}' for v in median)})"
             for i, (mean, median) in enumerate(zip(means, medians, strict=True))
         ]
-        log.info("held out: %s", " | ".join(told))
+        log.info("held out: %s", " | ".join(parts))
         if self._board is not None:
             for name, value in zip(("mpjpe_mm", "pa_mpjpe_mm", "px"), means[-1], strict=True):
                 self._board.add_scalar(f"held_out/{name}", float(value), steps)
-
-
-def printed(parts: Iterable[str]) -> int:
-    """Prints each part as soon as it is there; the exit code, 2 for bad input."""
-    try:
-        for part in parts:
-            sys.stdout.write(part + "\n")
-            sys.stdout.flush()
-    except UserError as error:
-        log.error("%s", error)
-        return BAD_INPUT
-    return 0

@@ -1,4 +1,4 @@
-"""Where a loop starts in training: the answer of a moment ago in this crop's camera, or a disturbed truth."""
+"""Starts of the loop in training: the network's last estimate in this crop's camera, or a perturbed truth."""
 
 import torch
 from torch import Tensor
@@ -9,18 +9,18 @@ from refit_rt.model.rotation import matrix_from_6d, matrix_from_axis_angle, sixd
 
 
 def apart(a: Tensor, b: Tensor) -> Tensor:
-    """Angle between the roots of (B, 24, 3, 3) and (B, 24, 3, 3): (B,) radians."""
+    """Angles (B,) in radians between the root rotations of two bodies (B, 24, 3, 3)."""
     trace = (a[:, 0] * b[:, 0]).sum((1, 2))
     return torch.acos(((trace - 1) / 2).clamp(-1, 1))
 
 
 def exchanged(keypoints: Tensor, where: Tensor) -> Tensor:
-    """Landmarks (B, 33, 4) with left and right exchanged `where` (B,) says so."""
+    """Exchanges left and right of the landmarks (B, 33, 4) `where` (B,) is true."""
     return torch.where(where[:, None, None], start.exchanged(keypoints), keypoints)
 
 
 def disturb(pose6d: Tensor, betas: Tensor, cam: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A truth as a tracker might have left it: up to 0.35 rad a joint, 10 % in scale, a shape of its own."""
+    """Perturbs the truth as a tracker might: up to 0.35 rad per joint, 10 % in scale, and the shape."""
     count, device = len(pose6d), pose6d.device
     size = 0.03 + 0.32 * torch.rand(count, 1, 1, device=device)
     turns = torch.randn(count, 24, 3, device=device) * size * (0.3 + 0.7 * torch.rand(count, 24, 1, device=device))
@@ -32,9 +32,9 @@ def disturb(pose6d: Tensor, betas: Tensor, cam: Tensor) -> tuple[Tensor, Tensor,
 
 
 def turn_camera(answer: Estimate, place: Tensor, roll: Tensor, net: ReFit) -> tuple[Tensor, Tensor]:
-    """A body seen by a camera that is then rolled by `roll` (B,): its rotations, and its translation (B, 3).
+    """Rolls the camera that sees a body by `roll` (B,) radians. Returns rotations and translation (B, 3) metres.
 
-    The root turns about the pelvis's rest place J, so T' = Z (T + J) - J with Z the roll.
+    The root turns about the pelvis's rest place J, so T' = Z (T + J) - J, where Z is the roll.
     """
     cos, sin, zero = roll.cos(), roll.sin(), torch.zeros_like(roll)
     turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)

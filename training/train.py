@@ -1,9 +1,9 @@
 """Trains a network: `python -m training.train training/configs/edge.yaml`.
 
-Resumes from its last checkpoint to the same curve. Several GPUs: `torchrun --nproc-per-node 4 -m training.train …`.
+A run resumes from its last checkpoint and continues the same curve. `torchrun --nproc-per-node 4 -m training.train …`
+uses several GPUs.
 """
 
-import logging
 import math
 import sys
 import threading
@@ -28,25 +28,23 @@ from training.checkpoint import load_into, write_checkpoint
 from training.optimise import ScaledAdamW, nearer
 from training.parallel import Place, agreed, average_gradients, join, leave, same_everywhere
 from training.recipe import EdgeRecipe, Recipe, read_recipe
-from training.reporting import BAD_INPUT, Told
+from training.reporting import STOPPED, Progress, run
 
-log = logging.getLogger(__name__)
 WARM_UP = 200  # steps over which the learning rate rises
-RESCAN_S = 60.0  # between looks for new rows, and between lines in the log
-STOPPED = 130
+RESCAN_S = 60.0  # between two searches for new rows, and between two lines in the log
 
 
 class Task(Protocol):
-    """A network with what it learns from."""
+    """A network and the data that it learns from."""
 
     net: ReFit
 
     def groups(self) -> list[dict]:
-        """The optimiser's groups, each with `share` of the recipe's learning rate."""
+        """The optimiser's parameter groups, each with its `share` of the recipe's learning rate."""
         ...
 
     def batches(self, first_step: int) -> Generator[Any, None, None]:
-        """Endless, the same from any step on."""
+        """Yields batches without end. A batch depends on its step alone, not on the first one."""
         ...
 
     def terms(self, batch: Any, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -54,24 +52,24 @@ class Task(Protocol):
         ...
 
     def grow(self) -> int:
-        """How many rows there are by now."""
+        """Looks for new rows and returns how many there are."""
         ...
 
     def memory(self) -> list:
-        """Tensors, in tuples, that the next steps need beside the weights."""
+        """Tensors, in tuples, that the next steps need besides the weights."""
         ...
 
     def remember(self, memory: list) -> None:
-        """Takes over what `memory` gave."""
+        """Restores what `memory` returned."""
         ...
 
     def evaluate(self) -> np.ndarray | None:
-        """(iterations + 1, rows, 3) MPJPE mm, PA-MPJPE mm, px; None: there is nothing to evaluate on."""
+        """Errors (iterations + 1, rows, 3): MPJPE mm, PA-MPJPE mm, px. None if there are no held-out rows."""
         ...
 
 
 def make_task(recipe: Recipe, place: Place, resumes: bool) -> Task:
-    """Raises UserError."""
+    """Makes the task of a recipe. Raises UserError."""
     if isinstance(recipe, EdgeRecipe):
         from training.rendered import Rendered
 
@@ -82,7 +80,7 @@ def make_task(recipe: Recipe, place: Place, resumes: bool) -> Task:
 
 
 class Trainer:
-    """The optimiser, the averaged weights and where the run stands."""
+    """One run: the optimiser, the averaged weights, and the progress so far."""
 
     def __init__(self, recipe: Recipe) -> None:
         keep_freed_memory()
@@ -92,7 +90,7 @@ class Trainer:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{self.out}: cannot be made ({error.strerror}). Give another `out`") from error
+            raise UserError(f"{self.out}: cannot be made ({error.strerror}). Set another `out`") from error
         self.seconds, self.steps = 0.0, 0
         torch.manual_seed(recipe.seed)
         self.task = make_task(recipe, self.place, self.last.exists())
@@ -107,12 +105,13 @@ class Trainer:
         same_everywhere(self.net, self.place)
 
     def run(self) -> bool:
-        """Until the recipe's steps or minutes are over: true. Ctrl-C and SIGTERM end it after a step: false."""
+        """Trains until the recipe's steps or minutes are over, and returns True. Ctrl-C and SIGTERM end the run after
+        the current step; the result is then False."""
         saved = evaluated = scanned = time.monotonic()
         mean: dict[str, float] = {}
         batches = self.task.batches(self.steps)
         stop = threading.Event()
-        with Told(self.out, self.place.first) as told, self._saved_at_the_end(), ended_by_signals(stop):
+        with Progress(self.out, self.place.first) as progress, self._saved_at_the_end(), ended_by_signals(stop):
             while self.done < 1 and not agreed(float(stop.is_set()), self.place):
                 began = time.monotonic()
                 terms = self.step(next(batches))
@@ -120,23 +119,27 @@ class Trainer:
                 mean |= {name: 0.98 * mean.get(name, value) + 0.02 * value for name, value in whole.items()}
                 now = time.monotonic()
                 self.seconds = agreed(self.seconds + now - began, self.place)
-                told.step(self.done, self.steps, mean)
+                progress.step(self.done, self.steps, mean)
                 if now - scanned > RESCAN_S:
-                    told.line(f"{self.seconds / 60:5.1f} min, {self.steps} steps, {self.views} views of "
-                              f"{self.task.grow()} rows, loss {_told(mean)}")  # fmt: skip
+                    rows = self.task.grow()
+                    loss = ", ".join(f"{name} {value:.3f}" for name, value in mean.items())
+                    minutes = self.seconds / 60
+                    progress.line(
+                        f"{minutes:5.1f} min, {self.steps} steps, {self.views} views of {rows} rows, loss {loss}"
+                    )
                     scanned = now
                 if now - saved > self.recipe.save_every_s:
                     self.save()
                     saved = now
                 if now - evaluated > self.recipe.evaluate_every_s or self.done >= 1:
                     if self.place.first and (errors := self.evaluate()) is not None:
-                        told.curve(self.steps, errors)
+                        progress.curve(self.steps, errors)
                     evaluated = time.monotonic()
         return not stop.is_set()
 
     @contextmanager
     def _saved_at_the_end(self) -> Iterator[None]:
-        """Leaves a checkpoint when the run is over, stopped, or met a picture or a folder that it cannot read."""
+        """Saves a checkpoint when the run is over, is stopped, or meets a picture or a folder that it cannot read."""
         try:
             yield
         except UserError:
@@ -146,18 +149,19 @@ class Trainer:
 
     @property
     def done(self) -> float:
-        """Share of the run."""
+        """The share of the run that is done, 0 to 1."""
         if self.recipe.steps:
             return self.steps / self.recipe.steps
         return self.seconds / max(self.recipe.minutes * 60, 1e-9)
 
     @property
     def views(self) -> int:
-        """Rows seen by all processes."""
+        """The number of rows that all processes have drawn."""
         return self.steps * self.recipe.batch * self.place.count
 
     def step(self, batch: Any) -> dict[str, float]:
-        """One batch; the terms of its loss. All chance in it follows from seed, process and step."""
+        """Learns from one batch and returns the terms of its loss. Its random numbers depend on seed, process and step
+        alone."""
         key = [self.recipe.seed, self.place.rank, self.steps]
         torch.manual_seed(int(np.random.default_rng([*key, 1]).integers(2**62)))
         self._set_rate()
@@ -166,17 +170,17 @@ class Trainer:
         torch.stack(list(terms.values())).sum().backward()
         groups = [group["params"] for group in self.optimiser.param_groups]
         average_gradients([p for group in groups for p in group], self.place)
-        # Groups each for themselves: a backbone without batch-norm has gradients a hundred times larger than the heads.
+        # Each group is clipped separately: a backbone without batch norm has gradients a hundred times the heads'.
         norms = [torch.nn.utils.clip_grad_norm_(group, self.recipe.clip_norm) for group in groups]
         if torch.isfinite(torch.stack(norms)).all():
             self.optimiser.step()
         self.steps += 1
         self._follow()
-        told = {name: float(term.detach()) for name, term in terms.items()}
-        return told | {f"norm {i}": float(norm) for i, norm in enumerate(norms)}
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        return values | {f"norm {i}": float(norm) for i, norm in enumerate(norms)}
 
     def _set_rate(self) -> None:
-        """A short rise, then a cosine to a hundredth, or no change."""
+        """Sets the learning rate: a short rise, then a cosine down to a hundredth, or no change."""
         fall = 0.01 + 0.495 * (1 + math.cos(math.pi * min(self.done, 1)))
         rate = self.recipe.rate * min(1, (self.steps + 1) / WARM_UP) * (fall if self.recipe.schedule == "cosine" else 1)
         for group in self.optimiser.param_groups:
@@ -184,7 +188,7 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """The averaged weights go a little of the way."""
+        """Moves the averaged weights a little towards the current ones."""
         decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
         state = self.net.state_dict()
         floats = [name for name, value in state.items() if value.is_floating_point()]
@@ -193,7 +197,7 @@ class Trainer:
             self.average[name].copy_(state[name])
 
     def evaluate(self) -> np.ndarray | None:
-        """The task's figures with the averaged weights."""
+        """Evaluates the task with the averaged weights."""
         kept = {name: value.clone() for name, value in self.net.state_dict().items()}
         self.net.load_state_dict(self.average)
         self.net.eval()
@@ -203,12 +207,19 @@ class Trainer:
             self.net.load_state_dict(kept)
 
     def save(self) -> None:
-        """Leaves a checkpoint; the one before stays until this one is whole, and when the disk is full."""
-        if self.place.first:
-            write_checkpoint({
-                "net": self.net.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(),
-                "seconds": self.seconds, "steps": self.steps, "views": self.views, "memory": self.task.memory(),
-            }, self.last)  # fmt: skip
+        """Saves a checkpoint. It replaces an earlier one only when it is complete, so a full disk loses nothing."""
+        if not self.place.first:
+            return
+        checkpoint = {
+            "net": self.net.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "views": self.views,
+            "memory": self.task.memory(),
+        }
+        write_checkpoint(checkpoint, self.last)
 
     def _resume(self) -> None:
         checkpoint = read_checkpoint(self.last)
@@ -219,11 +230,7 @@ class Trainer:
             self.seconds, self.steps = checkpoint["seconds"], checkpoint["steps"]
             self.task.remember(checkpoint["memory"])
         except (KeyError, ValueError) as error:
-            raise UserError(f"{self.last}: is of another recipe ({error}). Give another `out` folder") from error
-
-
-def _told(mean: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in mean.items())
+            raise UserError(f"{self.last}: belongs to another recipe ({error}). Set another `out`") from error
 
 
 @dataclass(frozen=True)
@@ -235,16 +242,13 @@ class Arguments:
 
 
 def main() -> int:
-    """The command line; 2 for bad input."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    """The command line. Returns the exit code."""
+    arguments = tyro.cli(Arguments)
     try:
-        return 0 if Trainer(read_recipe(tyro.cli(Arguments).config)).run() else STOPPED
-    except UserError as error:
-        log.error("%s", error)
-        return BAD_INPUT
+        return 0 if Trainer(read_recipe(arguments.config)).run() else STOPPED
     finally:
         leave()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, "%(asctime)s %(message)s"))

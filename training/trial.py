@@ -1,9 +1,9 @@
-"""Which precision and layout train a recipe fastest on this machine: `python -m training.trial RECIPE [--into FILE]`.
+"""Finds the precision and layout that train a recipe fastest here: `python -m training.trial RECIPE [--into FILE]`.
 
-They differ a hundredfold (an H200: 24 s a step against 0.23 s), probably in how depthwise convolutions run backwards.
+They differ a hundredfold (24 s against 0.23 s per step on an H200), probably because of the backward pass of depthwise
+convolutions.
 """
 
-import logging
 import sys
 import tempfile
 import time
@@ -18,26 +18,28 @@ import tyro
 
 from refit_rt.errors import UserError
 from training.recipe import EdgeRecipe, read_recipe
-from training.reporting import printed
+from training.reporting import print_parts, run
 from training.train import Trainer
 
 WARM_UP, STEPS = 3, 8
-LONGEST_S = 6.0  # of one kind's steps
+LONGEST_S = 6.0  # time after which no more steps of a combination are made
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Times steps of one model's training."""
+    """Times training steps of the edge model in each precision and layout."""
 
     recipe: tyro.conf.Positional[Path]
+    """The model's recipe, a yaml file."""
     into: Path | None = None
-    """Write the recipe with what was fastest here."""
+    """Write the recipe with the fastest precision and layout to this file."""
     more: Annotated[int, tyro.conf.arg(metavar="TIMES")] = 1
-    """Then time the fastest with so many times the rows, too: where a step waits for launches, they cost nothing."""
+    """Also time the fastest combination with this many times the rows. They cost nothing where a step waits for
+    kernel launches."""
 
 
 def step_s(recipe: EdgeRecipe) -> float:
-    """Median seconds of a step, its pictures already read."""
+    """Measures the median time of a step in seconds, without reading pictures."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(msgspec.structs.replace(recipe, out=folder, held_out=""))
         batches = trainer.task.batches(0)
@@ -54,26 +56,25 @@ def step_s(recipe: EdgeRecipe) -> float:
 
 
 def trials(settings: Settings) -> Iterator[str]:
-    """Yields a line for each kind, and at last the fastest's. Raises UserError: a recipe of another model."""
+    """Yields one line per combination, then the fastest one. Raises UserError for a recipe of another model."""
     recipe = read_recipe(settings.recipe)
     if not isinstance(recipe, EdgeRecipe):
-        raise UserError(f"{settings.recipe}: is not of the edge model. Only its precision and layout are compared")
+        raise UserError(f"{settings.recipe}: is not a recipe of the edge model. Give one, such as edge.yaml")
     found = {}
     for precision in ("bf16", "f32"):
         for layout in ("channels_last", "contiguous"):
-            kind = msgspec.structs.replace(recipe, precision=precision, layout=layout)
-            found[precision, layout] = (seconds := step_s(kind))
-            yield f"{precision} {layout}: {1000 * seconds:.1f} ms a step of {recipe.batch}"
-    precision, layout = min(found, key=lambda kind: found[kind])
+            combination = msgspec.structs.replace(recipe, precision=precision, layout=layout)
+            found[precision, layout] = (seconds := step_s(combination))
+            yield f"{precision} {layout}: {1000 * seconds:.1f} ms per step of {recipe.batch} rows"
+    precision, layout = min(found, key=lambda combination: found[combination])
     yield f"fastest: {precision} {layout}"
     best = msgspec.structs.replace(recipe, precision=precision, layout=layout)
     if settings.more > 1:
         large = msgspec.structs.replace(best, batch=settings.more * recipe.batch)
-        yield f"{precision} {layout}: {1000 * step_s(large):.1f} ms a step of {large.batch}"
+        yield f"{precision} {layout}: {1000 * step_s(large):.1f} ms per step of {large.batch} rows"
     if settings.into is not None:
         settings.into.write_bytes(msgspec.yaml.encode(best))
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sys.exit(printed(trials(tyro.cli(Settings))))
+    sys.exit(run(lambda: print_parts(trials(tyro.cli(Settings)))))

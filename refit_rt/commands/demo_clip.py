@@ -46,7 +46,7 @@ def play(
     """Plays the clip, publishes at the address, writes FILES to the folder; the text to print. Raises UserError."""
     for name in FILES:  # an earlier run's files must not pass for this one's
         (folder / name).unlink(missing_ok=True)
-    settings = config.Config(
+    settings = config.Settings(
         capture=config.Capture(source=str(CLIP), pace="live"),
         camera=config.Camera(focal_px=float(np.load(TRUTH)["focal_px"])),
         detect=detect,

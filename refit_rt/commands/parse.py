@@ -60,13 +60,13 @@ class Values(NamedTuple):
 def parse(verb: Callable[..., int], name: str, arguments: list[str]) -> Callable[[], int]:
     """The call of a verb, with values for its parameters from the arguments and the settings file.
 
-    A verb has settings if the type of a parameter is a group of settings, or config.Config for all groups. It then has
+    A verb has settings if the type of a parameter is a group of settings, or config.Settings for all groups. It then has
     --config too, and the values in the file are the defaults of its options. --help is printed before any file is
     read, and there is nothing left to call. Raises UserError, in one line, for an argument or a file that is refused.
     """
     reader = Reader(verb, name)
     try:
-        values = reader.read(arguments, config.Config())
+        values = reader.read(arguments, config.Settings())
     except SystemExit:
         return lambda: 0
     if reader.groups:
@@ -90,14 +90,14 @@ class Reader:
         self._parameters = list(inspect.signature(verb).parameters.values())
         kinds = {parameter.name: _type(parameter) for parameter in self._parameters}
         self.groups = {  # parameter → what its options begin with
-            name: "--" if kind is config.Config else f"--{name}."
+            name: "--" if kind is config.Settings else f"--{name}."
             for name, kind in kinds.items()
-            if issubclass(kind, config.Settings)
+            if issubclass(kind, config.Group)
         }
         if self.groups and "config" not in kinds:
             self._parameters.insert(list(kinds).index(next(iter(self.groups))), CONFIG)
 
-    def read(self, arguments: list[str], defaults: config.Config) -> Values:
+    def read(self, arguments: list[str], defaults: config.Settings) -> Values:
         """The values of the arguments, else the defaults. Raises UserError, and SystemExit after --help."""
         caught = StringIO()
         try:
@@ -113,7 +113,7 @@ class Reader:
             raise self._refusal(self._unexpected(unknown[0]))
         return values
 
-    def check(self, group: config.Settings, prefix: str) -> config.Settings:
+    def check(self, group: config.Group, prefix: str) -> config.Group:
         """The same settings, if they obey the rules. Raises UserError."""
         try:
             return config.check(group, lambda setting: prefix + setting.replace("_", "-"))
@@ -121,7 +121,7 @@ class Reader:
             raise self._refusal(str(error)) from error
 
     def _cli(
-        self, parameters: list[Parameter], arguments: list[str], defaults: config.Config
+        self, parameters: list[Parameter], arguments: list[str], defaults: config.Settings
     ) -> tuple[Values, list[str]]:
         """The values, and the arguments that are left over."""
 
@@ -143,7 +143,7 @@ class Reader:
         """The unknown options, read without positional arguments: tyro takes an option for one that is still due."""
         options = [parameter for parameter in self._parameters if parameter.kind is not Parameter.POSITIONAL_ONLY]
         with suppress(SystemExit), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
-            return [rest for rest in self._cli(options, arguments, config.Config())[1] if rest.startswith("-")]
+            return [rest for rest in self._cli(options, arguments, config.Settings())[1] if rest.startswith("-")]
         return []
 
     def _unexpected(self, argument: str) -> str:
@@ -159,7 +159,7 @@ class Reader:
         """Every option of the verb, from its help."""
         shown = StringIO()
         with suppress(SystemExit), redirect_stdout(shown):
-            self._cli(self._parameters, ["--help"], config.Config())
+            self._cli(self._parameters, ["--help"], config.Settings())
         rows = [row.strip("│| ") for row in shown.getvalue().splitlines()]
         return [option for row in rows if row.startswith("-") for option in re.findall(r"--[a-z][\w.-]*", row)]
 

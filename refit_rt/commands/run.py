@@ -7,7 +7,7 @@ import msgspec
 from tyro.conf import Positional, arg
 
 from refit_rt.commands.shared import Folder, say
-from refit_rt.config import Config
+from refit_rt.config import Settings
 
 
 def run(
@@ -15,7 +15,7 @@ def run(
     /,
     *,
     out: Folder = "",
-    settings: Annotated[Config, arg(name="")],
+    settings: Annotated[Settings, arg(name="")],
 ) -> int:
     """Follow people in a webcam, a file or a network stream, and publish their bodies.
 

@@ -1,4 +1,4 @@
-"""Crop → body on one of several runtimes: what a runner is, and the choice of one."""
+"""The interface of a runner: the network on one of several runtimes, crop → body."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from refit_rt.types import Encoded, Result, State, View
 
 
 class Runner(Protocol):
-    """The network on one runtime: look once, then correct as often as time allows."""
+    """The network on one runtime: encode a crop once, then correct the body as often as time allows."""
 
     crop_px: int
 
@@ -17,7 +17,7 @@ class Runner(Protocol):
         ...
 
     def initial(self, encoded: Encoded, view: View) -> State:
-        """The network's own first estimate, from the whole crop."""
+        """The network's own first estimate, made from the whole crop."""
         ...
 
     def iterate(
@@ -29,9 +29,9 @@ class Runner(Protocol):
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        """Corrects `state` at most `iterations` times, hidden states starting at zero.
+        """Corrects `state` at most `iterations` times; the hidden states start at zero.
 
-        Stops sooner when an update turns no joint by `update_rad`, or, after the first, when `time.monotonic()` has
-        passed `deadline_s`.
+        The loop stops early when an update rotates every joint by less than `update_rad`, or when `time.monotonic()`
+        has passed `deadline_s` after an iteration.
         """
         ...

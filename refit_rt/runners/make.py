@@ -1,4 +1,4 @@
-"""Settings and a bundle → the network on the runtime that the settings name."""
+"""Makes the runner that the settings name, for a bundle."""
 
 from refit_rt import config
 from refit_rt.bundle.read import Bundle
@@ -7,11 +7,11 @@ from refit_rt.runners import Runner
 
 
 def make_runner(settings: config.Fit, bundle: Bundle) -> Runner:
-    """The network on the runtime that the settings name. Raises UserError when it cannot run here."""
+    """The bundle's network on the runtime that the settings name. Raises UserError when it cannot run here."""
     match settings.backend:
         case "cpu":
             if settings.precision == "f16":
-                raise UserError("fit.precision: f16 is for fit.backend tensorrt. Set auto, f32, bf16 or int8")
+                raise UserError("fit.precision: f16 does not work with fit.backend cpu. Set auto, f32, bf16 or int8")
             from refit_rt.runners.cpu.runner import CpuRunner
 
             return CpuRunner(bundle, settings.precision, settings.threads)
@@ -24,7 +24,7 @@ def make_runner(settings: config.Fit, bundle: Bundle) -> Runner:
 
 
 def _torch_runner(settings: config.Fit, bundle: Bundle) -> Runner:
-    """The loop in plain torch on a CPU; on a GPU by the CUDA kernels, in half precision if f16 is asked for."""
+    """The loop in plain torch on a CPU, or in CUDA kernels on a GPU, in half precision if the settings say f16."""
     try:
         import torch
 
@@ -35,8 +35,9 @@ def _torch_runner(settings: config.Fit, bundle: Bundle) -> Runner:
         raise UserError(f"fit.backend: torch needs {error.name}. {cure}") from error
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("fit.device: torch sees no NVIDIA GPU here. Set it to auto, or install torch for CUDA")
+        raise UserError("fit.device: torch finds no NVIDIA GPU. Set it to auto, or install torch for CUDA")
     if settings.precision not in ("auto", "f32", "f16") or (device == "cpu" and settings.precision == "f16"):
-        raise UserError(f"fit.precision: {settings.precision} is not for fit.backend torch on {device}. Set auto")
+        where = f"fit.backend torch on {device}"
+        raise UserError(f"fit.precision: {settings.precision} does not work with {where}. Set auto or f32")
     half = settings.precision == "f16"
     return TorchRunner(bundle, settings.threads, device, kernels_for(device), half)

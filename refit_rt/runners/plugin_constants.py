@@ -1,9 +1,9 @@
-"""A bundle's body and weights, laid out as the CUDA kernels read them: `trt_plugins/README.md` has the tables."""
+"""A bundle's body and weights in the layout that the CUDA kernels read; `trt_plugins/README.md` has the tables."""
 
 import numpy as np
 
 from refit_rt.body.smpl import JOINTS, Body
-from refit_rt.bundle.read import Bundle
+from refit_rt.bundle.read import AGAIN, Bundle
 from refit_rt.errors import UserError
 
 GRU_NAMES = {
@@ -34,12 +34,12 @@ KEYPOINT_NAMES = {
 
 
 def gru_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np.ndarray]:
-    """Inputs 6..16 of the node BatchedGRU, in its order. dtype: float16 or float32. Raises UserError."""
+    """Inputs 6..16 of the node BatchedGRU, in order. dtype: float16 or float32. Raises UserError."""
     return {name: np.ascontiguousarray(_weight(bundle, theirs), dtype) for name, theirs in GRU_NAMES.items()}
 
 
 def feedback_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np.ndarray]:
-    """Inputs 5..13 of the node Feedback, then 15..18 with keypoint feedback, in its order. Raises UserError."""
+    """Inputs 5..13 of the node Feedback, then 15..18 with keypoint feedback, in order. Raises UserError."""
     names = FEEDBACK_NAMES | (KEYPOINT_NAMES if bundle.sizes.keypoints else {})
     arrays = {name: _weight(bundle, theirs) for name, theirs in names.items()}
     rows = {name: padded(array) if name.endswith("weight") else array for name, array in arrays.items()}
@@ -47,10 +47,10 @@ def feedback_constants(bundle: Bundle, dtype: type = np.float16) -> dict[str, np
 
 
 def body_constants(body: Body) -> dict[str, np.ndarray]:
-    """Inputs 5..9 of the node Feedback: the body at joints and markers. Raises UserError for one without markers."""
+    """Inputs 5..9 of the node Feedback: the body at joints and markers. Raises UserError for a body without markers."""
     skin = body.marker_skin
     if skin is None or body.markers is None:
-        raise UserError(f"body '{body.name}' names no markers. Import it again: refit-rt import-smpl")
+        raise UserError(f"body '{body.name}' has no markers. Import it again: refit-rt import-smpl")
     pose_dirs, columns = np.zeros((1, skin.template.size), np.float32), np.zeros(1, np.int32)
     if skin.pose_dirs is not None and len(skin.pose_columns):
         pose_dirs, columns = skin.pose_dirs.T, skin.pose_columns.astype(np.int32)
@@ -66,12 +66,12 @@ def body_constants(body: Body) -> dict[str, np.ndarray]:
 
 
 def padded(array: np.ndarray, multiple: int = 8) -> np.ndarray:
-    """Zeros behind the last axis up to a multiple, so that every row starts where 16 bytes can be read at once."""
+    """Pads the last axis with zeros to a multiple, so that 16 aligned bytes can be read at the start of every row."""
     short = -array.shape[-1] % multiple
     return np.ascontiguousarray(np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, short)]))
 
 
 def _weight(bundle: Bundle, name: str) -> np.ndarray:
     if name not in bundle.weights:
-        raise UserError(f"{bundle.path}: loop.safetensors lacks '{name}'. Export the bundle again")
+        raise UserError(f"{bundle.path}: loop.safetensors lacks '{name}'. {AGAIN}")
     return bundle.weights[name]

@@ -70,7 +70,7 @@ def test_a_backbone_goes_part_of_the_way_back_to_its_own_weights_and_the_heads_s
     torch.save({"average": {"backbone.other": torch.zeros(1)}}, tmp_path / "a.pt")
     with pytest.raises(UserError, match="--own 1"):
         checkpoint.load_own(again, str(tmp_path / "a.pt"))
-    for share, said in (("0.25", "has no BlazePose"), ("1.5", "between 0 and 1")):
+    for share, said in (("0.25", "is not BlazePose"), ("1.5", "between 0 and 1")):
         monkeypatch.setattr("sys.argv", [*given, share])
         assert checkpoint.main() == 2
         assert said in caplog.text

@@ -16,17 +16,17 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., config.Config]:
+def settings_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., config.Settings]:
     """The settings with which `refit-rt run` and these arguments would start the pipeline."""
-    given: list[config.Config] = []
+    given: list[config.Settings] = []
 
-    def note(settings: config.Config) -> Report:
+    def note(settings: config.Settings) -> Report:
         given.append(settings)
         return Report(1, 0, 0, 1, 0.0, {})
 
     monkeypatch.setattr("refit_rt.pipeline.run", note)
 
-    def settings_of_run(*arguments: str) -> config.Config:
+    def settings_of_run(*arguments: str) -> config.Settings:
         assert command(["run", *arguments]) == 0
         return given.pop()
 

@@ -89,6 +89,29 @@ def test_without_a_gpu_the_kernels_are_refused_in_one_line(refusal, monkeypatch:
     assert "bench kernels: torch finds no NVIDIA GPU. Run it on a machine with one" in refusal("bench", "kernels")
 
 
+def test_the_kernels_have_a_column_per_type_and_number_of_persons(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="bench kernels needs torch: pip install refit-rt[train]")
+    from refit_rt.commands.bench import cuda
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setattr(cuda, "compiled_kernels", lambda capability: capability)
+    monkeypatch.setattr(cuda, "Kernels", lambda library: library)
+    monkeypatch.setattr(
+        cuda, "measured", lambda _, __, persons, half: {"kernels": 30.0 + persons + half, "torch": None}
+    )
+    assert command(["bench", "kernels", "--markdown"]) == 0
+    title, _, heads, _, kernels, unrecorded = capsys.readouterr().out.splitlines()
+    assert title == f"`refit-rt bench kernels --markdown` on NVIDIA H200, torch {torch.__version__}:"
+    assert (
+        heads
+        == "| µs per iteration, by type and persons | fp32, 1 | fp32, 4 | fp32, 16 | fp16, 1 | fp16, 4 | fp16, 16 |"
+    )
+    assert kernels == "| kernels | 31.0 | 34.0 | 46.0 | 32.0 | 35.0 | 47.0 |"
+    assert unrecorded == "| torch | none | none | none | none | none | none |"
+
+
 def test_all_ways_of_the_loop_turn_the_body_the_same_way() -> None:
     pytest.importorskip("torch", reason="the loop is compared with torch: pip install refit-rt[train]")
     from refit_rt.commands.bench.loop import contestants
@@ -135,7 +158,7 @@ def pipeline_of(frames: int) -> type:
     """A pipeline that publishes these frames, at once."""
 
     class Pipeline:
-        def __init__(self, settings: config.Config) -> None:
+        def __init__(self, settings: config.Settings) -> None:
             assert settings.publish.enabled
             self.frames = frames
 

@@ -38,11 +38,11 @@ def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def truthful(monkeypatch: pytest.MonkeyPatch) -> list[config.Config]:
+def truthful(monkeypatch: pytest.MonkeyPatch) -> list[config.Settings]:
     """The pipeline writes the clip's truth, and nothing is drawn. The settings it was started with."""
-    given: list[config.Config] = []
+    given: list[config.Settings] = []
 
-    def run_as_the_truth(settings: config.Config) -> Report:
+    def run_as_the_truth(settings: config.Settings) -> Report:
         given.append(settings)
         folder = Path(settings.out.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def truthful(monkeypatch: pytest.MonkeyPatch) -> list[config.Config]:
     return given
 
 
-def test_it_prints_speed_delay_accuracy_and_where_to_look(capsys, truthful: list[config.Config]) -> None:
+def test_it_prints_speed_delay_accuracy_and_where_to_look(capsys, truthful: list[config.Settings]) -> None:
     assert command(["demo"]) == 0
     shown = capsys.readouterr().out
     assert "fit           22.35    26.57     299" in shown
@@ -65,7 +65,7 @@ def test_it_prints_speed_delay_accuracy_and_where_to_look(capsys, truthful: list
 
 
 def test_the_settings_change_how_people_are_followed_and_not_what_is_played(
-    tmp_path: Path, truthful: list[config.Config]
+    tmp_path: Path, truthful: list[config.Settings]
 ) -> None:
     (tmp_path / "config.yaml").write_text(
         "capture: {source: '1', loop: true}\ncamera: {calibration: lens.json}\n"
@@ -80,7 +80,7 @@ def test_the_settings_change_how_people_are_followed_and_not_what_is_played(
     assert settings.out == config.Out(dir="here", overlay=False)
 
 
-def test_it_draws_the_body_that_was_fitted(monkeypatch: pytest.MonkeyPatch, truthful: list[config.Config]) -> None:
+def test_it_draws_the_body_that_was_fitted(monkeypatch: pytest.MonkeyPatch, truthful: list[config.Settings]) -> None:
     own, asked, drawn = replace(load_body(), name="mine"), [], []
     monkeypatch.setattr(demo_clip, "load_bundle", lambda *given: asked.append(given) or SimpleNamespace(body=own))
     monkeypatch.setattr(demo_clip, "draw_clip", lambda motion, folder, body: drawn.append(body))
@@ -93,7 +93,7 @@ def test_it_draws_the_body_that_was_fitted(monkeypatch: pytest.MonkeyPatch, trut
 def test_without_a_result_it_is_refused_and_shows_no_older_one(
     refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, says: str
 ) -> None:
-    def run_without_people(settings: config.Config) -> Report:
+    def run_without_people(settings: config.Settings) -> Report:
         if frames:
             writer = MotionWriter(Path(settings.out.dir) / "motion.npz", 30, "free", "edge")
             writer.add(people([]))

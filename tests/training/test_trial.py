@@ -1,4 +1,4 @@
-"""Which precision and layout train fastest: a real step is timed, and the fastest goes into the recipe."""
+"""The fastest precision and layout: a real step is timed, and the fastest combination goes into the recipe."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_pictures_kept_unpacked_are_the_pictures(folder):
     shard = kept.shards[0]
     assert shard.kept is not None
     assert sorted(shard.kept) == [0, 2]
-    shard.kept[0][:] = 7  # what is kept is what a second look gets
+    shard.kept[0][:] = 7  # a second read returns what is kept
     assert (kept.take(store.index[:1]).images == 7).all()
 
 
@@ -47,15 +47,18 @@ def test_a_step_is_timed_in_either_layout_and_leaves_nothing(folder, layout, tmp
     assert not out.exists()
 
 
-def test_the_fastest_kind_goes_into_the_recipe(tmp_path, monkeypatch):
+def test_the_fastest_combination_goes_into_the_recipe(tmp_path, monkeypatch):
     times = {("bf16", "channels_last"): 24.0, ("bf16", "contiguous"): 0.35, ("f32", "channels_last"): 11.0}
-    monkeypatch.setattr(trial, "step_s", lambda kind: times.get((kind.precision, kind.layout), 0.23))
-    told = list(trials(trial.Settings(CONFIGS / "edge.yaml", into=tmp_path / "best.yaml", more=4)))
-    assert told == [
-        "bf16 channels_last: 24000.0 ms a step of 24", "bf16 contiguous: 350.0 ms a step of 24",
-        "f32 channels_last: 11000.0 ms a step of 24", "f32 contiguous: 230.0 ms a step of 24",
-        "fastest: f32 contiguous", "f32 contiguous: 230.0 ms a step of 96",
-    ]  # fmt: skip
+    monkeypatch.setattr(trial, "step_s", lambda asked: times.get((asked.precision, asked.layout), 0.23))
+    lines = list(trials(trial.Settings(CONFIGS / "edge.yaml", into=tmp_path / "best.yaml", more=4)))
+    assert lines == [
+        "bf16 channels_last: 24000.0 ms per step of 24 rows",
+        "bf16 contiguous: 350.0 ms per step of 24 rows",
+        "f32 channels_last: 11000.0 ms per step of 24 rows",
+        "f32 contiguous: 230.0 ms per step of 24 rows",
+        "fastest: f32 contiguous",
+        "f32 contiguous: 230.0 ms per step of 96 rows",
+    ]
     best, recipe = read_recipe(tmp_path / "best.yaml"), read_recipe(CONFIGS / "edge.yaml")
     assert isinstance(best, EdgeRecipe)
     assert isinstance(recipe, EdgeRecipe)
@@ -64,5 +67,5 @@ def test_the_fastest_kind_goes_into_the_recipe(tmp_path, monkeypatch):
 
 
 def test_a_recipe_of_another_model_is_refused():
-    with pytest.raises(UserError, match=r"refit_w48.yaml: is not of the edge model"):
+    with pytest.raises(UserError, match=r"refit_w48.yaml: is not a recipe of the edge model"):
         list(trials(trial.Settings(CONFIGS / "refit_w48.yaml")))

@@ -20,7 +20,7 @@ SECONDS, FPS = 30.0, 60.0
 
 def measure(address: str, detect: config.Detect, track: config.Track, fit: config.Fit, smooth: config.Smooth) -> Table:
     """Plays the bundled clip for SECONDS and publishes at the address. Raises UserError."""
-    settings = config.Config(
+    settings = config.Settings(
         capture=config.Capture(source=str(CLIP), pace="live", fps=FPS, loop=True),
         detect=detect,
         track=track,

@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 import openvino as ov
 
-from refit_rt.bundle.read import Bundle
+from refit_rt.bundle.read import AGAIN, Bundle
 from refit_rt.errors import UserError
 from refit_rt.files import cache_dir
 from refit_rt.model.config import KEYPOINTS
@@ -15,23 +15,23 @@ from refit_rt.types import Encoded
 
 log = logging.getLogger(__name__)
 
-TRIALS = 12  # of each number of threads; the fastest of them counts
-WORTH_A_THREAD = 1.1  # all threads must be this much faster than one to be used
+TRIALS = 12  # timed runs for each number of threads; the fastest counts
+WORTH_A_THREAD = 1.1  # all threads are used only if they are faster than one thread by this factor
 
 
 class OpenVinoEncoder:
-    """One bundle's encoder, compiled for one crop at a time; `precision` tells what it runs in."""
+    """One bundle's encoder, compiled for one crop at a time. `precision` is the one that it runs in."""
 
     def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
-        """precision auto, f32, bf16 or int8; threads 0: all cores, or one where more are no
-        faster. Raises UserError when it cannot run here."""
+        """precision: auto, f32, bf16 or int8. threads: 0 uses all cores, or one where more are no faster. Raises
+        UserError when the encoder cannot run here."""
         core = ov.Core()
         self.precision = "f32" if precision == "auto" else precision
         path = encoder_file(bundle, self.precision)
         try:
             model = core.read_model(path)
         except RuntimeError as error:
-            raise UserError(f"{path}: OpenVINO cannot read it ({last_line(error)}). Export it again") from error
+            raise UserError(f"{path}: OpenVINO cannot read it ({last_line(error)}). {AGAIN}") from error
         check_ports(model, bundle, path)
         crop_px = bundle.card.crop.size_px
         model.reshape([1, crop_px, crop_px, 3])
@@ -43,7 +43,7 @@ class OpenVinoEncoder:
         self._has_keypoints = any("keypoints" in port.get_names() for port in model.outputs)
 
     def __call__(self, crop: np.ndarray) -> Encoded:
-        """crop (S, S, 3) uint8 RGB → Encoded; its arrays are the caller's to keep."""
+        """crop (S, S, 3) uint8 RGB → Encoded, with new arrays for each call."""
         self._request.infer([crop[None]])
 
         def take(name: str) -> np.ndarray:
@@ -53,8 +53,8 @@ class OpenVinoEncoder:
 
 
 def has_bf16(core: ov.Core) -> bool:
-    """Whether the processor computes in bf16. It halves the time of a crop; of the shipped bundle it moves bodies by
-    27 mm in the median and adds 3 mm to MPJPE on renders (int8: nothing), so that nobody gets it unasked."""
+    """Whether the processor computes in bf16, which halves the time of a crop. With the shipped bundle it moves bodies
+    by 27 mm in the median and adds 3 mm to MPJPE on renders (int8 adds none), so it is used only on request."""
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -71,7 +71,8 @@ def encoder_file(bundle: Bundle, precision: str) -> Path:
 
 
 def check_ports(model: ov.Model, bundle: Bundle, path: Path) -> None:
-    """Raises UserError unless inputs and outputs are as bundle/make.py writes them for this crop and these markers."""
+    """Raises UserError unless the inputs and outputs are those that bundle/make.py writes for this crop and these
+    markers."""
     sizes = bundle.sizes
     side, cells = sizes.crop_px, sizes.map_cells
     wanted = {
@@ -84,20 +85,20 @@ def check_ports(model: ov.Model, bundle: Bundle, path: Path) -> None:
         wanted["keypoints"] = [-1, KEYPOINTS, 4]
     for name, shape in wanted.items():
         if name not in ports:
-            raise UserError(f"{path}: has no '{name}' among {', '.join(sorted(ports))}. Make it with refit-rt bundle")
+            raise UserError(f"{path}: has no '{name}' among {', '.join(sorted(ports))}. {AGAIN}")
         found = [dim.get_length() if dim.is_static else -1 for dim in ports[name].get_partial_shape()]
         fits = len(found) == len(shape) and all(a == b or -1 in (a, b) for a, b in zip(found, shape, strict=True))
         if not fits:
-            raise UserError(f"{path}: '{name}' is {found}, {shape} is needed (-1: any). Make it with refit-rt bundle")
+            raise UserError(f"{path}: '{name}' is {found}, {shape} is needed (-1: any size). {AGAIN}")
     if len(model.inputs) != 1 or model.inputs[0].get_element_type() != ov.Type.u8:
-        raise UserError(f"{path}: takes something else than one uint8 'crop'. Make it with refit-rt bundle")
+        raise UserError(f"{path}: its input is not one uint8 'crop'. {AGAIN}")
 
 
 def fewest_threads(core: ov.Core, model: ov.Model, precision: str, path: Path, crop_px: int) -> ov.CompiledModel:
-    """On all threads, or on one if that is as fast: two threads of one core only get in each other's way.
+    """Compiles for all threads, or for one if that is as fast: two threads of one core only hinder each other.
 
-    Measured while a virtual machine's two processors were one core: 13.2 ms on one thread, 13.4 on two, and with two
-    the camera's thread had to wait.
+    Measured on a virtual machine whose two processors are one core: a crop takes 13.2 ms on one thread and 13.4 ms on
+    two, and with two the camera's thread has to wait.
     """
     every = compile_model(core, model, precision, 0, path)
     if every.get_property("INFERENCE_NUM_THREADS") < 2:
@@ -117,16 +118,17 @@ def fewest_threads(core: ov.Core, model: ov.Model, precision: str, path: Path, c
 
 
 def compile_model(core: ov.Core, model: ov.Model, precision: str, threads: int, path: Path) -> ov.CompiledModel:
-    """For the least wait for one answer; what was compiled is kept on disk for the next start."""
+    """Compiles for the lowest latency of one crop; the compiled model is cached on disk for the next start."""
     options: dict = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-    options["INFERENCE_PRECISION_HINT"] = "f32" if precision == "int8" else precision  # of what int8 leaves as it is
+    # In an int8 model the hint applies to the layers that are not quantised.
+    options["INFERENCE_PRECISION_HINT"] = "f32" if precision == "int8" else precision
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
         cache = cache_dir() / "openvino"
         cache.mkdir(parents=True, exist_ok=True)
         options["CACHE_DIR"] = str(cache)
-    except OSError:  # a home that cannot be written to costs a second at every start, no more
+    except OSError:  # without a cache folder every start takes one second longer
         pass
     try:
         return core.compile_model(model, "CPU", options)

@@ -1,9 +1,10 @@
-"""The loop, compiled: one iteration from maps and body to body, for one person.
+"""The loop, compiled with numba: one iteration from maps and body to body, for one person.
 
-The slow readable twin is `refit_rt/model/refit.py`; tests/runners/cpu holds them together. What makes it fast: the
-body is posed at its joints and markers only, the input product of all 26 GRUs is one pass over one matrix, and nothing
-is allocated. All in one file, because numba's cache on disk does not notice a change in another one (nor of the two
-numbers from model/config.py, which no weights survive). packing.py lists what `body`, `loop` and `work` hold.
+`refit_rt/model/refit.py` is the slow, readable reference, and tests/runners/cpu compares the two. The kernels are fast
+because the body is posed at its joints and markers only, the input product of all 26 GRUs is one pass over one matrix,
+and nothing is allocated. All kernels are in one file, because numba's cache on disk does not notice a change in another
+file (nor a change of the two constants from model/config.py, but such a change invalidates all weights anyway).
+packing.py lists what `body`, `loop` and `work` hold.
 """
 
 import numpy as np
@@ -16,13 +17,13 @@ from refit_rt.model import config
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 TINY = np.float32(1e-12)
 MAP_STRIDE, RESIDUAL_PX = np.float32(config.MAP_STRIDE), np.float32(config.RESIDUAL_PX)
-FAR = np.float32(1e6)  # cells: beyond any map, and what stands in for a marker that projects to no number
+FAR = np.float32(1e6)  # cells; outside any map, and the position of a marker whose projection is not finite
 compiled = njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy")
 
 
 @intrinsic
 def wide(_context, number):
-    """A float32 as it is; a uint16 as the half-precision number whose bits it holds."""
+    """A float32 unchanged, or a uint16 read as the bits of a half-precision number."""
 
     def bits_to_float(_context, builder, _signature, arguments):
         (bits,) = arguments
@@ -33,11 +34,11 @@ def wide(_context, number):
 
 @compiled
 def dense(weight, bias, x, out):
-    """out = weight x + bias. weight: float32, or half precision as uint16."""
+    """out = weight x + bias. weight: float32, or half precision stored as uint16."""
     for i in range(weight.shape[0]):
         total = bias[i]
         for j in range(weight.shape[1]):
-            total += wide(weight[i, j]) * x[j]  # type: ignore[call-arg]  # numba gives the context
+            total += wide(weight[i, j]) * x[j]  # type: ignore[call-arg]  # numba passes the context
         out[i] = total
 
 
@@ -53,7 +54,7 @@ def add(weight, bias, x, out):
 
 @compiled
 def rotations_of(pose6d, rotations):
-    """Gram-Schmidt on each joint's two columns."""
+    """Gram-Schmidt on each joint's two columns: pose6d (144,) → rotations (24, 3, 3)."""
     for k in range(24):
         a0, b0, a1, b1, a2, b2 = pose6d[6 * k : 6 * k + 6]
         n = ONE / max(np.sqrt(a0 * a0 + a1 * a1 + a2 * a2), TINY)
@@ -70,7 +71,7 @@ def rotations_of(pose6d, rotations):
 
 @compiled
 def pose_joints(body, rotations, betas, rest, place, joints):
-    """Forward kinematics; place: what carries each joint's surroundings from rest to pose."""
+    """Forward kinematics. place: each joint's transform from the rest pose to the pose."""
     for k in range(24):
         p = body.parents[k]
         for a in range(3):
@@ -102,14 +103,14 @@ def pose_joints(body, rotations, betas, rest, place, joints):
 
 @compiled
 def pose_markers(body, rotations, betas, place, markers):
-    """Shape, pose blend shapes if the body has any, and linear blend skinning, of the markers alone."""
+    """Shape, pose blend shapes if the body has any, and linear blend skinning, for the markers alone."""
     for m in range(markers.shape[0]):
         for a in range(3):
             total = body.template[m, a]
             for j in range(10):
                 total += body.shape_dirs[m, a, j] * betas[j]
             markers[m, a] = total
-    numbers = markers.reshape(-1)  # one long row: 25 us with a loop over x, y, z inside, 9 us without
+    numbers = markers.reshape(-1)  # one long row takes 9 us; with an inner loop over x, y, z it takes 25 us
     for i in range(body.pose_columns.shape[0]):
         column = body.pose_columns[i]
         a, b = column % 9 // 3, column % 3
@@ -129,7 +130,7 @@ def pose_markers(body, rotations, betas, place, markers):
 
 @compiled
 def project(points, cam, view, crop_px, out):
-    """ReFit's full-frame camera, to crop pixels. view: box x, y, side, focal, centre x, y."""
+    """ReFit's full-frame camera: points → crop pixels. view: square x, y, side; focal length; principal point x, y."""
     px_per_metre = view[2] * cam[0] / TWO
     tx, ty = cam[1] + (view[0] - view[4]) / px_per_metre, cam[2] + (view[1] - view[5]) / px_per_metre
     tz = view[3] / px_per_metre
@@ -142,7 +143,7 @@ def project(points, cam, view, crop_px, out):
 
 @compiled
 def place_body(body, loop, view, work):
-    """The body of work's state, and where it falls in the crop."""
+    """The body of work's state, and its projection into the crop."""
     rotations_of(work.pose6d, work.rotations)
     pose_joints(body, work.rotations, work.betas, work.rest, work.place, work.joints)
     pose_markers(body, work.rotations, work.betas, work.place, work.markers)
@@ -152,7 +153,7 @@ def place_body(body, loop, view, work):
 
 @compiled
 def sample_window(image, x_px, y_px, radius, window):
-    """Bilinear window round a marker of its own map (64, 64), zero outside; x is the slow index, as in training."""
+    """A bilinear window around a marker in its own map (64, 64), zero outside; x is the slow index, as in training."""
     side = 2 * radius + 1
     x, y = x_px / MAP_STRIDE, y_px / MAP_STRIDE
     if not (abs(x) < FAR and abs(y) < FAR):
@@ -182,7 +183,7 @@ def sample_window(image, x_px, y_px, radius, window):
 
 @compiled
 def feedback(loop, maps, keypoints, work):
-    """The local feature vector, into the head of work.x."""
+    """Writes the local feature vector into the first part of work.x."""
     flow_count = loop.flow_bias.shape[1]
     for m in range(maps.shape[0]):
         sample_window(maps[m], work.markers_px[m, 0], work.markers_px[m, 1], loop.radius, work.window)
@@ -199,7 +200,7 @@ def feedback(loop, maps, keypoints, work):
 
 @compiled
 def keypoint_features(loop, keypoints, work):
-    """Landmarks, projected body and the distances between, as model/feedback.py lays them out."""
+    """Landmarks, projected body and the distances between them, in the order of model/feedback.py."""
     x, half, count = work.keypoint_x, loop.crop_px / TWO, keypoints.shape[0]
     for i in range(count):
         x[2 * i], x[2 * i + 1] = keypoints[i, 0] / half - ONE, keypoints[i, 1] / half - ONE
@@ -220,7 +221,7 @@ def keypoint_features(loop, keypoints, work):
 
 @compiled
 def update_hidden(loop, box, work):
-    """26 GRUs: h' = (1 - z) h + z q. The tail of work.x gets the box features and the state."""
+    """26 GRUs: h' = (1 - z) h + z q. The box features and the state fill the last part of work.x."""
     at = loop.local_bias.shape[0]
     for part in (box, work.pose6d, work.betas, work.cam):
         work.x[at : at + part.shape[0]] = part
@@ -249,8 +250,8 @@ def update_hidden(loop, box, work):
 
 @compiled
 def sigmoid(x, bits):
-    """In place, within 2e-7. Written out, because a call of exp for each number is four times as slow: 2^n by its bits,
-    the rest by e's series, whose eighth term is below 1e-8 here. bits (>= n,) int32 is room to work in."""
+    """In place, within 2e-7. It is written out, because calling exp for each number is four times as slow: 2^n is made
+    as bits, the rest from the series of e, whose eighth term is below 1e-8 here. bits: (>= n,) int32 scratch."""
     powers = bits.view(np.float32)
     for i in range(x.shape[0]):
         t = min(max(x[i] * np.float32(-1.442695), np.float32(-126)), np.float32(126))
@@ -268,7 +269,7 @@ def sigmoid(x, bits):
 
 @compiled
 def regress(loop, hidden, box, layer, pose6d, betas, cam):
-    """Adds what the hidden states say to pose, shape and camera. layer (H,) is room to work in."""
+    """Decodes the hidden states and adds the changes to pose, shape and camera. layer: (H,) scratch."""
     size = hidden.shape[1]
     for k in range(hidden.shape[0]):
         layer[:] = loop.layer_bias[k]
@@ -303,7 +304,7 @@ def most_turned(before, rotations):
 
 @compiled
 def run(body, loop, maps, keypoints, box, view, work, iterations, update_rad):
-    """At most `iterations` from work's state, the body placed before and after → updates made, the last one's angle."""
+    """At most `iterations` updates of work's state and body → number of updates, the last one's angle in radians."""
     place_body(body, loop, view, work)
     turned, done = ZERO, 0
     while done < iterations and (done == 0 or turned >= update_rad):

@@ -4,7 +4,7 @@ from time import monotonic
 
 import numpy as np
 
-from refit_rt.bundle.read import Bundle
+from refit_rt.bundle.read import AGAIN, Bundle
 from refit_rt.errors import UserError
 from refit_rt.model.config import OFFSET_GAIN, SIDE_MEAN, SIDE_SPREAD
 from refit_rt.runners.cpu import kernels
@@ -15,16 +15,16 @@ NO_KEYPOINTS = np.zeros((0, 4), np.float32)
 
 
 class NumbaLoop:
-    """One network's loop and room for one person at work: not for two threads at once."""
+    """One network's loop, and the workspace for one person. It must not be used by two threads at once."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Raises UserError when loop.safetensors lacks an array or holds one of another shape."""
+        """Raises UserError when loop.safetensors lacks an array or an array has another shape."""
         weights = bundle.weights
         try:
             self._means = [weights[f"mean_{part}"].reshape(-1) for part in ("pose6d", "betas", "cam")]
             self._loop = loop_arrays(bundle)
         except KeyError as error:
-            raise UserError(f"{bundle.path}: loop.safetensors lacks {error}. Export the bundle again") from error
+            raise UserError(f"{bundle.path}: loop.safetensors lacks {error}. {AGAIN}") from error
         check_shapes(self._loop, bundle)
         self._judge = (
             [weights[f"confidence.{name}"] for name in ("first.weight", "first.bias", "last.weight", "last.bias")]
@@ -35,7 +35,7 @@ class NumbaLoop:
         self._work = workspace(self._loop, bundle.sizes)
 
     def initial(self, encoded: Encoded, view: View) -> State:
-        """The mean body, corrected by the whole crop's first hidden states."""
+        """The mean body, corrected from the crop's first hidden states."""
         pose6d, betas, cam = (mean.copy() for mean in self._means)
         kernels.regress(self._loop, encoded.hidden, box_features(view), self._work.layer, pose6d, betas, cam)
         return State(pose6d, betas, cam)
@@ -49,7 +49,7 @@ class NumbaLoop:
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        """See refit_rt.runners.Runner. With a deadline the clock is read after every iteration (0.02 ms each)."""
+        """See refit_rt.runners.Runner. With a deadline, the clock is read after every iteration (0.02 ms each)."""
         work, box = self._work, box_features(view)
         work.pose6d[:], work.betas[:], work.cam[:], work.hidden[:] = state.pose6d, state.betas, state.cam, 0
         keypoints = NO_KEYPOINTS if encoded.keypoints is None else encoded.keypoints
@@ -92,7 +92,7 @@ class NumbaLoop:
 
 
 def box_features(view: View) -> np.ndarray:
-    """(3,) float32: CLIFF's whitened place and size of the crop."""
+    """(3,) float32: the crop's position and size, whitened as in CLIFF."""
     (x, y, side), (middle_x, middle_y) = view.square, view.centre_px
     return np.array(
         [
@@ -105,5 +105,5 @@ def box_features(view: View) -> np.ndarray:
 
 
 def view_array(view: View) -> np.ndarray:
-    """(6,) float32: box x, y, side, focal, centre x, y."""
+    """(6,) float32: the square's x, y and side, the focal length, the principal point's x and y."""
     return np.array([*view.square, view.focal_px, *view.centre_px], np.float32)

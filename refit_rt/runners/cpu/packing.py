@@ -1,26 +1,27 @@
-"""A bundle's body and weights, laid out in memory as kernels.py wants them."""
+"""A bundle's body and weights in the memory layout that kernels.py reads."""
 
 from collections import namedtuple
 
 import numpy as np
 
 from refit_rt.body.smpl import JOINTS, Body
-from refit_rt.bundle.read import Bundle, Sizes
+from refit_rt.bundle.read import AGAIN, Bundle, Sizes
 from refit_rt.errors import UserError
 from refit_rt.model.config import KEYPOINTS, LANDMARK_JOINTS, LANDMARKS
 
-# Arrays of a body's markers, of a network's loop, of one person at work. M markers, F flow, K window cells,
-# L local, H hidden, X = L + 3 + 144 + 10 + 3.
+# The arrays of a body's markers, of a network's loop, and of the workspace for one person. M markers, F flow, K window
+# cells, L local, H hidden, X = L + 3 + 144 + 10 + 3.
 BodyArrays = namedtuple(
     "BodyArrays",
     [
         "template",  # (M, 3)
         "shape_dirs",  # (M, 3, 10)
-        "pose_dirs",  # (pose features that matter, 3M), the first axis empty for a body without
-        "pose_columns",  # (pose features that matter,) into the 207
+        "pose_dirs",  # (pose features that matter, 3M); the first axis is empty for a body without them
+        "pose_columns",  # (pose features that matter,), indices into the 207
+        # sparse skinning, as in refit_rt.body.smpl.Skin
         "starts",
         "bones",
-        "weights",  # sparse skinning, as in refit_rt.body.smpl.Skin
+        "weights",
         "joint_template",  # (24, 3)
         "joint_shape_dirs",  # (24, 3, 10)
         "parents",  # (24,)
@@ -29,28 +30,30 @@ BodyArrays = namedtuple(
 LoopArrays = namedtuple(
     "LoopArrays",
     [
-        "flow_weight",
-        "flow_bias",  # (M, F, K), (M, F)
-        "local_weight",
-        "local_bias",  # (L, M * F), (L,)
+        "flow_weight",  # (M, F, K)
+        "flow_bias",  # (M, F)
+        "local_weight",  # (L, M * F)
+        "local_bias",  # (L,)
+        # keypoint feedback, empty for a network without it
         "first_weight",
         "first_bias",
         "last_weight",
-        "last_bias",  # keypoint feedback, empty without
-        "input_weight",
-        "input_bias",  # (26 * 3H, X): head, then gate z r q, then unit; see `halved`
+        "last_bias",
+        "input_weight",  # (26 * 3H, X): head, then gate z r q, then unit; see `halved`
+        "input_bias",  # (26 * 3H,)
         "gates_weight",  # (26, H, 2H): z and r from the hidden state, transposed
         "candidate_weight",  # (26, H, H): q, transposed
-        "layer_weight",
-        "layer_bias",  # (26, H + 3, H) transposed, (26, H)
+        "layer_weight",  # (26, H + 3, H), transposed
+        "layer_bias",  # (26, H)
         "pose_weight",
         "pose_bias",
         "betas_weight",
         "betas_bias",
         "cam_weight",
         "cam_bias",
+        # each landmark is compared with the joint at the same index
         "landmarks",
-        "landmark_joints",  # which landmark is held against which joint
+        "landmark_joints",
         "scale_floor",
         "crop_px",
         "radius",
@@ -59,18 +62,18 @@ LoopArrays = namedtuple(
 Work = namedtuple(
     "Work",
     [
-        "pose6d",
-        "betas",
-        "cam",
-        "hidden",  # (144,), (10,), (3,), (26, H)
-        "rotations",
-        "joints",
-        "markers",
-        "joints_px",
-        "markers_px",
-        "before",
-        "rest",
-        "place",  # (24, 3, 3), (24, 3), (24, 3, 4)
+        "pose6d",  # (144,)
+        "betas",  # (10,)
+        "cam",  # (3,)
+        "hidden",  # (26, H)
+        "rotations",  # (24, 3, 3)
+        "joints",  # (24, 3)
+        "markers",  # (M, 3)
+        "joints_px",  # (24, 2)
+        "markers_px",  # (M, 2)
+        "before",  # (24, 3, 3), the rotations of the previous iteration
+        "rest",  # (24, 3), joints in the rest pose
+        "place",  # (24, 3, 4), each joint's transform from the rest pose
         "window",
         "flow",
         "x",
@@ -86,29 +89,29 @@ Work = namedtuple(
 
 
 def body_arrays(body: Body) -> BodyArrays:
-    """A body's markers, packed."""
+    """Packs a body's joints and markers."""
     skin = body.marker_skin
-    assert skin is not None  # load_bundle has checked the markers
+    assert skin is not None  # load_bundle checks the markers
     markers = len(skin.template)
-    wide = np.zeros((0, 3 * markers), np.float32)
+    pose_dirs = np.zeros((0, 3 * markers), np.float32)
     if skin.pose_dirs is not None:
-        wide = np.ascontiguousarray(skin.pose_dirs.T.reshape(-1, 3 * markers), np.float32)
+        pose_dirs = np.ascontiguousarray(skin.pose_dirs.T.reshape(-1, 3 * markers), np.float32)
     return BodyArrays(
-        skin.template,
-        skin.shape_dirs,
-        wide,
-        skin.pose_columns,
-        skin.starts,
-        skin.bones,
-        skin.weights,
-        body.joint_template,
-        body.joint_shape_dirs,
-        body.parents,
+        template=skin.template,
+        shape_dirs=skin.shape_dirs,
+        pose_dirs=pose_dirs,
+        pose_columns=skin.pose_columns,
+        starts=skin.starts,
+        bones=skin.bones,
+        weights=skin.weights,
+        joint_template=body.joint_template,
+        joint_shape_dirs=body.joint_shape_dirs,
+        parents=body.parents,
     )
 
 
 def loop_arrays(bundle: Bundle) -> LoopArrays:
-    """The torch network's arrays, transposed and split as the kernels want them. Raises KeyError for one missing."""
+    """The network's weights, transposed and split as the kernels read them. Raises KeyError for a missing array."""
     weights, sizes, scale_floor = bundle.weights, bundle.sizes, bundle.card.scale_floor
 
     def both(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -146,9 +149,11 @@ def loop_arrays(bundle: Bundle) -> LoopArrays:
 
 
 def halved(weight: np.ndarray) -> np.ndarray:
-    """The bits of half-precision numbers where those hold the weights exactly, as the shipped bundle's; else as given.
+    """The weights as the bits of half-precision numbers if those hold them exactly, as in the shipped bundle; otherwise
+    the weights themselves.
 
-    The loop's largest matrix is 4 MB and is read from memory in every iteration: half of it takes 48 us instead of 75.
+    The loop's largest matrix is 4 MB and is read from memory in every iteration: at half the size that takes 48 us
+    rather than 75 us.
     """
     with np.errstate(over="ignore"):
         half = weight.astype(np.float16)
@@ -156,7 +161,7 @@ def halved(weight: np.ndarray) -> np.ndarray:
 
 
 def check_shapes(loop: LoopArrays, bundle: Bundle) -> None:
-    """Raises UserError unless the arrays fit one another: the kernels read them unchecked."""
+    """Raises UserError unless the arrays fit one another, because the kernels read them unchecked."""
     sizes = bundle.sizes
     markers, local, heads, hidden, flow = sizes.markers, sizes.local, sizes.heads, sizes.hidden, sizes.flow
     wide = local + 3 + 6 * JOINTS + 10 + 3
@@ -187,37 +192,37 @@ def check_shapes(loop: LoopArrays, bundle: Bundle) -> None:
     for name, shape in wanted.items():
         found = getattr(loop, name).shape
         if found != shape:
-            raise UserError(f"{bundle.path}: loop.safetensors: {name} is {found}, {shape} is needed. Export it again")
+            raise UserError(f"{bundle.path}: loop.safetensors: {name} is {found}, {shape} is needed. {AGAIN}")
 
 
 def workspace(loop: LoopArrays, sizes: Sizes) -> Work:
-    """Room for one person."""
+    """Scratch memory for one person."""
 
-    def room(*shape: int) -> np.ndarray:
+    def zeros(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
     heads, markers, hidden = sizes.heads, sizes.markers, sizes.hidden
     return Work(
-        room(6 * JOINTS),
-        room(10),
-        room(3),
-        room(heads, hidden),
-        room(JOINTS, 3, 3),
-        room(JOINTS, 3),
-        room(markers, 3),
-        room(JOINTS, 2),
-        room(markers, 2),
-        room(JOINTS, 3, 3),
-        room(JOINTS, 3),
-        room(JOINTS, 3, 4),
-        room(loop.flow_weight.shape[2]),
-        room(loop.local_weight.shape[1]),
-        room(loop.input_weight.shape[1]),
-        room(len(loop.input_bias)),
-        room(2 * hidden),
-        room(hidden),
-        np.zeros(2 * hidden, np.int32),
-        room(hidden),
-        room(loop.first_weight.shape[1]),
-        room(len(loop.first_bias)),
+        pose6d=zeros(6 * JOINTS),
+        betas=zeros(10),
+        cam=zeros(3),
+        hidden=zeros(heads, hidden),
+        rotations=zeros(JOINTS, 3, 3),
+        joints=zeros(JOINTS, 3),
+        markers=zeros(markers, 3),
+        joints_px=zeros(JOINTS, 2),
+        markers_px=zeros(markers, 2),
+        before=zeros(JOINTS, 3, 3),
+        rest=zeros(JOINTS, 3),
+        place=zeros(JOINTS, 3, 4),
+        window=zeros(loop.flow_weight.shape[2]),
+        flow=zeros(loop.local_weight.shape[1]),
+        x=zeros(loop.input_weight.shape[1]),
+        products=zeros(len(loop.input_bias)),
+        gates=zeros(2 * hidden),
+        candidate=zeros(hidden),
+        bits=np.zeros(2 * hidden, np.int32),
+        layer=zeros(hidden),
+        keypoint_x=zeros(loop.first_weight.shape[1]),
+        keypoint_y=zeros(len(loop.first_bias)),
     )

@@ -1,4 +1,4 @@
-"""The network on a CPU: encoder in OpenVINO, loop in numba. No torch."""
+"""The network on a CPU, without torch: the encoder in OpenVINO, the loop in numba."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ class CpuRunner:
     """See refit_rt.runners.Runner."""
 
     def __init__(self, bundle: Bundle, precision: str = "auto", threads: int = 0) -> None:
-        """precision auto, f32, bf16 or int8 and threads (0: all cores) are the encoder's. Raises UserError."""
+        """precision (auto, f32, bf16 or int8) and threads (0: all cores) are the encoder's. Raises UserError."""
         self.crop_px = bundle.card.crop.size_px
         self._encoder = OpenVinoEncoder(bundle, precision, threads)
         self._loop = NumbaLoop(bundle)

@@ -1,6 +1,7 @@
-"""TensorRT itself: its log, its plugins, ONNX → plan, plan → engine. Needs no GPU code of ours.
+"""TensorRT itself: its log, its plugins, ONNX → plan, plan → engine. It uses no GPU code of this package.
 
-Everything is built strongly typed, the only way from TensorRT 11 on, which works from 10.0: types stand in the file.
+All networks are strongly typed, with the types that the file holds. TensorRT supports this from 10.0, and from 11 it
+supports nothing else.
 """
 
 import logging
@@ -21,16 +22,16 @@ INSTALL = (
     f"--system-site-packages), {CPU_INSTEAD}"
 )
 OLDEST = 10  # strongly typed networks, IPluginV3
-TELL_S = 5.0  # between two lines of progress
+PROGRESS_S = 5.0  # between two lines of progress
 BUILD_PLUGINS = "Build it for this machine, see trt_plugins/README.md, or leave fit.plugins empty"
 NAMESPACE, PLUGIN_VERSION = "refit", "1"
 
 
 def tensorrt() -> ModuleType:
-    """The module. Raises UserError when it is not there or too old."""
+    """The module. Raises UserError when it is missing or too old."""
     try:
         module = import_module("tensorrt")
-    except (ImportError, OSError) as error:  # OSError: a library of it is missing
+    except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
         raise UserError(f"fit.backend: tensorrt is not installed ({one_line([str(error)])}). {INSTALL}") from error
     if int(module.__version__.split(".")[0]) < OLDEST:
         raise UserError(f"fit.backend: TensorRT {module.__version__} is too old, {OLDEST}.0 is needed. {INSTALL}")
@@ -38,10 +39,10 @@ def tensorrt() -> ModuleType:
 
 
 class TensorRt:
-    """The library, its log, and the plugins that were loaded into it."""
+    """The library, its log, and the plugins that are loaded into it."""
 
     def __init__(self, plugins: Path | None = None) -> None:
-        """plugins: the library of trt_plugins. Loaded before anything is parsed or read. Raises UserError."""
+        """plugins: the library of trt_plugins, which is loaded before anything is parsed or read. Raises UserError."""
         self._trt = tensorrt()
         self.version: str = self._trt.__version__
         self._complaints: list[str] = []
@@ -50,11 +51,14 @@ class TensorRt:
             self._load(plugins)
         try:
             self._runtime = self._trt.Runtime(self._logger)
-        except TypeError as error:  # what the binding says when the library gives it nothing
-            raise UserError(f"fit.backend: TensorRT {self.version} does not start: {self.why or error}") from error
+        except TypeError as error:  # the binding raises this when the library returns no runtime
+            reason = self.why or error
+            raise UserError(
+                f"fit.backend: TensorRT {self.version} does not start ({reason}). See refit-rt doctor, {CPU_INSTEAD}"
+            ) from error
 
     def has(self, plugin: str) -> bool:
-        """Whether a plugin of trt_plugins is there."""
+        """Whether a plugin of trt_plugins is registered."""
         registry = self._trt.get_plugin_registry()
         return registry.get_creator(plugin, PLUGIN_VERSION, NAMESPACE) is not None
 
@@ -77,7 +81,7 @@ class TensorRt:
         monitor = make_monitor(trt, name)
         config.progress_monitor = monitor
         began_s = monotonic()
-        log.info("%s: building with TensorRT %s; minutes, once for this GPU", name, self.version)
+        log.info("%s: building with TensorRT %s, which takes minutes, once for this GPU", name, self.version)
         plan = builder.build_serialized_network(network, config)
         if monitor.interrupted:
             raise KeyboardInterrupt
@@ -87,17 +91,17 @@ class TensorRt:
         return bytes(plan), bytes(cache.serialize())
 
     def engine(self, plan: bytes) -> Any | None:
-        """None when this TensorRT cannot use the plan; `why` then says why."""
+        """The engine of a plan, or None when this TensorRT cannot use the plan; `why` then holds the reason."""
         self._complaints.clear()
         return self._runtime.deserialize_cuda_engine(plan)
 
     @property
     def why(self) -> str:
-        """The errors of the last build or reading, in one line."""
+        """The errors of the last `build` or `engine`, in one line."""
         return one_line(self._complaints)
 
     def ports(self, engine: Any) -> dict[str, tuple[tuple[int, ...], str, bool]]:
-        """An engine's tensors: shape, numpy's name of the type, whether it is given to the engine."""
+        """An engine's tensors: shape, numpy's name of the type, and whether it is an input."""
         names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
         return {
             name: (
@@ -110,17 +114,17 @@ class TensorRt:
 
     def _load(self, plugins: Path) -> None:
         if not plugins.is_file():
-            raise UserError(f"fit.plugins: {plugins} is not there. {BUILD_PLUGINS}")
-        if self.has("BatchedGRU"):  # in this process already: a second load is refused
+            raise UserError(f"fit.plugins: {plugins} does not exist. {BUILD_PLUGINS}")
+        if self.has("BatchedGRU"):  # this process has loaded it already, and TensorRT refuses a second load
             return
         self._trt.get_plugin_registry().load_library(str(plugins.resolve()))
         if not self.has("BatchedGRU"):
-            why = self.why or "it holds no plugin of refit_rt"
-            raise UserError(f"fit.plugins: {plugins} cannot be used: {why}. {BUILD_PLUGINS}")
+            why = self.why or "it contains no plugin of refit_rt"
+            raise UserError(f"fit.plugins: {plugins} cannot be used ({why}). {BUILD_PLUGINS}")
 
 
 def make_logger(trt: ModuleType, complaints: list[str]) -> Any:
-    """TensorRT's log → ours, its errors kept for the one line that the user gets."""
+    """A logger that forwards TensorRT's messages to ours and collects the errors in `complaints` for the error message."""
 
     class Log(trt.ILogger):
         def __init__(self) -> None:
@@ -135,25 +139,25 @@ def make_logger(trt: ModuleType, complaints: list[str]) -> Any:
 
 
 def make_monitor(trt: ModuleType, name: str) -> Any:
-    """The build's progress, a line every few seconds; Ctrl-C ends the build instead of waiting for it."""
+    """A monitor that logs the build's progress every few seconds, and lets Ctrl-C end the build."""
 
     class Progress(trt.IProgressMonitor):
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.interrupted = False
             self._steps: dict[str, int] = {}
-            self._told_s = monotonic()
+            self._logged_s = monotonic()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self._steps[phase_name] = max(num_steps, 1)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             try:
-                if monotonic() - self._told_s > TELL_S:
-                    self._told_s = monotonic()
+                if monotonic() - self._logged_s > PROGRESS_S:
+                    self._logged_s = monotonic()
                     share = (step + 1) / self._steps.get(phase_name, 1)
                     log.info("%s: %s, %.0f %%", name, phase_name, 100 * min(share, 1))
-            except KeyboardInterrupt:  # may not fly through TensorRT's own code
+            except KeyboardInterrupt:  # it must not propagate through TensorRT's own code
                 self.interrupted = True
             return not self.interrupted
 
@@ -164,5 +168,5 @@ def make_monitor(trt: ModuleType, name: str) -> Any:
 
 
 def one_line(texts: Iterable[str]) -> str:
-    """All messages, in one line; the same one twice is told once."""
+    """All messages in one line, without repetitions."""
     return "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts))

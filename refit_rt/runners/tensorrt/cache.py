@@ -1,4 +1,4 @@
-"""Engines on disk: each under a key that changes with whatever it was made of or for, written whole or not at all."""
+"""The cache of engines on disk. An engine's key changes with everything it depends on; files are written atomically."""
 
 import hashlib
 import logging
@@ -17,13 +17,13 @@ KEY_LENGTH = 16  # hexadecimal digits in a file's name
 
 
 def folder() -> Path:
-    """Where engines, their facts and the timings are kept."""
+    """The folder of the engines, their facts and the timings."""
     return cache_dir() / "tensorrt"
 
 
 def engine_path(name: str, made_of: dict[str, Any], plugins: bytes, version: str, device: Device) -> Path:
-    """The file of an engine. Its name holds a hash of what its ONNX file is made of and by, the plugins' library,
-    TensorRT's full version, the GPU and its driver: an engine is good for exactly these."""
+    """The file of an engine. Its name holds a hash of the ONNX file's sources and writers, the plugins' library,
+    TensorRT's full version, the GPU and its driver, because an engine works only with exactly these."""
     parts = {
         "made_of": made_of,
         "plugins": hashlib.sha256(plugins).hexdigest(),
@@ -35,13 +35,13 @@ def engine_path(name: str, made_of: dict[str, Any], plugins: bytes, version: str
 
 
 def timing_path(version: str, device: Device) -> Path:
-    """The builder's own notes of what it has timed on this GPU: a second build with them takes a fraction."""
+    """The file of the builder's timings on this GPU. With them, a second build takes a fraction of the time."""
     plain = "".join(letter if letter.isalnum() else "-" for letter in f"{version} {device.name} {device.capability}")
     return folder() / f"timing-{plain}.cache"
 
 
 def read_engine(path: Path) -> bytes | None:
-    """A plan that is there and whole; a damaged one is deleted. TensorRT is not asked: it may crash on half a file."""
+    """An intact plan, or None; a damaged one is deleted. A hash decides, because TensorRT may crash on half a file."""
     plan, facts = read(path), read(facts_path(path))
     if plan is None:
         return None
@@ -51,19 +51,19 @@ def read_engine(path: Path) -> bytes | None:
         whole = False
     if whole:
         return plan
-    forget(path, "is cut off or changed")
+    forget(path, "is truncated or changed")
     return None
 
 
 def write_engine(path: Path, plan: bytes, facts: dict[str, Any]) -> None:
-    """The plan, beside it what it was made of and for. Raises UserError."""
-    told = {**facts, "sha256": hashlib.sha256(plan).hexdigest()}
+    """Writes the plan, and beside it the facts about its build and its hash. Raises UserError."""
+    content = {**facts, "sha256": hashlib.sha256(plan).hexdigest()}
     write(path, plan)
-    write(facts_path(path), msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
+    write(facts_path(path), msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
 
 
 def forget(path: Path, why: str) -> None:
-    """Deletes an engine that is of no use, so that it is built again."""
+    """Deletes an unusable engine, so that it is built again."""
     log.warning("%s %s: it is deleted and built again", path, why)
     for one in (path, facts_path(path)):
         one.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def facts_path(path: Path) -> Path:
 
 
 def read(path: Path) -> bytes | None:
-    """None when it is not there or cannot be read."""
+    """A file's content, or None when it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
@@ -82,6 +82,6 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Another process finds the old file or the new one, never half of one. Raises UserError."""
+    """Replaces a file atomically, so that other processes never find half of it. Raises UserError."""
     with write_whole(path, "Set REFIT_RT_CACHE to another folder") as part:
         part.write_bytes(content)

@@ -1,7 +1,7 @@
-"""Engines against the network: what the CPU's answers are, once a bundle, and whether the engines give them.
+"""Compares the engines' outputs with the CPU runner's, which are computed once per bundle.
 
-The CPU's encoder is encoder.onnx itself, its loop the compiled twin: neither has anything in common with step.onnx but
-the bundle, so a wrong export, plugin or build is seen before a body is.
+The CPU runner uses encoder.onnx itself and the compiled loop. It shares only the bundle with step.onnx, so the check
+finds a wrong export, plugin or build before the first body is published.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ from refit_rt.types import Encoded, Result, State, View
 log = logging.getLogger(__name__)
 
 VIEW = View((700.0, 400.0, 420.0), 1100.0, (640.0, 360.0))
-STEPS = (1, 2)  # both states are read and written once
+STEPS = (1, 2)  # iterations; with these each of the two state buffers is read and written once
 STATE = ("pose6d", "betas", "cam")
-MAKING = 1  # of the file's content
+VERSION = 1  # of the reference file's content
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """How far engines may be off."""
+    """The largest permitted errors of the engines."""
 
-    share: float  # of the largest number: maps and first hidden states
+    share: float  # of the largest number, for maps and first hidden states
     landmark_px: float
     joints_mm: float
     markers_px: float
@@ -39,28 +39,28 @@ class Allowed:
 
 EXACT = Allowed(share=1e-3, landmark_px=0.1, joints_mm=1.0, markers_px=0.2)
 # Run on a CPU, the f16 files of the shipped bundle are off by 0.2 % and 0.04 px after the encoder, and by 0.1 mm and
-# 0.02 px after two iterations. Ten times that, and more, is another network.
+# 0.02 px after two iterations. Errors above these limits, which are at least ten times as large, mean another network.
 HALF = Allowed(share=0.05, landmark_px=2.0, joints_mm=5.0, markers_px=2.0)
 
 
 def sample_crop(side: int) -> np.ndarray:
-    """(S, S, 3) uint8: coarse colours, the same everywhere."""
+    """(S, S, 3) uint8: coarse random colours, the same on every machine."""
     cells = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     which = np.arange(side) * 16 // side
     return np.ascontiguousarray(cells[which][:, which])
 
 
 def truth_of(bundle: Bundle) -> dict[str, np.ndarray]:
-    """The CPU's answers, kept beside the engines: making them takes the encoder in OpenVINO, and memory for it."""
-    said = [bundle.card.files, bundle.body.digest, MAKING]
-    digest = hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
+    """The CPU runner's outputs. They are cached beside the engines, because computing them loads the OpenVINO encoder."""
+    key = [bundle.card.files, bundle.body.digest, VERSION]
+    digest = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
     path = cache.folder() / f"truth-{digest[: cache.KEY_LENGTH]}.npz"
     if kept := cache.read(path):
         try:
             with np.load(io.BytesIO(kept), allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
         except (ValueError, OSError, BadZipFile, EOFError):
-            log.warning("%s is damaged: it is made again", path)
+            log.warning("%s is damaged and is computed again", path)
     truth = made_truth(bundle)
     content = io.BytesIO()
     np.savez(content, **truth)  # type: ignore[arg-type]
@@ -84,22 +84,22 @@ def made_truth(bundle: Bundle) -> dict[str, np.ndarray]:
 
 
 def check(runner: Runner, truth: dict[str, np.ndarray], allowed: Allowed) -> None:
-    """Raises UserError when the engines give other answers than the network."""
+    """Raises UserError when the engines' outputs differ from the network's by more than `allowed`."""
     off = {**encoder_errors(runner.encode(sample_crop(runner.crop_px)), truth, allowed)}
-    encoded = Encoded(truth["maps"], truth["hidden"], truth.get("keypoints"))  # the step is judged by itself
+    encoded = Encoded(truth["maps"], truth["hidden"], truth.get("keypoints"))  # so that only the step's errors count
     state = State(*(truth[name] for name in STATE))
     for steps in STEPS:
         off |= step_errors(runner.iterate(encoded, VIEW, state, steps), truth, allowed, steps)
-    log.info("the engines' answers against the network's: %s", ", ".join(told(*one) for one in off.items()))
+    log.info("difference between the engines and the network: %s", ", ".join(described(*one) for one in off.items()))
     for name, (error, most, unit) in off.items():
-        if not error <= most:  # not a number is no answer either
+        if not error <= most:  # this also catches nan
             raise UserError(
-                f"TensorRT: {told(name, (error, most, unit))} off the network's ({most:g} {unit} may be). Delete "
-                f"{cache.folder()} and build again, set fit.precision to f32, or fit.backend to cpu"
+                f"TensorRT: {described(name, (error, most, unit))} off the network's (at most {most:g} {unit} is "
+                f"allowed). Delete {cache.folder()} and build again, set fit.precision to f32, or fit.backend to cpu"
             )
 
 
-Error = tuple[float, float, str]  # how far off, how far it may be, unit
+Error = tuple[float, float, str]  # the error, the largest permitted error, their unit
 
 
 def encoder_errors(encoded: Encoded, truth: dict[str, np.ndarray], allowed: Allowed) -> dict[str, Error]:
@@ -123,5 +123,5 @@ def apart(made: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(np.asarray(made) - truth).max())
 
 
-def told(name: str, error: Error) -> str:
+def described(name: str, error: Error) -> str:
     return f"{name} {error[0]:.2g} {error[2]}"

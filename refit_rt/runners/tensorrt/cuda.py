@@ -1,6 +1,6 @@
-"""What a runner needs of CUDA: memory, copies, a stream and its recordings.
+"""The part of CUDA that a runner uses: memory, copies, a stream and its recordings.
 
-Everything happens on the first visible GPU (CUDA_VISIBLE_DEVICES chooses), in its primary context, which TensorRT and
+Everything runs on the first visible GPU (CUDA_VISIBLE_DEVICES selects it) in its primary context, which TensorRT and
 torch share. cuda_python.py and cuda_pycuda.py are the two implementations.
 """
 
@@ -21,9 +21,9 @@ class Device:
     """The GPU that an engine is built for."""
 
     name: str
-    capability: str  # as 8.7
+    capability: str  # for example 8.7
     processors: int
-    driver: str  # the CUDA version that the driver brings, as 13.0
+    driver: str  # the CUDA version of the driver, for example 13.0
 
 
 class Memory(Protocol):
@@ -34,19 +34,19 @@ class Memory(Protocol):
 
 
 class Cuda(Protocol):
-    """One GPU and one stream of its own. Copies and work are queued on the stream."""
+    """One GPU with its own stream, on which copies and work are queued."""
 
     device: Device
     stream: int  # its handle
 
     def current(self) -> AbstractContextManager[None]:
-        """To be entered by every thread round whatever it does with the GPU."""
+        """A context that every thread must enter around its use of the GPU."""
         ...
 
     def memory(self, size: int) -> Memory: ...
 
     def pinned(self, size: int) -> np.ndarray:
-        """(size,) uint8 of the host, which the GPU reads and writes itself."""
+        """(size,) uint8 in host memory that the GPU reads and writes directly."""
         ...
 
     def upload(self, address: int, array: np.ndarray) -> None: ...
@@ -54,13 +54,13 @@ class Cuda(Protocol):
     def download(self, array: np.ndarray, address: int) -> None: ...
 
     def wait(self) -> None:
-        """Until all that was queued is done."""
+        """Blocks until all queued work is done."""
         ...
 
     def recorded(self, work: Callable[[], None]) -> Callable[[], None]:
-        """A call that queues again what `work` queues, with the same addresses: at once, where CUDA graphs are there.
+        """A function that queues the same work again, with the same addresses, as one CUDA graph where those exist.
 
-        `work` is run while this is made, so it must be harmless to repeat. The caller keeps alive what it works on.
+        Recording runs `work`, so repeating it must be harmless. The caller keeps its buffers alive.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""CUDA through pycuda, where cuda-python is missing. It has no CUDA graphs: work is queued again each time."""
+"""CUDA through pycuda, for machines without cuda-python. It has no CUDA graphs: work is queued again each time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,25 +10,25 @@ import numpy as np
 from refit_rt.errors import UserError
 from refit_rt.runners.tensorrt.cuda import CPU_INSTEAD, Device, Memory, no_gpu
 
-NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which pycuda gives no name
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, for which pycuda has no name
 
 
 @dataclass(frozen=True, slots=True)
 class PyCudaMemory:
-    """See cuda.Memory: freed with pycuda's own object."""
+    """See cuda.Memory. pycuda's own object frees it."""
 
     address: int
     owner: Any
 
 
 class PyCuda:
-    """See cuda.Cuda. The primary context, pushed by each thread round each call: pycuda's autoinit would make one
-    of its own, in which TensorRT's handles mean nothing."""
+    """See cuda.Cuda. Each thread pushes the primary context around its calls, because pycuda's autoinit creates a
+    context of its own, in which TensorRT's handles are invalid."""
 
     def __init__(self) -> None:
         try:
             import pycuda.driver as driver
-        except ImportError as error:  # also when the driver's library is not there
+        except ImportError as error:  # it is also raised when the driver's library is missing
             cure = f"Install it: pip install pycuda, set fit.cuda to cuda-python, {CPU_INSTEAD}"
             raise UserError(f"fit.cuda: pycuda cannot be loaded ({error}). {cure}") from error
         self._driver = driver

@@ -1,4 +1,4 @@
-"""CUDA through cuda-python, and the choice between it and pycuda. Nothing is imported before `open_cuda`."""
+"""CUDA through cuda-python, and the choice between it and pycuda. `open_cuda` imports the binding, not this module."""
 
 import ctypes
 import weakref
@@ -15,7 +15,7 @@ Binding = Literal["cuda-python", "pycuda"]
 
 
 def open_cuda(binding: Binding = "cuda-python") -> Cuda:
-    """Raises UserError when the binding or a GPU is missing."""
+    """Opens the first visible GPU. Raises UserError when the binding or a GPU is missing."""
     if binding == "pycuda":
         from refit_rt.runners.tensorrt.cuda_pycuda import PyCuda
 
@@ -24,7 +24,7 @@ def open_cuda(binding: Binding = "cuda-python") -> Cuda:
 
 
 class CudaPython:
-    """See Cuda. NVIDIA's own binding; the runtime's calls make the primary context current in every thread."""
+    """See Cuda. This is NVIDIA's own binding; the runtime's calls make the primary context current in every thread."""
 
     def __init__(self) -> None:
         try:
@@ -35,7 +35,7 @@ class CudaPython:
         self._rt = runtime
         try:
             status, count = runtime.cudaGetDeviceCount()
-        except RuntimeError as error:  # the driver's library is not there at all
+        except RuntimeError as error:  # the driver's library is missing
             raise no_gpu(str(error)) from error
         if int(status) or not count:
             raise no_gpu(self._text(status) if int(status) else "none is visible")
@@ -51,7 +51,7 @@ class CudaPython:
 
     def pinned(self, size: int) -> np.ndarray:
         address = int(self._ok(self._rt.cudaMallocHost(size)))
-        owner = (ctypes.c_uint8 * size).from_address(address)  # every view of the array keeps it
+        owner = (ctypes.c_uint8 * size).from_address(address)  # every view of the array keeps it alive
         weakref.finalize(owner, self._rt.cudaFreeHost, address).atexit = False
         array = np.ctypeslib.as_array(owner)
         array[:] = 0
@@ -68,13 +68,13 @@ class CudaPython:
 
     def recorded(self, work: Callable[[], None]) -> Callable[[], None]:
         rt = self._rt
-        work()  # TensorRT sets up its last things in a context's first run, which may not be recorded
+        work()  # TensorRT finishes its setup in a context's first run, which cannot be recorded
         self.wait()
         self._ok(rt.cudaStreamBeginCapture(self.stream, rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
         try:
             work()
         except BaseException:
-            rt.cudaStreamEndCapture(self.stream)  # spoilt: its own error would hide the one that counts
+            rt.cudaStreamEndCapture(self.stream)  # its error is ignored, because it would hide the real one
             raise
         graph = self._ok(rt.cudaStreamEndCapture(self.stream))
         launchable = self._ok(rt.cudaGraphInstantiate(graph, 0))
@@ -100,7 +100,7 @@ class CudaPython:
         )
 
     def _ok(self, answer: tuple) -> Any:
-        """The value of a call. Raises UserError for CUDA's own errors."""
+        """The value that a call returns. Raises UserError for CUDA's own errors."""
         status, *values = answer
         if int(status):
             raise UserError(f"CUDA: {self._text(status)}. See refit-rt doctor, {CPU_INSTEAD}")
@@ -115,4 +115,4 @@ class Allocated:
 
     def __init__(self, address: int, free: Callable[[int], Any]) -> None:
         self.address = address
-        weakref.finalize(self, free, address).atexit = False  # at the process's end the driver does it
+        weakref.finalize(self, free, address).atexit = False  # the driver frees it when the process ends

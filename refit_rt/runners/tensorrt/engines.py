@@ -1,4 +1,4 @@
-"""A bundle → its two engines: from the cache, else from the ONNX files that TensorRT is given then."""
+"""A bundle → its two engines, from the cache or built from ONNX files."""
 
 import hashlib
 import logging
@@ -17,19 +17,20 @@ from refit_rt.bundle.read import ENCODER, LOOP, Bundle
 from refit_rt.errors import UserError
 from refit_rt.runners.tensorrt import cache
 from refit_rt.runners.tensorrt.build import BUILD_PLUGINS, TensorRt
-from refit_rt.runners.tensorrt.cuda import Cuda
+from refit_rt.runners.tensorrt.cuda import CPU_INSTEAD, Cuda
 from refit_rt.runners.tensorrt.graph.nodes import Nodes, maps_dtype
 from refit_rt.runners.tensorrt.ports import Plan, check_ports, plan_of
 
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-WRITERS = (*sorted((HERE / "graph").glob("*.py")), HERE.parent / "plugin_constants.py")  # another line, another engine
+# The code that writes the ONNX files is part of an engine's cache key.
+WRITERS = (*sorted((HERE / "graph").glob("*.py")), HERE.parent / "plugin_constants.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What decides how engines are made."""
+    """The settings that engines depend on."""
 
     half: bool
     plugins: Path | None  # the library of trt_plugins
@@ -37,7 +38,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engines:
-    """Both, ready to run, and where they are kept."""
+    """Both engines, ready to run, and their files."""
 
     rt: TensorRt
     plan: Plan
@@ -48,23 +49,28 @@ class Engines:
 
 
 def options_of(settings: config.Fit) -> Options:
-    """Raises UserError for a precision that engines are not built in."""
+    """The options in the settings. Raises UserError for a precision that engines do not support."""
     if settings.precision not in ("auto", "f16", "f32"):
-        raise UserError(f"fit.precision: {settings.precision} is not for fit.backend tensorrt. Set auto, f16 or f32")
+        where = "fit.backend tensorrt"
+        raise UserError(f"fit.precision: {settings.precision} does not work with {where}. Set auto, f16 or f32")
     plugins = Path(settings.plugins).expanduser() if settings.plugins else None
     return Options(settings.precision != "f32", plugins)
 
 
 def load_engines(bundle: Bundle, options: Options, cuda: Cuda) -> Engines:
-    """From the cache, or built, which takes minutes. Raises UserError."""
+    """Loads the engines from the cache, or builds them, which takes minutes. Raises UserError."""
     rt = TensorRt(options.plugins)
     nodes = nodes_of(rt, options)
     plan = plan_of(bundle.sizes, options.half, nodes)
     library = options.plugins.read_bytes() if options.plugins else b""
     facts = {
-        "bundle": bundle.card.name, "precision": "f16" if options.half else "f32", "plugins": nodes,
-        "tensorrt": rt.version, "gpu": cuda.device.name, "driver": cuda.device.driver,
-    }  # fmt: skip
+        "bundle": bundle.card.name,
+        "precision": "f16" if options.half else "f32",
+        "plugins": nodes,
+        "tensorrt": rt.version,
+        "gpu": cuda.device.name,
+        "driver": cuda.device.driver,
+    }
     made = []
     for name, ports, plugins in (("encoder", plan.encoder(), b""), ("step", plan.step(), library)):
         path = cache.engine_path(name, made_of(name, bundle, options.half, nodes), plugins, rt.version, cuda.device)
@@ -77,7 +83,7 @@ def load_engines(bundle: Bundle, options: Options, cuda: Cuda) -> Engines:
 
 
 def made_of(name: str, bundle: Bundle, half: bool, nodes: Nodes) -> dict[str, Any]:
-    """All that an ONNX file depends on. It is not made to be hashed: W48's encoder would take seconds at each start."""
+    """All that an ONNX file depends on. Hashing the file itself would take seconds per start for W48's encoder."""
     card = bundle.card
     if name == "encoder":
         source: list[Any] = [card.files[ENCODER], half_maps(half, nodes)]
@@ -92,16 +98,16 @@ def half_maps(half: bool, nodes: Nodes) -> bool:
 
 
 def nodes_of(rt: TensorRt, options: Options) -> Nodes:
-    """As many of the plugins as the library holds. Raises UserError when it holds none."""
+    """The plugin nodes that the library offers. Raises UserError when it offers none."""
     if options.plugins is None:
         return "none"
     if not rt.has("BatchedGRU"):
-        raise UserError(f"fit.plugins: {options.plugins} holds no plugin of refit_rt. {BUILD_PLUGINS}")
+        raise UserError(f"fit.plugins: {options.plugins} contains no plugin of refit_rt. {BUILD_PLUGINS}")
     return "both" if rt.has("Feedback") else "gru"
 
 
 def encoder_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:
-    """encoder.onnx as TensorRT takes it. Raises UserError, also where onnx is not installed."""
+    """encoder.onnx in the form that TensorRT accepts. Raises UserError, also when onnx is not installed."""
     with onnx_needed():
         from refit_rt.runners.tensorrt.graph.encoder import encoder_model
         from refit_rt.runners.tensorrt.graph.writer import file_bytes
@@ -109,7 +115,7 @@ def encoder_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:
 
 
 def step_file(bundle: Bundle, half: bool, nodes: Nodes) -> bytes:
-    """step.onnx. Raises UserError, also where onnx is not installed."""
+    """step.onnx. Raises UserError, also when onnx is not installed."""
     with onnx_needed():
         from refit_rt.runners.tensorrt.graph.step import step_model
         from refit_rt.runners.tensorrt.graph.writer import file_bytes
@@ -121,7 +127,8 @@ def onnx_needed() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UserError(f"this needs {error.name}. Install it: pip install 'refit-rt[tensorrt]'") from error
+        raise UserError(f"TensorRT: building needs {error.name}. Install it: pip install 'refit-rt[tensorrt]'") from
+        error
 
 
 ONNX: dict[str, Callable[[Bundle, bool, Nodes], bytes]] = {"encoder": encoder_file, "step": step_file}
@@ -130,7 +137,7 @@ ONNX: dict[str, Callable[[Bundle, bool, Nodes], bytes]] = {"encoder": encoder_fi
 def engine_of(
     rt: TensorRt, cuda: Cuda, path: Path, make: Callable[[], bytes], exact: bool, facts: dict[str, Any]
 ) -> Any:
-    """The engine kept at `path`, or a new one that is kept there from now on. Raises UserError."""
+    """The engine cached at `path`, or a new one, which is then cached there. Raises UserError."""
     kept = cache.read_engine(path)
     if kept is not None:
         engine = rt.engine(kept)
@@ -142,7 +149,10 @@ def engine_of(
     plan, timings = rt.build(path.stem, make(), exact, cache.read(timing_path) or b"")
     engine = rt.engine(plan)
     if engine is None:
-        raise UserError(f"{path.stem}: TensorRT {rt.version} cannot read what it has just built ({rt.why})")
+        raise UserError(
+            f"{path.stem}: TensorRT {rt.version} cannot read the engine that it has built ({rt.why}). "
+            f"Install another TensorRT, {CPU_INSTEAD}"
+        )
     cache.write(timing_path, timings)
     cache.write_engine(path, plan, facts | {"built_s": round(monotonic() - began_s, 1)})
     return engine

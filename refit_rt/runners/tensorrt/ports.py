@@ -1,4 +1,4 @@
-"""What goes into and comes out of the two engines: names, shapes, types, and where each stands in memory."""
+"""The inputs and outputs of the two engines: names, shapes, types and positions in memory."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from refit_rt.model.config import KEYPOINTS
 from refit_rt.runners.tensorrt.cuda import Cuda
 from refit_rt.runners.tensorrt.graph.nodes import Nodes, maps_dtype
 
-ALIGNED = 256  # bytes; as cudaMalloc gives, and enough for any vector load
-STATE = ("hidden", "pose6d", "betas", "cam")  # what an iteration changes
+ALIGNED = 256  # bytes; the alignment of cudaMalloc, which is enough for any vector load
+STATE = ("hidden", "pose6d", "betas", "cam")  # the tensors that an iteration changes
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A tensor of an engine."""
+    """An input or output tensor of an engine."""
 
     name: str
     shape: tuple[int, ...]
@@ -34,21 +34,22 @@ class Plan:
 
     crop: Port
     maps: Port
-    fresh: tuple[Port, ...]  # what else the encoder gives: hidden and, where there are any, keypoints
-    place: tuple[Port, ...]  # what the step is given beside maps and state: view, box, keypoints
-    state: tuple[Port, ...]  # STATE, given and, with _next behind the name, made
+    fresh: tuple[Port, ...]  # the encoder's other outputs: hidden and, if the network has them, keypoints
+    place: tuple[Port, ...]  # the step's inputs besides maps and state: view, box, keypoints
+    state: tuple[Port, ...]  # STATE, both as inputs and, with the suffix _next, as outputs
 
     def encoder(self) -> dict[str, tuple[Port, bool]]:
-        """Every port by name, and whether it is given to the engine."""
+        """Every port by name, and whether it is an input."""
         return {self.crop.name: (self.crop, True)} | {p.name: (p, False) for p in (self.maps, *self.fresh)}
 
     def step(self) -> dict[str, tuple[Port, bool]]:
+        """Every port by name, and whether it is an input."""
         given = {port.name: (port, True) for port in (self.maps, *self.place, *self.state)}
         return given | {f"{port.name}_next": (port, False) for port in self.state}
 
 
 def plan_of(sizes: Sizes, half: bool, nodes: Nodes) -> Plan:
-    """As graph/encoder.py and graph/step.py write the files, for one crop at a time."""
+    """The ports of the files that graph/encoder.py and graph/step.py write, for one crop at a time."""
     wide = np.float32
     real = np.float16 if half else wide
     keypoints = (Port("keypoints", (1, KEYPOINTS, 4), wide),) if sizes.keypoints else ()
@@ -74,12 +75,12 @@ def check_ports(
     if expected == found:
         return
     odd = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-    told = "; ".join(f"{key} is {found.get(key, 'missing')}, {expected.get(key, 'none')} is needed" for key in odd)
-    raise UserError(f"{name}: the engine's tensors are others than planned ({told}). Delete it and build again")
+    list_ = "; ".join(f"{key} is {found.get(key, 'missing')}, {expected.get(key, 'none')} is needed" for key in odd)
+    raise UserError(f"{name}: the engine has other tensors than expected ({list_}). Delete it and build again")
 
 
 def layout(ports: list[Port]) -> tuple[list[int], int]:
-    """Where each stands, one behind the other, and the whole size in bytes."""
+    """The offset of each port when they are placed one after another, and the total size, in bytes."""
     offsets, end = [], 0
     for port in ports:
         offsets.append(end)
@@ -88,9 +89,9 @@ def layout(ports: list[Port]) -> tuple[list[int], int]:
 
 
 class Block:
-    """Ports side by side in one piece of GPU memory, and their twins in pinned memory: one copy moves them all.
+    """Ports side by side in one piece of GPU memory, with copies in pinned memory, so that one transfer moves them all.
 
-    Ports of a name are told apart by their place: state stands twice, given and made.
+    A port is addressed by its index, because the state is held twice under the same names: as input and as output.
     """
 
     def __init__(self, cuda: Cuda, ports: list[Port]) -> None:
@@ -98,17 +99,18 @@ class Block:
         self._offsets, size = layout(ports)
         self._cuda, self._memory = cuda, cuda.memory(size)
         self._ends = [*self._offsets[1:], size]
-        self._given, self._answer = cuda.pinned(size), cuda.pinned(size)  # apart: what is sent again stays as it was
+        # Two copies, so that a download does not change the inputs of the next upload.
+        self._given, self._answer = cuda.pinned(size), cuda.pinned(size)
 
     def address(self, place: int) -> int:
         return self._memory.address + self._offsets[place]
 
     def given(self, place: int) -> np.ndarray:
-        """To be written before `upload`."""
+        """The input array of a port, to be written before `upload`."""
         return self._view(self._given, place)
 
     def answer(self, place: int) -> np.ndarray:
-        """To be read after `download`."""
+        """The output array of a port, to be read after `download`."""
         return self._view(self._answer, place)
 
     def upload(self, first: int, last: int) -> None:

@@ -1,4 +1,4 @@
-"""Both engines at work: addresses, copies and the order of launches, each order recorded once and then replayed."""
+"""Runs both engines: addresses, copies and sequences of launches; each sequence is recorded once and then replayed."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Addresses = dict[str, int]
 
 
 class EncoderOnGpu:
-    """crop → maps, which stay on the GPU, and what else the encoder gives."""
+    """crop → maps, which stay on the GPU, and the encoder's other outputs."""
 
     def __init__(self, cuda: Cuda, engines: Engines) -> None:
         plan = engines.plan
@@ -35,7 +35,7 @@ class EncoderOnGpu:
         self._block.download(1, self._last)
 
     def __call__(self, crop: np.ndarray) -> dict[str, np.ndarray]:
-        """crop (S, S, 3) uint8 RGB → hidden (26, H), keypoints (33, 4): the caller's to keep."""
+        """crop (S, S, 3) uint8 RGB → hidden (26, H), keypoints (33, 4), as new arrays."""
         self._block.given(0)[0] = crop
         self._replay()
         self._cuda.wait()
@@ -43,21 +43,21 @@ class EncoderOnGpu:
 
 
 class StepOnGpu:
-    """The loop. State stands twice on the GPU: an iteration reads one and writes the other, and the next goes back."""
+    """The loop. The GPU holds the state twice: an iteration reads one side and writes the other, the next vice versa."""
 
     def __init__(self, cuda: Cuda, engines: Engines, maps_address: int) -> None:
         plan = engines.plan
         self._cuda, self._engines, self._maps = cuda, engines, maps_address
         self._block = Block(cuda, [*plan.place, *plan.state, *plan.state])
         self._places = {port.name: place for place, port in enumerate(plan.place)}
-        self._sides = (len(plan.place), len(plan.place) + len(plan.state))  # where each state begins
+        self._sides = (len(plan.place), len(plan.place) + len(plan.state))  # index of each side's first port
         self._names = [port.name for port in plan.state]
         self._replays: dict[tuple[int, int, bool], Any] = {}
         self._contexts: list[Any] = []
         self._side, self._sent = 0, False
 
     def begin(self, state: State, place: dict[str, np.ndarray]) -> None:
-        """Where the loop starts, its hidden states at zero; place: view (6,), box (3,), keypoints (33, 4) if any."""
+        """Starts the loop with hidden states at zero. place: view (6,), box (3,), keypoints (33, 4) if any."""
         for name, array in place.items():
             self._block.given(self._places[name])[0] = array
         given = {"hidden": 0, "pose6d": state.pose6d, "betas": state.betas, "cam": state.cam}
@@ -66,7 +66,7 @@ class StepOnGpu:
         self._side, self._sent = 0, False
 
     def advance(self, count: int) -> None:
-        """`count` iterations; more than one only as the first call after `begin`. Waits for the end."""
+        """Runs `count` iterations and waits for them. Only the first call after `begin` may run more than one."""
         assert count == 1 or not self._sent
         way = (count, self._side, not self._sent)
         self.prepare(*way)
@@ -75,9 +75,10 @@ class StepOnGpu:
         self._side, self._sent = (self._side + count) % 2, True
 
     def prepare(self, count: int, side: int, send: bool) -> None:
-        """Records a way through the loop, unless it is: from which state, and whether what was given is sent before.
+        """Records a sequence of launches, unless that is done: `count` iterations from one side of the state, after an
+        upload of the inputs if `send` is set.
 
-        Each has a context of its own: a recording keeps using its context's memory.
+        Each recording has a context of its own, because it keeps using the context's memory.
         """
         if (count, side, send) in self._replays:
             return
@@ -123,9 +124,9 @@ def new_context(engine: Any) -> Any:
 
 
 def run(context: Any, addresses: Addresses, stream: int, engines: Engines) -> None:
-    """Queues one pass of an engine. Raises UserError."""
+    """Queues one run of an engine. Raises UserError."""
     for name, address in addresses.items():
         context.set_tensor_address(name, address)
     if not context.execute_async_v3(stream):
         cure = f" If fit.plugins is set: {BUILD_PLUGINS}" if engines.uses_plugins else ""
-        raise UserError(f"TensorRT: an engine does not run: {engines.rt.why}.{cure}")
+        raise UserError(f"TensorRT: an engine does not run ({engines.rt.why}). See refit-rt doctor.{cure}")

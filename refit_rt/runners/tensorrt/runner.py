@@ -1,7 +1,7 @@
-"""The network on an NVIDIA GPU: encoder and step as TensorRT engines, k steps as one CUDA graph. No torch.
+"""The network on an NVIDIA GPU, without torch: encoder and step as TensorRT engines, k steps as one CUDA graph.
 
-The CPU keeps what is small: the first estimate from the hidden states, and the body of the state that the loop ends
-with, which the engines never need: a step begins with the body of the state it is given.
+Small work stays on the CPU: the first estimate from the hidden states, and the body of the loop's final state. The
+engines never need that body, because a step begins by posing the body of its input state.
 """
 
 import weakref
@@ -24,11 +24,11 @@ from refit_rt.runners.tensorrt.engines import load_engines, options_of
 from refit_rt.runners.tensorrt.run import EncoderOnGpu, StepOnGpu
 from refit_rt.types import Encoded, Result, State, View
 
-NO_MAPS = np.zeros((1, 1, 1), np.float32)  # of no iteration
+NO_MAPS = np.zeros((1, 1, 1), np.float32)  # a placeholder for zero iterations, which read no maps
 
 
 class GpuMaps:
-    """Maps that stay where the step reads them. Whoever wants numbers asks as numpy does: np.asarray(maps)."""
+    """Maps that stay on the GPU, where the step reads them. np.asarray(maps) fetches the numbers."""
 
     def __init__(self, fetch: Callable[[], np.ndarray]) -> None:
         self._fetch, self._kept = fetch, None
@@ -37,18 +37,19 @@ class GpuMaps:
         return np.array(self.kept(), dtype, copy=copy)
 
     def kept(self) -> np.ndarray:
-        """(marker, S, S) float32, fetched once: before other maps take the place on the GPU."""
+        """(marker, S, S) float32. They are fetched once, at the latest before other maps overwrite them on the GPU."""
         if self._kept is None:
             self._kept = self._fetch()
         return self._kept
 
 
 class TensorRtRunner:
-    """See refit_rt.runners.Runner. For one thread at a time."""
+    """See refit_rt.runners.Runner. Only one thread at a time may use it."""
 
     def __init__(self, bundle: Bundle, settings: config.Fit, cuda: Cuda | None = None) -> None:
-        """Takes the engines from the cache or builds them (minutes), and compares them with the network. cuda: another
-        one than settings.cuda names. Raises UserError when something is missing or the engines' answers differ."""
+        """Loads the engines from the cache or builds them, which takes minutes, and compares them with the network.
+        cuda: replaces the binding that settings.cuda names. Raises UserError when something is missing or the engines'
+        outputs differ."""
         self.crop_px = bundle.card.crop.size_px
         options = options_of(settings)
         self._loop = NumbaLoop(bundle)
@@ -62,7 +63,7 @@ class TensorRtRunner:
             for way in ways(settings):
                 self._step.prepare(*way)
             self._staging = self._cuda.pinned(self._maps_port.bytes)
-        self._on_gpu: weakref.ref[GpuMaps] | None = None  # whose maps the GPU holds
+        self._on_gpu: weakref.ref[GpuMaps] | None = None  # the owner of the maps on the GPU
         check.check(self, check.truth_of(bundle), check.HALF if options.half else check.EXACT)
 
     def encode(self, crop: np.ndarray) -> Encoded:
@@ -85,7 +86,7 @@ class TensorRtRunner:
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        """See refit_rt.runners.Runner. All at once, unless something could end it sooner: then one by one."""
+        """See refit_rt.runners.Runner. All iterations are one launch, unless the loop may stop early: then each is one."""
         if iterations < 1:
             return self._loop.iterate(replace(encoded, maps=NO_MAPS), view, state, 0)
         stride = iterations if update_rad <= 0 and deadline_s is None else 1
@@ -108,7 +109,7 @@ class TensorRtRunner:
         return replace(body, iterations=done, update_rad=turned)
 
     def _bring(self, maps: np.ndarray | GpuMaps) -> None:
-        """Puts maps where the step reads them, unless they are there."""
+        """Copies maps to the memory that the step reads, unless they are already there."""
         if isinstance(maps, GpuMaps) and self._on_gpu is not None and self._on_gpu() is maps:
             return
         self._save_maps()
@@ -119,7 +120,7 @@ class TensorRtRunner:
         self._on_gpu = weakref.ref(maps) if isinstance(maps, GpuMaps) else None
 
     def _save_maps(self) -> None:
-        """Before the maps on the GPU are written over: somebody may still hold them."""
+        """Fetches the maps on the GPU before others overwrite them, if a caller still holds them."""
         if self._on_gpu is not None and (held := self._on_gpu()) is not None:
             held.kept()
         self._on_gpu = None
@@ -133,7 +134,9 @@ class TensorRtRunner:
 
 
 def ways(settings: config.Fit) -> list[tuple[int, int, bool]]:
-    """Those through the loop that these settings will ask for: recorded now, not while a frame waits."""
+    """The launches (count, side, send) that these settings need. They are recorded at the start, before any frame
+    waits.
+    """
     one_by_one = [(1, 0, True), (1, 1, False), (1, 0, False)]
     at_once = [(count, 0, True) for count in (settings.cold_iterations, settings.iterations)]
     return one_by_one if settings.update_deg or settings.deadline_ms else at_once

@@ -1,1 +1,1 @@
-"""The network in torch, and its loop by the CUDA kernels of trt_plugins/."""
+"""The network in torch, and its loop in the CUDA kernels of trt_plugins/."""

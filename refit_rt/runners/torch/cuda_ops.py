@@ -1,4 +1,4 @@
-"""The kernels of `trt_plugins/` as a shared library: compiled on first use, called with addresses."""
+"""The kernels of `trt_plugins/` as a shared library, compiled on first use and called with device addresses."""
 
 import ctypes
 import hashlib
@@ -18,11 +18,11 @@ KERNELS = ("batched_gru.cu", "feedback.cu")
 
 @dataclass(frozen=True)
 class FeedbackSizes:
-    """What the kernel Feedback must know of its arrays, in the order of feedback.h."""
+    """The sizes of the Feedback kernel's arrays, in the order of feedback.h."""
 
     persons: int
     markers: int
-    height: int  # of a map, cells
+    height: int  # of a feature map, cells
     width: int
     local: int
     flow: int
@@ -33,14 +33,14 @@ class FeedbackSizes:
 
 
 class CudaError(RuntimeError):
-    """A launch that CUDA refused; the number is its cudaError_t."""
+    """CUDA refuses a launch; the message holds the cudaError_t."""
 
 
 class Kernels:
-    """The two launches. Addresses are of arrays on the device, as `trt_plugins/README.md` lists them, in its order.
+    """The two launches. Addresses point to arrays on the device, in the order of the tables in `trt_plugins/README.md`.
 
-    half: the arrays of type T are float16, else float32. stream: a cudaStream_t; nothing is waited for. Both raise
-    CudaError when CUDA refuses, for example for sizes beyond the limits that README names.
+    half: the arrays of type T are float16, otherwise float32. stream: a cudaStream_t; the call does not wait for it.
+    Both raise CudaError when CUDA refuses the launch, for example for sizes beyond the limits in that README.
     """
 
     def __init__(self, library: Path) -> None:
@@ -67,7 +67,7 @@ class Kernels:
         )
 
     def feedback(self, inputs: Sequence[int], output: int, sizes: FeedbackSizes, half: bool, stream: int = 0) -> None:
-        """14 inputs, 19 with keypoint feedback → local features."""
+        """14 inputs, or 19 with keypoint feedback → local features."""
         numbers = (ctypes.c_int * 9)(*astuple(sizes)[:-1])
         crop_px = ctypes.c_float(sizes.crop_px)
         into, queue = ctypes.c_void_p(output), ctypes.c_void_p(stream)
@@ -84,13 +84,13 @@ def _check(code: int, kernel: str) -> None:
 
 
 def compiled_kernels(capability: tuple[int, int], cache: Path | None = None) -> Path:
-    """The library for one compute capability, from the cache or compiled with nvcc (some 20 s).
+    """The library for one compute capability, from the cache or compiled with nvcc, which takes about 20 s.
 
-    Raises UserError without sources or nvcc, or when nvcc fails.
+    Raises UserError when the sources or nvcc are missing, or when nvcc fails.
     """
     sources = [SOURCES / name for name in KERNELS]
     if not all(source.is_file() for source in sources):
-        raise UserError(f"{SOURCES}: the kernels' sources are not here. Run from a checkout of the repository")
+        raise UserError(f"{SOURCES}: the kernels' sources are missing. Run from a checkout of the repository")
     nvcc = find_nvcc()
     arch = f"{capability[0]}{capability[1]}"
     folder = (cache or cache_dir()) / "kernels"
@@ -108,17 +108,17 @@ def compiled_kernels(capability: tuple[int, int], cache: Path | None = None) -> 
 
 
 def find_nvcc() -> str:
-    """The compiler of CUDA_HOME, else of PATH, else where it is usually installed. Raises UserError."""
+    """The compiler in CUDA_HOME, in PATH, or in the usual place of installation. Raises UserError."""
     homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
     places = [str(Path(home) / "bin") for home in homes if home] + [None, "/usr/local/cuda/bin"]
     for place in places:
         if (found := shutil.which("nvcc", path=place)) is not None:
             return found
-    raise UserError("nvcc: not found. Install the CUDA toolkit, or set CUDA_HOME to where it is")
+    raise UserError("nvcc: not found. Install the CUDA toolkit, or set CUDA_HOME to its folder")
 
 
 def source_digest(nvcc: str) -> str:
-    """Of every source and of the compiler's version: what makes two libraries different."""
+    """A hash of every source and of the compiler's version, on which the library depends."""
     digest = hashlib.sha256(subprocess.run([nvcc, "--version"], capture_output=True, check=True).stdout)
     for path in sorted([*SOURCES.glob("*.cu"), *SOURCES.glob("*.cuh"), *SOURCES.glob("*.h")]):
         digest.update(path.name.encode() + path.read_bytes())

@@ -1,4 +1,4 @@
-"""The loop as two CUDA launches per iteration on torch tensors, many iterations replayed as one CUDA graph."""
+"""The loop as two CUDA launches per iteration on torch tensors; iterations are replayed as one CUDA graph."""
 
 import logging
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def kernels_for(device: str) -> Kernels | None:
-    """The kernels for torch's device, compiled if need be; None, and a warning, where that cannot be."""
+    """The kernels for a torch device, compiled if necessary. If that fails it logs a warning and returns None."""
     if not device.startswith("cuda"):
         return None
     try:
@@ -29,17 +29,17 @@ def kernels_for(device: str) -> Kernels | None:
 
 
 class KernelLoop:
-    """Room for some persons at work, and the constants; not for two threads at once.
+    """The constants, and the workspace for a number of persons. It must not be used by two threads at once.
 
-    State and hidden states stand twice: an iteration reads one and writes the other, the next goes back. On a GPU each
-    run of iterations is recorded once for either side and then replayed. Kernels compiled for the CPU take
-    device "cpu"; for them nothing is recorded.
+    State and hidden states are held twice: an iteration reads one side and writes the other, and the next iteration
+    goes the opposite way. On a GPU each number of iterations is recorded once per starting side and then replayed.
+    Kernels that are compiled for the CPU take device "cpu"; nothing is recorded for them.
     """
 
     def __init__(
         self, bundle: Bundle, kernels: Kernels, persons: int = 1, half: bool = True, device: str = "cuda"
     ) -> None:
-        """half: maps, features, hidden states and weights are float16, sums and the state float32 all the same."""
+        """half: maps, features, hidden states and weights are float16; sums and the state are always float32."""
         self._kernels, self._half, self._floor = kernels, half, bundle.card.scale_floor
         kind, numpy_kind = (torch.float16, np.float16) if half else (torch.float32, np.float32)
         constants = feedback_constants(bundle, numpy_kind)
@@ -62,21 +62,21 @@ class KernelLoop:
 
     @property
     def state(self) -> State:
-        """As it is now; overwritten by the second iteration from here."""
+        """The current state. The second iteration from here overwrites it."""
         return self._states[self._side]
 
     @property
     def before(self) -> State:
-        """As it was one iteration ago."""
+        """The state one iteration ago."""
         return self._states[1 - self._side]
 
     @property
     def hidden(self) -> Tensor:
-        """(persons, 26, H) as they are now."""
+        """(persons, 26, H), the current hidden states."""
         return self._hidden[self._side]
 
     def begin(self, maps: Tensor, keypoints: Tensor | None, view: View, state: State) -> None:
-        """Where the loop starts, hidden states at zero. Shapes as in refit_rt.model.refit; all is copied."""
+        """Starts the loop with hidden states at zero. Shapes are as in refit_rt.model.refit; all arrays are copied."""
         self._side = 0
         self._maps.copy_(maps)
         if self._keypoints is not None and keypoints is not None:
@@ -88,7 +88,7 @@ class KernelLoop:
         self._hidden[0].zero_()
 
     def advance(self, iterations: int) -> None:
-        """So many iterations on. Nothing is waited for."""
+        """Queues a number of iterations and does not wait for them."""
         if not self._maps.is_cuda:
             self.launch(iterations)
         elif iterations:
@@ -96,19 +96,19 @@ class KernelLoop:
         self._side = (self._side + iterations) % 2
 
     def launch(self, iterations: int) -> None:
-        """The launches of so many iterations, one by one, on torch's current stream; which side is now stays."""
+        """Launches a number of iterations one by one on torch's current stream; the current side does not change."""
         for done in range(iterations):
             self.launch_feedback((self._side + done) % 2)
             self.launch_update((self._side + done) % 2)
 
     def launch_feedback(self, side: int = 0) -> None:
-        """State → local features."""
+        """State of one side → local features."""
         seen = [] if self._keypoints is None else [self._keypoints, *self._feedback[9:]]
         inputs = [self._maps, *self._states[side], self._view, *self._feedback[:9], *seen]
         self._kernels.feedback(addresses(inputs), self._local.data_ptr(), self._sizes, self._half, self._stream())
 
     def launch_update(self, side: int = 0) -> None:
-        """Local features and state → hidden states and state of the other side."""
+        """Local features and the state of one side → hidden states and state of the other side."""
         inputs = [self._hidden[side], self._local, self._box, *self._states[side], *self._gru]
         outputs = [self._hidden[1 - side], *self._states[1 - side]]
         sizes = (self._sizes.persons, self._sizes.local)
@@ -121,14 +121,14 @@ class KernelLoop:
 
     @property
     def weight_bytes(self) -> int:
-        """What an iteration must read besides its inputs."""
+        """Size of the constants that an iteration reads in addition to its inputs."""
         return sum(array.nbytes for array in (*self._feedback, *self._gru))
 
     def _recording(self, iterations: int) -> torch.cuda.CUDAGraph:
         key = (self._side, iterations)
         if key not in self._recorded:
             kept = [part.clone() for part in (*self._states[0], *self._states[1], *self._hidden)]
-            self.launch(iterations)  # unrecorded once: a kernel's first launch loads it, which cannot be recorded
+            self.launch(iterations)  # a kernel's first launch loads it, which cannot be recorded
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
@@ -140,7 +140,7 @@ class KernelLoop:
 
 
 def kernel_sizes(bundle: Bundle, constants: dict[str, np.ndarray], persons: int) -> FeedbackSizes:
-    """What the kernel Feedback must know. constants: the arrays it gets."""
+    """The sizes for the Feedback kernel. constants: the arrays that it receives."""
     sizes = bundle.sizes
     return FeedbackSizes(
         persons=persons,

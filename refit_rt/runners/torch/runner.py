@@ -1,4 +1,4 @@
-"""The loop in torch, the readable network itself or its CUDA kernels, behind OpenVINO's encoder: to compare."""
+"""A runner for comparisons: the encoder in OpenVINO, and the loop in torch or in its CUDA kernels."""
 
 from time import monotonic
 from typing import TypeVar
@@ -24,7 +24,7 @@ Parts = TypeVar("Parts", TorchEncoded, camera.View, TorchState)
 
 
 class NoBackbone(nn.Module):
-    """Stands where the maps are given: from the bundle's encoder.onnx, or made up."""
+    """A placeholder for the backbone, because the maps come from the bundle's encoder.onnx or are made up."""
 
     feature_channels = summary_size = 1
 
@@ -40,11 +40,10 @@ class TorchRunner:
         kernels: Kernels | None = None,
         half: bool = False,
     ) -> None:
-        """device: torch's name of where the loop runs. kernels: what `kernels_for(device)` gives; none: plain torch.
-        half: the kernels' features and weights are float16. Raises UserError for weights that do not fit."""
-        from refit_rt.runners.cpu.encoder import (
-            OpenVinoEncoder,  # the loop alone is measured where there is no OpenVINO
-        )
+        """device: torch's name of the device of the loop. kernels: the result of `kernels_for(device)`; None runs plain
+        torch. half: the kernels' features and weights are float16. Raises UserError for weights that do not fit."""
+        # It is imported here, because the benchmark of the loop alone also runs on machines without OpenVINO.
+        from refit_rt.runners.cpu.encoder import OpenVinoEncoder
 
         self.crop_px = bundle.card.crop.size_px
         self._encoder = OpenVinoEncoder(bundle, "f32", threads)
@@ -123,7 +122,7 @@ def result_of(now: Estimate, done: int, turned: float) -> Result:
 
 
 def loop_of(bundle: Bundle) -> ReFit:
-    """The network without what the encoder holds, with the bundle's weights."""
+    """The network without its encoder, with the bundle's weights."""
     weights = {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()}
     sizes = bundle.sizes
     config = ReFitConfig(
@@ -155,7 +154,7 @@ def torch_encoded(encoded: Encoded) -> TorchEncoded:
 
 
 def moved(parts: Parts, device: str) -> Parts:
-    """The same on another device."""
+    """The same tensors on another device."""
     return type(parts)._make(None if part is None else part.to(device) for part in parts)
 
 

@@ -1,8 +1,8 @@
-"""State → joints and markers in the crop, as ONNX nodes: few and in 32 bits, for TensorRT without plugins.
+"""State → joints and markers in the crop, as a few float32 ONNX nodes, for TensorRT without plugins.
 
-refit_rt/model/body.py and camera.py are the same in torch. What differs is only the order of sums: everything that is
-linear in the shape is one product, and the tree of joints is climbed by doubling (each joint takes in its parent's
-transform, then that of the joint which that one had reached, so nine levels are four products of all joints at once).
+refit_rt/model/body.py and camera.py compute the same in torch. Only the order of sums differs: everything that is
+linear in the shape is one product, and the tree of joints is resolved by pointer doubling. Every product doubles the
+number of ancestors in each joint's transform, so nine levels take four products of all joints at once.
 """
 
 import numpy as np
@@ -67,7 +67,8 @@ def shaped(w: Writer, body: Body, betas: str, columns: list[str], batch: int) ->
     markers, marker_dirs = homogeneous(body.template[ids], 1), homogeneous(body.shape_dirs[ids], 0)
     pose_rows = None
     if body.pose_dirs is not None:
-        # the root has no say; what is 1 at rest is taken off the template
+        # The root does not bend the surface. The rest pose's rotations are ones, which are subtracted from the
+        # template.
         dirs = homogeneous(body.pose_dirs[ids], 0).reshape(-1, JOINTS - 1, 9)
         pose_rows = np.concatenate([np.zeros_like(dirs[:, :1]), dirs], axis=1).reshape(len(dirs), -1)
         at_rest = np.tile(np.eye(3, dtype=np.float32).reshape(9), JOINTS)
@@ -88,16 +89,16 @@ def shaped(w: Writer, body: Body, betas: str, columns: list[str], batch: int) ->
 
 
 def homogeneous(xyz: np.ndarray, last: float) -> np.ndarray:
-    """(n, 3, …) → (n, 4, …), the fourth row `last`."""
+    """(n, 3, …) → (n, 4, …), with `last` as the fourth row."""
     return np.concatenate([xyz, np.full_like(xyz[:, :1], last)], axis=1)
 
 
 def climb(w: Writer, columns: list[str], bones: str, parents: np.ndarray, batch: int) -> str:
-    """Rotations relative to the parent and bones → the posed joints (B, 24, 3, 4): turn, then place."""
+    """Rotations relative to the parent, and bones → posed joints (B, 24, 3, 4): rotation, then position."""
     last_row = np.broadcast_to(np.array([0, 0, 0, 1], np.float32), (batch, JOINTS, 1, 4))
     local = w.concat(w.concat(*columns, bones, axis=3), last_row, axis=2)
     still = np.broadcast_to(np.eye(4, dtype=np.float32), (batch, 1, 4, 4))
-    posed = w.concat(local, still, axis=1)  # number 24 stands above the root and does not move
+    posed = w.concat(local, still, axis=1)  # joint 24 is a fixed parent of the root
     above = np.append(np.where(parents < 0, JOINTS, parents), JOINTS)
     while (above != JOINTS).any():
         posed = w.op("MatMul", w.op("Gather", posed, above.astype(np.int64), axis=1), posed)
@@ -108,7 +109,7 @@ def climb(w: Writer, columns: list[str], bones: str, parents: np.ndarray, batch:
 def skinned(w: Writer, body: Body, posed: str, pivots: str, surface: str, batch: int) -> str:
     """Posed joints and the markers at rest → posed markers (B, M, 3) metres."""
     ids = marker_ids(body)
-    shift = w.op("MatMul", posed, pivots)  # where a turn about the joint's rest place takes the origin
+    shift = w.op("MatMul", posed, pivots)  # the joint's transform maps the origin of the rest pose here
     moves = w.reshape(w.concat(w.cut(posed, 0, 3, 3), shift, axis=3), batch, JOINTS, 12)
     blend = w.op("MatMul", body.skinning[ids][None], moves)
     points = w.op("MatMul", w.reshape(blend, batch, len(ids), 3, 4), surface)
@@ -116,7 +117,7 @@ def skinned(w: Writer, body: Body, posed: str, pivots: str, surface: str, batch:
 
 
 def projected(w: Writer, points: str, cam: str, view: str, batch: int, crop_px: int) -> str:
-    """Body metres (B, P, 3) → crop pixels (B, P, 2), through the whole picture's camera."""
+    """Body metres (B, P, 3) → crop pixels (B, P, 2), through the full image's camera."""
     middle, side, focal, centre = w.split(view, 2, 1, 1, 2, axis=1)
     scale, shift = w.split(cam, 1, 2, axis=1)
     half_side = w.op("Mul", side, np.array([0.5], np.float32))
@@ -126,11 +127,11 @@ def projected(w: Writer, points: str, cam: str, view: str, batch: int, crop_px: 
     placed = w.op("Add", points, w.reshape(place, batch, 1, 3))
     across, depth = w.split(placed, 2, 1, axis=2)
     image_px = w.op("Mul", w.op("Div", across, depth), w.reshape(focal, batch, 1, 1))
-    corner = w.reshape(w.op("Sub", offset, half_side), batch, 1, 2)  # of the crop, off the principal point
+    corner = w.reshape(w.op("Sub", offset, half_side), batch, 1, 2)  # of the crop, relative to the principal point
     per_px = w.reshape(w.op("Div", np.array([crop_px], np.float32), side), batch, 1, 1)
     return w.op("Mul", w.op("Sub", image_px, corner), per_px)
 
 
 def marker_ids(body: Body) -> np.ndarray:
-    assert body.markers is not None  # load_bundle has checked it
+    assert body.markers is not None  # load_bundle checks it
     return body.markers

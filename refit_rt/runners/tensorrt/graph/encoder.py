@@ -1,9 +1,9 @@
-"""encoder.onnx → the same network as TensorRT takes it: bytes become floats first, and what may be is in halves.
+"""encoder.onnx → the same network in a form that TensorRT accepts: float inputs first, and float16 where it is safe.
 
-TensorRT lets a uint8 input feed nothing but a Cast, and the exporter puts a Transpose there. Its shape arithmetic is
-computed here, for one crop at a time. In f16 all that has a place in the picture (from the first convolution on) is
-halves; vectors (landmarks in pixels, the summary, the first hidden states) keep 32 bits: a landmark at 200 px would be
-an eighth of a pixel wrong.
+TensorRT accepts a uint8 input only into a Cast, and the exporter puts a Transpose there. The exporter's shape
+arithmetic is evaluated here, for one crop at a time. In f16, all tensors with image axes are float16 from the first
+convolution on; vectors (landmarks in pixels, the summary, the first hidden states) stay float32, because in float16 a
+landmark at 200 px is up to an eighth of a pixel off.
 """
 
 from pathlib import Path
@@ -13,30 +13,31 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from refit_rt.bundle.read import AGAIN
 from refit_rt.errors import UserError
 
-ONLY_FIRST_IS_DATA = {"Resize"}  # its other inputs are scales, always 32 bits
-LARGEST_SHAPE = 64  # numbers; more is no shape, axis or the like
+ONLY_FIRST_IS_DATA = {"Resize"}  # its other inputs are scales, which are always float32
+LARGEST_SHAPE = 64  # numbers; a larger tensor holds no shape and no axes
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
 def encoder_model(path: Path, half: bool = False, half_maps: bool = False) -> onnx.ModelProto:
-    """path: a bundle's encoder.onnx. half: f16 as said above; half_maps: give the maps out in halves.
+    """The encoder for TensorRT. path: a bundle's encoder.onnx; half: f16 as described above; half_maps: float16 maps.
 
     crop (1, S, S, 3) uint8 → maps (1, M, S/4, S/4), hidden (1, 26, H) float32, keypoints (1, 33, 4) float32 if any.
-    Raises UserError when the file cannot be read or is built otherwise than refit_rt/bundle/make.py builds it.
+    Raises UserError when the file cannot be read or does not have the form that refit_rt/bundle/make.py gives it.
     """
     try:
         model = onnx.load(str(path))
-    except Exception as error:  # protobuf's own, OSError, whatever a damaged file leads to
-        raise UserError(f"{path}: is no ONNX file ({error}). Export the bundle again: refit-rt export") from error
+    except Exception as error:  # OSError, or one of the many errors that protobuf raises for a damaged file
+        raise UserError(f"{path}: not an ONNX file ({' '.join(str(error).split())}). {AGAIN}") from error
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     for one in model.graph.output:
-        one.type.tensor_type.ClearField("shape")  # the exporter left it open in parts
+        one.type.tensor_type.ClearField("shape")  # the exporter leaves parts of it open
     weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     del model.graph.initializer[:], model.graph.value_info[:]
     nodes = len(model.graph.node) + 1
-    while len(model.graph.node) < nodes:  # what was computed tells more shapes
+    while len(model.graph.node) < nodes:  # each evaluated node makes more shapes known
         nodes = len(model.graph.node)
         fold(model, weights)
     floats_first(model, path)
@@ -53,7 +54,7 @@ def encoder_model(path: Path, half: bool = False, half_maps: bool = False) -> on
 
 
 def fold(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
-    """Computes every node that does not depend on the crop, and every shape, into weights by name."""
+    """Evaluates every node that does not depend on the crop, and every shape, and adds the results to `weights`."""
     shapes = shapes_of(model, weights)
     kept = []
     for node in model.graph.node:
@@ -67,23 +68,24 @@ def fold(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
 
 
 def replace_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]  # the old ones die with the list
+    # The nodes are copied, because deleting the list below invalidates them.
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
 
 
 def computed(node: onnx.NodeProto, known: dict[str, np.ndarray], model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """What a node of constants gives."""
-    if node.op_type == "Cast":  # the weights' own: numpy does it without the detour
+    """The outputs of a node whose inputs are all constants."""
+    if node.op_type == "Cast":  # most of these cast weights, which numpy does faster
         to = helper.tensor_dtype_to_np_dtype(helper.get_attribute_value(node.attribute[0]))
         return {node.output[0]: known[node.input[0]].astype(to)}
     names = [name for name in node.input if name]
     ports = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(known[n].dtype), known[n].shape) for n in names
     ]
-    answers = [helper.make_empty_tensor_value_info(name) for name in node.output]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
     alone = helper.make_model(
-        helper.make_graph([node], "alone", ports, answers), opset_imports=model.opset_import, ir_version=8
+        helper.make_graph([node], "alone", ports, outputs), opset_imports=model.opset_import, ir_version=8
     )
     made = ReferenceEvaluator(alone).run(None, {name: known[name] for name in names})
     assert isinstance(made, list)
@@ -91,9 +93,9 @@ def computed(node: onnx.NodeProto, known: dict[str, np.ndarray], model: onnx.Mod
 
 
 def shapes_of(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[str, list[int]]:
-    """Of every tensor whose shape can be told; 0 stands for a size that cannot.
+    """The shape of every tensor for which it can be inferred; 0 marks an unknown size.
 
-    Only the shapes of large weights are shown to onnx, which would copy 300 MB of them each time.
+    onnx receives only the shapes of large weights, because it would copy 300 MB of weights at each call.
     """
     small = {name: array for name, array in weights.items() if array.size <= LARGEST_SHAPE}
     ports = [
@@ -117,7 +119,7 @@ def shapes_of(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[st
 
 
 def floats_first(model: onnx.ModelProto, path: Path) -> None:
-    """Transpose, Cast → Cast, Transpose."""
+    """Swaps the first two nodes: Transpose, Cast → Cast, Transpose. Raises UserError if they are others."""
     nodes = model.graph.node
     readers = [node for node in nodes if "crop" in node.input]
     if len(readers) == 1 and readers[0].op_type == "Cast":
@@ -125,9 +127,7 @@ def floats_first(model: onnx.ModelProto, path: Path) -> None:
     turn = readers[0] if len(readers) == 1 and readers[0].op_type == "Transpose" else None
     after = [node for node in nodes if turn and turn.output[0] in node.input]
     if turn is None or len(after) != 1 or after[0].op_type != "Cast":
-        raise UserError(
-            f"{path}: does not begin with Transpose and Cast of a uint8 'crop'. Make it with refit-rt export"
-        )
+        raise UserError(f"{path}: does not begin with Transpose and Cast of a uint8 'crop'. {AGAIN}")
     cast = after[0]
     between, end = turn.output[0], cast.output[0]
     cast.input[0], cast.output[0] = "crop", between
@@ -137,15 +137,15 @@ def floats_first(model: onnx.ModelProto, path: Path) -> None:
 
 
 def in_halves(model: onnx.ModelProto, shapes: dict[str, list[int]], weights: dict[str, np.ndarray]) -> None:
-    """Every node from the first convolution on whose answer has a place in the picture reads and gives halves."""
-    halves: set[str] = set()  # what is made in halves
-    made: set[str] = set()  # by a Cast
+    """Makes every node with image axes read and write float16, from the first convolution on."""
+    halves: set[str] = set()  # names of the tensors that are float16
+    made: set[str] = set()  # names of the tensors that a new Cast makes
     nodes: list[onnx.NodeProto] = []
 
     def as_type(name: str, kind: int) -> str:
-        """The same numbers in that type: as they are, or from a Cast or a weight that is made once."""
+        """The tensor's name in that type. A Cast or a converted weight is added if it is needed and not there yet."""
         if name in weights:
-            if kind == FLOAT or weights[name].dtype != np.float32:  # weights are 32 bits or whole numbers
+            if kind == FLOAT or weights[name].dtype != np.float32:  # weights are float32 or integers
                 return name
             weights[f"{name}.half"] = weights[name].astype(np.float16)
             return f"{name}.half"
@@ -177,7 +177,7 @@ def has_place(shape: list[int]) -> bool:
 
 
 def last_casts(model: onnx.ModelProto, maps_kind: int) -> None:
-    """Maps are given out as asked, all else in 32 bits."""
+    """Casts the outputs: the maps to maps_kind, all others to float32."""
     for one in model.graph.output:
         wanted = maps_kind if one.name == "maps" else FLOAT
         if one.type.tensor_type.elem_type == wanted:

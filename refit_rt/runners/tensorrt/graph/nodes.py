@@ -1,12 +1,13 @@
-"""Which nodes of a step are trt_plugins', and what that means for its arrays; without onnx."""
+"""The choice of plugin nodes in a step, and the type of the maps that follows from it. It needs no onnx."""
 
 from typing import Literal
 
 import numpy as np
 
-Nodes = Literal["none", "gru", "both"]  # which of the plugins' nodes a step holds
+Nodes = Literal["none", "gru", "both"]  # the nodes of trt_plugins in a step: none, BatchedGRU, or Feedback too
 
 
 def maps_dtype(half: bool, nodes: Nodes) -> type:
-    """Halves for the Feedback node alone: TensorRT samples maps and places of one type, and places need 32 bits."""
+    """float16 only with the Feedback node: TensorRT's GridSample needs maps and positions of one type, and positions
+    need float32."""
     return np.float16 if half and nodes == "both" else np.float32

@@ -1,12 +1,14 @@
-"""One iteration of the loop → step.onnx: the body of a state, what the maps show there, the next state.
+"""step.onnx, one iteration of the loop: the body of a state, the maps sampled at its markers, the next state.
 
 Inputs: maps (B, M, S, S), hidden (B, 26, H), the state pose6d (B, 144), betas (B, 10), cam (B, 3), view (B, 6: the
-square's centre x, y and side, focal_px, centre x, y), box (B, 3: `box_features` of runners/cpu/loop.py) and, where
-there are any, keypoints (B, 33, 4). Outputs: hidden_next, pose6d_next, betas_next, cam_next. A loop of k iterations is k runs, each fed what the last gave.
+square's centre x, y and side, focal_px, principal point x, y), box (B, 3: `box_features` of runners/cpu/loop.py) and,
+if the network has them, keypoints (B, 33, 4). Outputs: hidden_next, pose6d_next, betas_next, cam_next. A loop of k
+iterations is k runs, each of which takes the outputs of the previous one.
 
-Three kinds, by which nodes are trt_plugins': none, the GRUs, or both. Types are baked in, for strongly typed engines:
-in f16 hidden states, weights and products are halves (and, with the Feedback node, the maps); state, body, projection
-and the place where a map is read always have 32 bits, because in halves a pixel of a 256 px crop is an eighth wrong.
+There are three kinds of step: without nodes of trt_plugins, with BatchedGRU, or with Feedback and BatchedGRU. Types are
+part of the file, for strongly typed engines: in f16, hidden states, weights and products are float16 (and, with the
+Feedback node, the maps too); state, body, projection and sampling positions are always float32, because in float16 a
+position in a 256 px crop is up to an eighth of a pixel off.
 """
 
 import numpy as np
@@ -21,12 +23,12 @@ from refit_rt.runners.tensorrt.graph.nodes import Nodes, maps_dtype
 from refit_rt.runners.tensorrt.graph.writer import Writer
 
 BOX, CAM = 3, 3
-DECODED = 10  # numbers a head gives: the shape's ten; six of a joint and three of the camera stand before zeros
-NO_FLOOR = -1.0
+DECODED = 10  # numbers per head: ten for the shape; six for a joint and three for the camera, followed by zeros
+NO_FLOOR = -1.0  # the plugin's code for a network without a floor of the camera's scale
 
 
 def step_model(bundle: Bundle, half: bool = False, nodes: Nodes = "none", batch: int = 1) -> onnx.ModelProto:
-    """The file. half: f16 as said above; nodes: which parts are trt_plugins'. Raises UserError."""
+    """The ONNX model. half: f16 as described above; nodes: which nodes of trt_plugins it holds. Raises UserError."""
     sizes, real = bundle.sizes, np.float16 if half else np.float32
     w, b = Writer(batch), batch
     maps = w.input("maps", (b, sizes.markers, sizes.map_cells, sizes.map_cells), maps_dtype(half, nodes))
@@ -88,12 +90,12 @@ def feedback(
     joints_px: str,
     markers_px: str,
 ) -> str:
-    """refit_rt/model/feedback.py: (B, L) local features."""
+    """The local features (B, L), as in refit_rt/model/feedback.py."""
     b, m, side = w.batch, sizes.markers, sizes.map_cells
     steps = np.arange(-sizes.radius, sizes.radius + 1, dtype=np.float32)
-    offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(1, 1, -1, 2)  # x is the slow one
+    offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(1, 1, -1, 2)  # x is the slow index
     cells = offsets.shape[2]
-    per_cell = 2 / (side - 1)  # -1 and 1 are the first and the last cell
+    per_cell = 2 / (side - 1)  # -1 and 1 are the centres of the first and the last cell
     grid = w.op("Mul", w.reshape(markers_px, b, m, 1, 2), np.array([per_cell / MAP_STRIDE], np.float32))
     grid = w.op("Add", grid, (offsets * per_cell - 1).astype(np.float32))
     seen = w.op(
@@ -123,24 +125,24 @@ def keypoint_feedback(
     joints_px: str,
     markers_px: str,
 ) -> str:
-    """The backbone's landmarks against the projected body: (B, L) to add."""
+    """The backbone's landmarks against the projected body: a term (B, L) of the local features."""
     b, to_unit = w.batch, np.array([2 / sizes.crop_px], np.float32)
     one = np.array([1], np.float32)
     xy, depth, visible = w.split(keypoints, 2, 1, 1, axis=2)
-    told = [
+    parts = [
         w.reshape(w.op("Sub", w.op("Mul", xy, to_unit), one), b, 2 * KEYPOINTS),
         w.reshape(w.op("Mul", depth, to_unit), b, KEYPOINTS),
         w.reshape(visible, b, KEYPOINTS),
     ]
     for points, count in ((joints_px, JOINTS), (markers_px, sizes.markers)):
         place = w.op("Sub", w.op("Mul", points, to_unit), one)
-        told.append(w.reshape(clipped(w, place, 3), b, 2 * count))
+        parts.append(w.reshape(clipped(w, place, 3), b, 2 * count))
     landmarks = w.op("Gather", xy, np.array(LANDMARKS), axis=1)
     apart = w.op("Sub", landmarks, w.op("Gather", joints_px, np.array(LANDMARK_JOINTS), axis=1))
-    apart = clipped(w, w.op("Mul", apart, np.array([1 / RESIDUAL_PX], np.float32)), 4)
-    apart = w.op("Mul", apart, w.op("Gather", visible, np.array(LANDMARKS), axis=1))
-    told.append(w.reshape(apart, b, 2 * len(LANDMARKS)))
-    x = w.cast(w.concat(*told, axis=1), real)
+    residual = clipped(w, w.op("Mul", apart, np.array([1 / RESIDUAL_PX], np.float32)), 4)
+    weighted = w.op("Mul", residual, w.op("Gather", visible, np.array(LANDMARKS), axis=1))
+    parts.append(w.reshape(weighted, b, 2 * len(LANDMARKS)))
+    x = w.cast(w.concat(*parts, axis=1), real)
     x = w.op("Relu", dense(w, weights, "feedback.keypoints.first", real, x))
     return dense(w, weights, "feedback.keypoints.last", real, x)
 
@@ -163,7 +165,8 @@ def gru(
     box: str,
     state: list[str],
 ) -> str:
-    """refit_rt/model/update.py: the shared input in one product, the heads' own in two. (B, 26, H)."""
+    """The GRUs of refit_rt/model/update.py → hidden states (B, 26, H): one product for the shared input, two for the
+    heads' own states."""
     b, h = w.batch, sizes.hidden
     x = w.concat(local, w.cast(w.concat(box, *state, axis=1), real), axis=1)
     shared = w.reshape(dense(w, weights, "update.gru.from_input", real, x), b, HEADS, 1, 3 * h)
@@ -179,7 +182,7 @@ def gru(
 
 
 def moved(w: Writer, bundle: Bundle, sizes: Sizes, real: type, hidden: str, box: str, state: list[str]) -> list[str]:
-    """The regressor, and the state after it: every head decodes ten numbers, of which it means the first few."""
+    """The state plus the regressor's changes. Every head decodes ten numbers, of which it uses the first few."""
     b, h, weights = w.batch, sizes.hidden, bundle.weights
     everywhere = w.op("Expand", w.reshape(w.cast(box, real), b, 1, 1, BOX), np.array([b, HEADS, 1, BOX], np.int64))
     x = w.concat(w.reshape(hidden, b, HEADS, 1, h), everywhere, axis=3)

@@ -1,4 +1,4 @@
-"""Nodes and weights, one call each → an ONNX file, the same bytes every time."""
+"""Writes an ONNX file node by node; the same calls give the same bytes."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-OPSET = 17  # TensorRT 10's parser takes the newer GridSample (20) for "nearest", without a word
-IR_VERSION = 8  # the one that belongs to it; onnx would write its newest, which older readers refuse
+OPSET = 17  # TensorRT 10's parser silently reads the newer GridSample (20) as "nearest"
+IR_VERSION = 8  # the version that belongs to this opset; onnx writes its newest by default, which older readers refuse
 DOMAIN = "refit"  # of the plugin nodes
-Value = str | np.ndarray  # the name of what a node made, or numbers that are put in as a weight
+Value = str | np.ndarray  # the name of a node's output, or an array that becomes a weight
 
 
 class Writer:
-    """A graph being written. Every verb returns the name of what it made; names count up, so that files repeat."""
+    """A graph under construction. Its methods return the names of their outputs, which are numbered in order."""
 
     def __init__(self, batch: int = 1) -> None:
         self.batch = batch
@@ -27,7 +27,7 @@ class Writer:
         return name
 
     def output(self, name: str, made: str, shape: tuple[int, ...], dtype: type) -> None:
-        """`made` is given out under `name`."""
+        """Makes the tensor `made` an output of the graph, under `name`."""
         self._outputs.append(port(name, shape, dtype))
         for node in self._nodes:
             for names in (node.input, node.output):
@@ -40,7 +40,7 @@ class Writer:
         return name
 
     def op(self, kind: str, *inputs: Value, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """A node: the name of its output, or a list of names when it has several."""
+        """Adds a node → the name of its output, or a list of names when it has several."""
         label = f"{kind}_{len(self._nodes)}"
         names = [
             given if isinstance(given, str) else self.weight(f"{label}_in{place}", given)
@@ -51,7 +51,8 @@ class Writer:
         return made if outputs > 1 else made[0]
 
     def plugin(self, kind: str, *inputs: Value, outputs: int = 1, **attributes: Any) -> Any:
-        """A node of trt_plugins, its namespace said twice: TensorRT reads the attribute, from 10.10 on the domain."""
+        """Adds a node of trt_plugins. Its namespace is written twice: TensorRT reads the attribute, and from 10.10 on
+        the domain."""
         return self.op(
             kind,
             *inputs,
@@ -78,11 +79,11 @@ class Writer:
         return self.op("Slice", x, *(np.array([number], np.int64) for number in (begin, end, axis)))
 
     def linear(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
-        """weight (in, out), or one a head (head, in, out) with x (B, head, 1, in)."""
+        """x weight + bias. weight: (in, out), or one matrix per head (head, in, out) with x (B, head, 1, in)."""
         return self.op("Add", self.op("MatMul", x, weight), bias)
 
     def model(self, name: str) -> onnx.ModelProto:
-        """The checked file."""
+        """The finished model, checked by onnx."""
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._weights.values()))
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == DOMAIN for node in self._nodes):
@@ -97,5 +98,5 @@ def port(name: str, shape: tuple[int, ...], dtype: type) -> onnx.ValueInfoProto:
 
 
 def file_bytes(model: onnx.ModelProto) -> bytes:
-    """The same bytes for the same model: the engines' cache is keyed by them."""
+    """Serialises a model; the same model always gives the same bytes."""
     return model.SerializeToString(deterministic=True)
