@@ -1,0 +1,100 @@
+"""The wheel in an environment that holds nothing else: what it contains, what it installs, and that its demo runs."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow  # a build, an install and the first compilation of every kernel: one to two minutes
+
+LIGHT = {"numpy", "scipy", "numba", "opencv-python-headless", "openvino", "pyzmq", "pyyaml", "msgspec", "safetensors"}
+HEAVY = {"torch", "onnx", "onnxruntime", "smplx", "pytest", "tensorboard"}  # no run needs them
+MADE = ("__pycache__", "*.egg-info", "build")
+
+
+def run(*command: str | Path, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder, in an environment that leads to no checkout and no other virtual environment."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return subprocess.run(
+        [*map(str, command)], cwd=folder, env=env | more, capture_output=True, text=True, timeout=400, check=False
+    )
+
+
+def must(*command: str | Path, folder: Path, **more: str) -> str:
+    """What a command prints. It fails the test when its exit code is not 0."""
+    done = run(*command, folder=folder, **more)
+    assert done.returncode == 0, f"{done.args}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an empty virtual environment. Skips where pip reaches no registry."""
+    folder = tmp_path_factory.mktemp("empty")
+    venv.create(folder, with_pip=True)
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    probe = run(python, "-m", "pip", "download", "--no-deps", "--quiet", "--retries", "1", "setuptools", folder=folder)
+    if probe.returncode:
+        pytest.skip(f"needs a package registry: {probe.stderr.strip().splitlines()[-1:]}")
+    return python
+
+
+@pytest.fixture(scope="module")
+def wheel(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built by pip from a copy of everything that could leak into it."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("refit_rt", "training", "tests", "trt_plugins"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(*MADE))
+    must(python, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", copy / "dist", copy, folder=copy)
+    (made,) = (copy / "dist").glob("*.whl")
+    return made
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
+    source = wheel.parents[1]
+    package = {path.relative_to(source).as_posix() for path in (source / "refit_rt").rglob("*") if path.is_file()}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
+    assert names - metadata == package
+    assert {"refit_rt/py.typed", "refit_rt/assets/body/body.npz"} <= names
+    assert {name.rpartition("/")[2] for name in metadata} >= {"LICENSE", "NOTICE", "entry_points.txt"}
+
+
+def test_the_demo_runs_where_only_the_wheel_is_installed(
+    wheel: Path, python: Path, person_detector: Path, tmp_path: Path
+) -> None:
+    pip = (python, "-m", "pip")
+    must(*pip, "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, folder=tmp_path)
+    must(*pip, "check", folder=tmp_path)
+    installed = {line.partition("==")[0].lower() for line in must(*pip, "freeze", folder=tmp_path).splitlines()}
+    assert installed >= LIGHT
+    assert not installed & HEAVY
+
+    cache, foreign, out = tmp_path / "cache", tmp_path / "foreign", tmp_path / "out"
+    for folder in (cache, foreign):
+        folder.mkdir()
+    shutil.copy(person_detector, cache)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    demo = (python.with_name("refit-rt"), "demo", "--out", out, "--publish.address", address)
+    printed = must(*demo, folder=foreign, REFIT_RT_CACHE=str(cache))
+
+    assert not list(foreign.iterdir())
+    assert {path.name for path in out.iterdir()} == {"motion.npz", "overlay.mp4", "overlay.png"}
+    assert all(path.stat().st_size > 10_000 for path in out.iterdir())
+    figures = re.search(r"\((\d+) frames\): MPJPE (\d+) mm, PA-MPJPE (\d+) mm", printed)
+    assert figures, printed
+    frames, mpjpe_mm, pa_mpjpe_mm = map(int, figures.groups())
+    assert frames > 20
+    assert pa_mpjpe_mm <= mpjpe_mm < 60
