@@ -60,7 +60,7 @@ class Values(NamedTuple):
 def parse(verb: Callable[..., int], name: str, arguments: list[str]) -> Callable[[], int]:
     """The call of a verb, with values for its parameters from the arguments and the settings file.
 
-    A verb has settings if the type of a parameter is a group of settings, or config.Settings for all groups. It then has
+    A verb has settings if the type of a parameter is a config.Group, or config.Settings for all groups. It then has
     --config too, and the values in the file are the defaults of its options. --help is printed before any file is
     read, and there is nothing left to call. Raises UserError, in one line, for an argument or a file that is refused.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from refit_rt.commands.machine import processor_model
-from refit_rt.config import Settings
+from refit_rt.config import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Table:
         return "\n".join(lines)
 
 
-def command_of(name: str, **groups: Settings) -> str:
+def command_of(name: str, **groups: Group) -> str:
     """The command that repeats a measurement: the verb, and the settings that are not the defaults."""
     words = ["refit-rt", name, "--markdown"]
     for group, settings in groups.items():
