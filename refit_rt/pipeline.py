@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from refit_rt import config
 from refit_rt.follow import Follower, load_follower
@@ -32,26 +33,24 @@ class Pipeline:
     def __init__(self, settings: config.Settings, load: Callable[..., Follower] = load_follower) -> None:
         """Raises UserError for what cannot be opened, with nothing left open. `load`: as load_follower."""
         self._started_s, self._timings = time.monotonic(), Timings()
+        stage = partial(Stage, timings=self._timings)
         with opened(settings) as ends:
-            self._ends, timings = ends, self._timings
-            self._frames: Latest[Frame] = Latest(ends.lossless)
-            self._people: Latest[tuple[Frame, People] | Status] = Latest(ends.lossless)
-            drawn: Latest[tuple[Frame, People]] = Latest(ends.lossless)
-            capture = Stage("capture", self._captured, ends.source, self._frames)
+            frames: Latest[Frame] = Latest(ends.lossless)
+            people: Latest[tuple[Frame, People] | Status] = Latest(ends.lossless)
+            capture = Stage("capture", self._captured, ends.source, frames)
             if ends.source.runs_by_itself:  # unread while the network loads, a camera's frames would queue up
                 capture.start()
-            follower = load(ends.settings, timings)
-            self._sender, overlay = ends.sender(follower, timings), ends.overlay(follower)
-            send, draw = self._sender, overlay
+            follower = load(ends.settings, self._timings)
+            sender, overlay = ends.sender(follower, self._timings), ends.overlay(follower)
+            drawn: Latest[tuple[Frame, People]] | None = Latest(ends.lossless) if overlay else None
             self._stages = [
                 capture,
-                Stage("follow", follower.step, self._frames, self._people, timings=timings),
-                Stage("send", send.send, self._people, drawn if draw else None, timings=timings, close=send.close),
+                stage("follow", follower.step, frames, people),
+                stage("send", sender.send, people, drawn, close=sender.close),
             ]
-            if draw is not None:
-                self._stages.append(
-                    Stage("draw", lambda item: draw.add(*item), drawn, timings=timings, close=draw.close)
-                )
+            if overlay and drawn:
+                self._stages.append(stage("draw", overlay.draw, drawn, close=overlay.close))
+        self._ends, self._sender, self._frames, self._people = ends, sender, frames, people
 
     @property
     def frames(self) -> int:

@@ -54,6 +54,10 @@ class OverlayWriter:
             writer.write(picture)
             self._written += 1
 
+    def draw(self, item: tuple[Frame, People]) -> None:
+        """As `add`, for a stage."""
+        self.add(*item)
+
     def _repeats(self, time_s: float) -> int:
         """How often the frame of `time_s` is to be written, to be there at its time."""
         missing = round((time_s - self._start_s) * self._fps) + 1 - self._written

@@ -79,7 +79,7 @@ class Smoother:
         return Filtered(time_s, before.born_s, pose, filtered, spin, velocity)
 
     def _with(self, people: People, filtered: list[Filtered], camera: Camera) -> People:
-        """The message with filtered bodies, its joints computed anew."""
+        """The message with filtered bodies, its joints recomputed."""
         poses = [one.pose for one in filtered]
         joints = np.stack([self._body.joints(pose.rotations, pose.betas) + pose.trans for pose in poses])
         return replace(
