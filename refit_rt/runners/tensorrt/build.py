@@ -18,12 +18,12 @@ from refit_rt.runners.tensorrt.cuda import CPU_INSTEAD
 log = logging.getLogger(__name__)
 
 INSTALL = (
-    "Install it: pip install 'refit-rt[tensorrt]' (on a Jetson it comes with JetPack: make the environment with "
+    "Install it: pip install 'refit-rt[tensorrt]' (on a Jetson JetPack contains it: create the environment with "
     f"--system-site-packages), {CPU_INSTEAD}"
 )
 OLDEST = 10  # strongly typed networks, IPluginV3
 PROGRESS_S = 5.0  # between two lines of progress
-BUILD_PLUGINS = "Build it for this machine, see trt_plugins/README.md, or leave fit.plugins empty"
+BUILD_PLUGINS = "Build the plugins for this machine (trt_plugins/README.md), or leave fit.plugins empty"
 NAMESPACE, PLUGIN_VERSION = "refit", "1"
 
 
@@ -71,8 +71,9 @@ class TensorRt:
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse(file):
             errors = [parser.get_error(place).desc() for place in range(parser.num_errors)]
-            cure = "" if not any("lugin" in error for error in errors) else f". {BUILD_PLUGINS}"
-            raise UserError(f"{name}: TensorRT {self.version} cannot read it: {one_line(errors)}{cure}")
+            about_plugins = any("lugin" in error for error in errors)
+            cure = BUILD_PLUGINS if about_plugins else f"Install another TensorRT, {CPU_INSTEAD}"
+            raise UserError(f"{name}: TensorRT {self.version} cannot read it ({one_line(errors)}). {cure}")
         config = builder.create_builder_config()
         if exact:
             config.clear_flag(trt.BuilderFlag.TF32)
@@ -86,7 +87,8 @@ class TensorRt:
         if monitor.interrupted:
             raise KeyboardInterrupt
         if plan is None:
-            raise UserError(f"{name}: TensorRT {self.version} cannot build it: {self.why}")
+            cure = f"See refit-rt doctor, {CPU_INSTEAD}"
+            raise UserError(f"{name}: TensorRT {self.version} cannot build it ({self.why}). {cure}")
         log.info("%s: built in %.0f s", name, monotonic() - began_s)
         return bytes(plan), bytes(cache.serialize())
 
@@ -124,7 +126,7 @@ class TensorRt:
 
 
 def make_logger(trt: ModuleType, complaints: list[str]) -> Any:
-    """A logger that forwards TensorRT's messages to ours and collects the errors in `complaints` for the error message."""
+    """A logger that forwards TensorRT's messages to ours and collects its errors in `complaints`."""
 
     class Log(trt.ILogger):
         def __init__(self) -> None:

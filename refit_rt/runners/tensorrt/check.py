@@ -51,7 +51,7 @@ def sample_crop(side: int) -> np.ndarray:
 
 
 def truth_of(bundle: Bundle) -> dict[str, np.ndarray]:
-    """The CPU runner's outputs. They are cached beside the engines, because computing them loads the OpenVINO encoder."""
+    """The CPU runner's outputs, cached beside the engines, because computing them loads the OpenVINO encoder."""
     key = [bundle.card.files, bundle.body.digest, VERSION]
     digest = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
     path = cache.folder() / f"truth-{digest[: cache.KEY_LENGTH]}.npz"
@@ -90,12 +90,13 @@ def check(runner: Runner, truth: dict[str, np.ndarray], allowed: Allowed) -> Non
     state = State(*(truth[name] for name in STATE))
     for steps in STEPS:
         off |= step_errors(runner.iterate(encoded, VIEW, state, steps), truth, allowed, steps)
-    log.info("difference between the engines and the network: %s", ", ".join(described(*one) for one in off.items()))
+    differences = ", ".join(f"{name} {error:.2g} {unit}" for name, (error, _, unit) in off.items())
+    log.info("differences between the engines and the network: %s", differences)
     for name, (error, most, unit) in off.items():
         if not error <= most:  # this also catches nan
             raise UserError(
-                f"TensorRT: {described(name, (error, most, unit))} off the network's (at most {most:g} {unit} is "
-                f"allowed). Delete {cache.folder()} and build again, set fit.precision to f32, or fit.backend to cpu"
+                f"TensorRT: {name} differ from the network's by {error:.2g} {unit} (at most {most:g} is allowed). "
+                f"Delete {cache.folder()} and build again, set fit.precision to f32, or fit.backend to cpu"
             )
 
 
@@ -104,7 +105,7 @@ Error = tuple[float, float, str]  # the error, the largest permitted error, thei
 
 def encoder_errors(encoded: Encoded, truth: dict[str, np.ndarray], allowed: Allowed) -> dict[str, Error]:
     off = {
-        name: (apart(made, truth[name]) / float(np.abs(truth[name]).max()), allowed.share, "of the largest")
+        name: (apart(made, truth[name]) / float(np.abs(truth[name]).max()), allowed.share, "of the largest value")
         for name, made in (("maps", encoded.maps), ("hidden", encoded.hidden))
     }
     if encoded.keypoints is not None and "keypoints" in truth:
@@ -113,15 +114,13 @@ def encoder_errors(encoded: Encoded, truth: dict[str, np.ndarray], allowed: Allo
 
 
 def step_errors(result: Result, truth: dict[str, np.ndarray], allowed: Allowed, steps: int) -> dict[str, Error]:
+    joints_mm = 1000 * apart(result.joints, truth[f"joints_{steps}"])
+    markers_px = apart(result.markers_px, truth[f"markers_px_{steps}"])
     return {
-        f"joints after {steps}": (1000 * apart(result.joints, truth[f"joints_{steps}"]), allowed.joints_mm, "mm"),
-        f"markers after {steps}": (apart(result.markers_px, truth[f"markers_px_{steps}"]), allowed.markers_px, "px"),
+        f"joints after iteration {steps}": (joints_mm, allowed.joints_mm, "mm"),
+        f"markers after iteration {steps}": (markers_px, allowed.markers_px, "px"),
     }
 
 
 def apart(made: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(np.asarray(made) - truth).max())
-
-
-def described(name: str, error: Error) -> str:
-    return f"{name} {error[0]:.2g} {error[2]}"

@@ -127,8 +127,8 @@ def onnx_needed() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UserError(f"TensorRT: building needs {error.name}. Install it: pip install 'refit-rt[tensorrt]'") from
-        error
+        cure = "Install it: pip install 'refit-rt[tensorrt]'"
+        raise UserError(f"fit.backend: tensorrt needs {error.name} to build engines. {cure}") from error
 
 
 ONNX: dict[str, Callable[[Bundle, bool, Nodes], bytes]] = {"encoder": encoder_file, "step": step_file}

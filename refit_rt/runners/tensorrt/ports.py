@@ -75,8 +75,8 @@ def check_ports(
     if expected == found:
         return
     odd = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-    list_ = "; ".join(f"{key} is {found.get(key, 'missing')}, {expected.get(key, 'none')} is needed" for key in odd)
-    raise UserError(f"{name}: the engine has other tensors than expected ({list_}). Delete it and build again")
+    faults = "; ".join(f"{key} is {found.get(key, 'missing')}, {expected.get(key, 'none')} is needed" for key in odd)
+    raise UserError(f"{name}: the engine has other tensors than expected ({faults}). Delete it and build again")
 
 
 def layout(ports: list[Port]) -> tuple[list[int], int]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from refit_rt.errors import UserError
 from refit_rt.runners.tensorrt.build import BUILD_PLUGINS
-from refit_rt.runners.tensorrt.cuda import Cuda
+from refit_rt.runners.tensorrt.cuda import CPU_INSTEAD, Cuda
 from refit_rt.runners.tensorrt.engines import Engines
 from refit_rt.runners.tensorrt.ports import Block
 from refit_rt.types import State
@@ -43,7 +43,7 @@ class EncoderOnGpu:
 
 
 class StepOnGpu:
-    """The loop. The GPU holds the state twice: an iteration reads one side and writes the other, the next vice versa."""
+    """The loop. The GPU holds the state twice: an iteration reads one side and writes the other, in turn."""
 
     def __init__(self, cuda: Cuda, engines: Engines, maps_address: int) -> None:
         plan = engines.plan
@@ -75,8 +75,8 @@ class StepOnGpu:
         self._side, self._sent = (self._side + count) % 2, True
 
     def prepare(self, count: int, side: int, send: bool) -> None:
-        """Records a sequence of launches, unless that is done: `count` iterations from one side of the state, after an
-        upload of the inputs if `send` is set.
+        """Records a launch sequence if it is new: `count` iterations from one side of the state, after an upload of the
+        inputs if `send` is set.
 
         Each recording has a context of its own, because it keeps using the context's memory.
         """
@@ -119,7 +119,7 @@ class StepOnGpu:
 def new_context(engine: Any) -> Any:
     context = engine.create_execution_context()
     if context is None:
-        raise UserError("TensorRT: the GPU has no memory left for an engine. Close what else uses it (nvidia-smi)")
+        raise UserError("TensorRT: the GPU has no memory left for an engine. Close other programs on it (nvidia-smi)")
     return context
 
 
@@ -128,5 +128,5 @@ def run(context: Any, addresses: Addresses, stream: int, engines: Engines) -> No
     for name, address in addresses.items():
         context.set_tensor_address(name, address)
     if not context.execute_async_v3(stream):
-        cure = f" If fit.plugins is set: {BUILD_PLUGINS}" if engines.uses_plugins else ""
-        raise UserError(f"TensorRT: an engine does not run ({engines.rt.why}). See refit-rt doctor.{cure}")
+        cure = BUILD_PLUGINS if engines.uses_plugins else f"See refit-rt doctor, {CPU_INSTEAD}"
+        raise UserError(f"TensorRT: an engine does not run ({engines.rt.why}). {cure}")

@@ -86,7 +86,7 @@ class TensorRtRunner:
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        """See refit_rt.runners.Runner. All iterations are one launch, unless the loop may stop early: then each is one."""
+        """See refit_rt.runners.Runner. All iterations are one launch; if the loop may stop early, each one is."""
         if iterations < 1:
             return self._loop.iterate(replace(encoded, maps=NO_MAPS), view, state, 0)
         stride = iterations if update_rad <= 0 and deadline_s is None else 1
@@ -134,9 +134,7 @@ class TensorRtRunner:
 
 
 def ways(settings: config.Fit) -> list[tuple[int, int, bool]]:
-    """The launches (count, side, send) that these settings need. They are recorded at the start, before any frame
-    waits.
-    """
+    """The launches (count, side, send) that these settings need; they are recorded before any frame waits for them."""
     one_by_one = [(1, 0, True), (1, 1, False), (1, 0, False)]
     at_once = [(count, 0, True) for count in (settings.cold_iterations, settings.iterations)]
     return one_by_one if settings.update_deg or settings.deadline_ms else at_once

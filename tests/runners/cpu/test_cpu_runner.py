@@ -1,4 +1,4 @@
-"""The fast loop and the encoder give the torch network's answers; refusals are clear."""
+"""The fast loop and the encoder give the torch network's outputs, and errors are clear."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the twin of the fast loop is in torch: pip install refit-rt[train]")
+torch = pytest.importorskip("torch", reason="the fast loop's reference is in torch: pip install refit-rt[train]")
 onnx = pytest.importorskip("onnx", reason="exporting needs onnx: pip install refit-rt[train]")
 
 from refit_rt import config  # noqa: E402
@@ -87,10 +87,10 @@ def test_the_bundle_gives_the_torch_networks_pose_within_1e_4(runner_and_model):
             np.testing.assert_allclose(result.state.pose6d, truth[done].pose6d[0], atol=1e-4)
             np.testing.assert_allclose(result.state.cam, truth[done].cam[0], atol=1e-4)
         moved = float((truth[5].pose6d - truth[0].pose6d).abs().max())
-        assert moved > 0.05  # else the test would pass with a loop that does nothing
+        assert moved > 0.05  # otherwise a loop without effect would pass
 
 
-def test_the_torch_runner_is_the_same_from_a_warm_start(bundles):
+def test_the_torch_runner_gives_the_same_from_a_warm_start(bundles):
     bundle = load_bundle(bundles["edge"])
     fast, slow = CpuRunner(bundle, "f32", 1), TorchRunner(bundle, 1)
     seen = fast.encode(a_crop())
@@ -101,28 +101,28 @@ def test_the_torch_runner_is_the_same_from_a_warm_start(bundles):
     assert ours.error_px == pytest.approx(theirs.error_px, rel=1e-4)
 
 
-def test_markers_at_the_rim_and_outside_of_the_crop_are_seen_as_by_torch(bundles):
+def test_markers_at_the_edge_and_outside_of_the_crop_are_sampled_as_in_torch(bundles):
     bundle = load_bundle(bundles["official"])
     fast, slow = CpuRunner(bundle, "f32", 1), TorchRunner(bundle, 1)
     seen = fast.encode(a_crop())
     state = fast.initial(seen, VIEW)
-    for shift in (0.5, 1.0, 30.0):  # metres to the side: half out, at the rim, far away
+    for shift in (0.5, 1.0, 30.0):  # metres to the side: half outside, at the edge, far away
         pushed = State(state.pose6d, state.betas, state.cam + np.array([0, shift, -shift], np.float32))
         ours, theirs = (runner.iterate(seen, VIEW, pushed, 1) for runner in (fast, slow))
         np.testing.assert_allclose(ours.state.pose6d, theirs.state.pose6d, atol=1e-4)
 
 
-def test_one_iteration_after_the_other_by_the_clock_is_the_same_as_all_at_once(edge):
+def test_single_iterations_with_a_deadline_give_the_same_as_all_at_once(edge):
     seen = edge.encode(a_crop())
     state = edge.initial(seen, VIEW)
     at_once = edge.iterate(seen, VIEW, state, 4)
-    by_the_clock = edge.iterate(seen, VIEW, state, 4, deadline_s=monotonic() + 60)
-    np.testing.assert_array_equal(at_once.state.pose6d, by_the_clock.state.pose6d)
+    one_by_one = edge.iterate(seen, VIEW, state, 4, deadline_s=monotonic() + 60)
+    np.testing.assert_array_equal(at_once.state.pose6d, one_by_one.state.pose6d)
     late = edge.iterate(seen, VIEW, state, 4, deadline_s=monotonic() - 1)
     assert late.iterations == 1
 
 
-def test_an_update_smaller_than_asked_ends_the_loop(edge):
+def test_an_update_below_the_threshold_ends_the_loop(edge):
     seen = edge.encode(a_crop())
     state = edge.initial(seen, VIEW)
     assert edge.iterate(seen, VIEW, state, 5, update_rad=3.0).iterations == 1
@@ -131,7 +131,7 @@ def test_an_update_smaller_than_asked_ends_the_loop(edge):
     assert edge.iterate(seen, VIEW, state, 0).iterations == 0
 
 
-def test_what_was_given_and_what_was_answered_stay_as_they_are(edge):
+def test_inputs_and_results_are_never_changed(edge):
     seen = edge.encode(a_crop())
     state = edge.initial(seen, VIEW)
     before, maps = state.pose6d.copy(), seen.maps.copy()
@@ -143,7 +143,7 @@ def test_what_was_given_and_what_was_answered_stay_as_they_are(edge):
     np.testing.assert_array_equal(first.rotations, kept)
 
 
-def test_a_body_behind_the_lens_gives_numbers_and_no_crash(edge):
+def test_a_body_behind_the_lens_does_not_crash(edge):
     seen = edge.encode(a_crop())
     state = edge.initial(seen, VIEW)
     for cam in ([0.0, 0, 0], [np.nan, 0, 0], [-1.0, 5, 5]):
@@ -160,14 +160,14 @@ def test_the_written_out_sigmoid_is_the_sigmoid_within_2e_7():
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
-def test_lower_precision_stays_near(bundles, edge, precision):
+def test_lower_precision_stays_close(bundles, edge, precision):
     bundle = load_bundle(bundles["edge"])
     near = OpenVinoEncoder(bundle, precision, 1)(a_crop())
     exact = edge.encode(a_crop())
     assert np.abs(near.maps - exact.maps).max() < 0.05 * np.abs(exact.maps).max()
 
 
-def test_int8_is_refused_until_it_is_made_and_then_stays_near(bundles, edge, tmp_path):
+def test_int8_is_refused_until_it_exists_and_then_stays_close(bundles, edge, tmp_path):
     shutil.copytree(bundles["edge"], tmp_path / "edge")
     with pytest.raises(UserError, match="no int8 encoder"):
         OpenVinoEncoder(load_bundle(tmp_path / "edge"), "int8")
@@ -179,7 +179,7 @@ def test_int8_is_refused_until_it_is_made_and_then_stays_near(bundles, edge, tmp
     assert np.abs(near.maps - exact.maps).mean() < 0.05 * np.abs(exact.maps).mean()
 
 
-def test_what_was_compiled_is_kept_in_the_cache_of_the_settings(bundles, tmp_path, monkeypatch):
+def test_the_compiled_encoder_is_kept_in_the_cache_folder(bundles, tmp_path, monkeypatch):
     monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path))
     OpenVinoEncoder(load_bundle(bundles["edge"]), "f32", 1)
     assert list((tmp_path / "openvino").iterdir())
@@ -200,7 +200,7 @@ def test_the_torch_backend_without_torch_names_what_to_install(bundles, monkeypa
         make_runner(config.Fit(backend="torch"), load_bundle(bundles["edge"]))
 
 
-def test_an_encoder_of_other_ports_is_refused_by_name(bundles):
+def test_an_encoder_with_other_ports_is_refused_by_name(bundles):
     bundle = load_bundle(bundles["edge"])
     other = replace(bundle, card=msgspec.structs.replace(bundle.card, markers=66))
     with pytest.raises(UserError, match=r"'maps' is \[-1, 67, 64, 64\], \[-1, 66, 64, 64\] is needed"):
@@ -217,10 +217,10 @@ def test_weights_of_another_size_are_refused_by_name(bundles):
         CpuRunner(replace(bundle, weights=lost), "f32")
 
 
-def test_a_gpu_that_is_not_there_is_named(bundles):
+def test_a_missing_gpu_is_a_clear_error(bundles):
     bundle = load_bundle(bundles["edge"])
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match=r"fit\.device: torch sees no NVIDIA GPU"):
+        with pytest.raises(UserError, match=r"fit\.device: torch finds no NVIDIA GPU"):
             make_runner(config.Fit(backend="torch", device="cuda"), bundle)
-    with pytest.raises(UserError, match=r"fit\.precision: int8 is not for fit\.backend torch"):
+    with pytest.raises(UserError, match=r"fit\.precision: int8 does not work with fit\.backend torch"):
         make_runner(config.Fit(backend="torch", precision="int8"), bundle)

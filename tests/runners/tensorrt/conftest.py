@@ -1,4 +1,4 @@
-"""Bundles of random networks, and an empty cache with a TensorRT of numpy: fixtures of TensorRT's backend."""
+"""Fixtures for the TensorRT backend: bundles of random networks, and an empty cache with a TensorRT made of numpy."""
 
 import sys
 
@@ -23,7 +23,7 @@ def random_bundles(tmp_path_factory) -> dict[str, Bundle]:
 
 @pytest.fixture(scope="session")
 def truths(random_bundles, tmp_path_factory):
-    """The CPU's answers, which every runner is checked against at its load: made once."""
+    """The CPU runner's outputs, with which every runner is compared when it is loaded; they are computed once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REFIT_RT_CACHE", str(tmp_path_factory.mktemp("cache")))
         return {name: check.truth_of(bundle) for name, bundle in random_bundles.items()}

@@ -1,4 +1,4 @@
-"""Engines are built once for what they depend on, kept whole, and use the plugins that are there."""
+"""Engines are built once for each set of dependencies, are cached whole, and use the plugins that exist."""
 
 import logging
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the bundles of this test are made with torch: pip install refit-rt[train]")
 onnx = pytest.importorskip("onnx", reason="engines are built from files made with onnx: pip install refit-rt[tensorrt]")
-pytest.importorskip("onnxruntime", reason="stands in for TensorRT")
+pytest.importorskip("onnxruntime", reason="takes the place of TensorRT")
 
 from refit_rt.bundle.read import Bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
@@ -29,7 +29,7 @@ def test_engines_are_built_once(library, random_bundles):
     assert len(library.built) == 2
 
 
-def test_beside_an_engine_stands_what_it_was_made_of_and_for(library, random_bundles):
+def test_the_facts_beside_an_engine_name_its_bundle_precision_and_gpu(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"], F16)
     facts = msgspec.json.decode(cache.facts_path(runner.paths[1]).read_bytes())
     assert facts["bundle"] == "edge"
@@ -37,13 +37,13 @@ def test_beside_an_engine_stands_what_it_was_made_of_and_for(library, random_bun
     assert (facts["tensorrt"], facts["gpu"], facts["driver"]) == ("11.4.0.106", "Fake GPU", "13.0")
 
 
-def test_whatever_an_engine_depends_on_changes_its_key(library, random_bundles):
+def test_everything_that_an_engine_depends_on_changes_its_key(library, random_bundles):
     edge, gpu = random_bundles["edge"], library.cuda.device
     other_body = replace(edge, body=replace(edge.body, digest="another"))
     other_floor = replace(edge, card=msgspec.structs.replace(edge.card, scale_floor=0.2))
 
     def key(bundle: Bundle = edge, half: bool = False, version: str = "11.4.0.106", device: Device = gpu) -> list[Path]:
-        """Of both engines."""
+        """The files of both engines."""
         return [
             cache.engine_path(name, made_of(name, bundle, half, "none"), b"", version, device)
             for name in ("encoder", "step")
@@ -61,7 +61,7 @@ def test_whatever_an_engine_depends_on_changes_its_key(library, random_bundles):
         key(device=replace(gpu, driver="13.1")),
     ):
         assert all(new != old for new, old in zip(changed, known, strict=True))
-    for bundle in (other_body, other_floor):  # the step's alone
+    for bundle in (other_body, other_floor):  # these change only the step's key
         assert [new == old for new, old in zip(key(bundle), known, strict=True)] == [True, False]
 
 
@@ -75,11 +75,11 @@ def test_only_the_steps_key_changes_with_the_plugins_library(library, random_bun
     assert files[0][1] != files[1][1]
 
 
-@pytest.mark.parametrize("damage", ["cut off", "emptied", "facts lost", "facts garbled", "of another TensorRT"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "facts lost", "facts garbled", "of another TensorRT"])
 def test_a_damaged_engine_is_deleted_and_built_again(library, random_bundles, caplog, damage):
     path = runner_of(library, random_bundles["edge"]).paths[1]
     content, facts = path.read_bytes(), cache.facts_path(path)
-    if damage == "cut off":
+    if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
     elif damage == "emptied":
         path.write_bytes(b"")
@@ -93,9 +93,9 @@ def test_a_damaged_engine_is_deleted_and_built_again(library, random_bundles, ca
         runner_of(library, random_bundles["edge"])
     assert len(library.built) == 3
     assert path.read_bytes() == content
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(told) == 1
-    assert "deleted and built again" in told[0]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "deleted and built again" in warnings[0]
 
 
 def test_an_engine_is_written_whole_or_not_at_all(library, random_bundles, monkeypatch):
@@ -114,13 +114,13 @@ def test_an_engine_is_written_whole_or_not_at_all(library, random_bundles, monke
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("one.plan", b"old")]
 
 
-def test_timings_of_one_build_are_given_to_the_next(library, random_bundles):
+def test_the_timings_of_one_build_are_passed_to_the_next(library, random_bundles):
     runner_of(library, random_bundles["edge"])
     assert library.timings == [b"", b"timed "]
     assert cache.timing_path(library.version, library.cuda.device).read_bytes() == b"timed timed "
 
 
-def test_the_cpus_answers_are_made_once_and_again_when_damaged(random_bundles, tmp_path, monkeypatch):
+def test_the_cpus_outputs_are_computed_once_and_again_when_damaged(random_bundles, tmp_path, monkeypatch):
     monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path))
     made = []
 
@@ -129,7 +129,7 @@ def test_the_cpus_answers_are_made_once_and_again_when_damaged(random_bundles, t
         return {"maps": np.ones(3)}
 
     monkeypatch.setattr(check, "made_truth", truth)
-    for damage in (None, None, b"PK\x03\x04 half a file", b"nothing of that kind"):
+    for damage in (None, None, b"PK\x03\x04 half a file", b"not an archive"):
         if damage:
             next((tmp_path / "tensorrt").glob("truth-*")).write_bytes(damage)
         np.testing.assert_array_equal(check.truth_of(random_bundles["edge"])["maps"], 1)
@@ -145,7 +145,7 @@ def nodes_built(library: Library) -> list[str]:
 )
 def test_a_step_uses_the_plugins_that_the_library_holds(library, random_bundles, tmp_path, holds, nodes):
     (tmp_path / "plugins.so").write_text(holds)
-    for _ in range(2):  # the second time in one process, too
+    for _ in range(2):  # the same process loads the library a second time
         engines = engines_of(library, random_bundles["edge"], F16, tmp_path / "plugins.so")
         assert nodes_built(library) == nodes
         assert engines.uses_plugins
@@ -153,9 +153,9 @@ def test_a_step_uses_the_plugins_that_the_library_holds(library, random_bundles,
     assert engines.plan.maps.dtype == (np.float16 if "Feedback" in holds else np.float32)
 
 
-def test_a_plugins_library_of_no_use_is_refused_with_its_cure(library, random_bundles, tmp_path):
-    with pytest.raises(UserError, match=r"fit.plugins: .*gone\.so is not there. Build it for this machine"):
+def test_an_unusable_plugins_library_is_refused_with_its_cure(library, random_bundles, tmp_path):
+    with pytest.raises(UserError, match=r"fit.plugins: .*gone\.so does not exist. Build the plugins for this machine"):
         engines_of(library, random_bundles["edge"], F16, tmp_path / "gone.so")
-    (tmp_path / "other.so").write_text("SomebodyElses")
-    with pytest.raises(UserError, match=r"other\.so cannot be used: it holds no plugin of refit_rt. Build it"):
+    (tmp_path / "other.so").write_text("AnotherPlugin")
+    with pytest.raises(UserError, match=r"other\.so cannot be used \(it contains no plugin of refit_rt\). Build the"):
         engines_of(library, random_bundles["edge"], F16, tmp_path / "other.so")

@@ -1,4 +1,4 @@
-"""encoder.onnx as TensorRT takes it gives the same answers, in halves nearly so; strange files are refused."""
+"""The encoder for TensorRT gives encoder.onnx's outputs, in float16 nearly so; unsuitable files are refused."""
 
 import numpy as np
 import pytest
@@ -32,20 +32,20 @@ def answers_of(model: ModelProto, crop: dict[str, np.ndarray]) -> list[np.ndarra
     return ort.InferenceSession(file_bytes(model)).run(NAMES, crop)
 
 
-def test_in_32_bits_the_answers_are_the_same(crop, truth):
+def test_in_float32_the_outputs_are_the_same(crop, truth):
     for ours, theirs in zip(answers_of(encoder_model(EDGE), crop), truth, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize("half_maps", [False, True])
-def test_in_halves_maps_stay_within_a_hundredth_and_landmarks_within_a_fifth_of_a_pixel(crop, truth, half_maps):
+def test_in_float16_maps_stay_within_a_hundredth_and_landmarks_within_a_fifth_of_a_pixel(crop, truth, half_maps):
     answers = answers_of(encoder_model(EDGE, half=True, half_maps=half_maps), crop)
     assert [array.dtype for array in answers] == [np.float16 if half_maps else np.float32, np.float32, np.float32]
     for ours, theirs, tolerance in zip(answers, truth, (0.01 * np.abs(truth[0]).max(), 0.02, 0.2), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=tolerance)
 
 
-def test_in_halves_convolutions_are_halves_and_vectors_are_not():
+def test_in_float16_convolutions_are_float16_and_vectors_are_not():
     model = onnx.shape_inference.infer_shapes(encoder_model(EDGE, half=True))
     types = {one.name: one.type.tensor_type for one in [*model.graph.output, *model.graph.value_info]}
     kinds = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
@@ -59,7 +59,7 @@ def test_in_halves_convolutions_are_halves_and_vectors_are_not():
     assert min(kinds.values()) > 3
 
 
-def test_bytes_become_floats_before_anything_else_and_every_shape_is_told():
+def test_bytes_become_floats_first_and_every_shape_is_known():
     model = encoder_model(EDGE)
     assert [node.op_type for node in model.graph.node[:2]] == ["Cast", "Transpose"]
     assert {node.op_type for node in model.graph.node}.isdisjoint({"Shape", "Constant", "Mod", "ConstantOfShape"})
@@ -69,8 +69,9 @@ def test_bytes_become_floats_before_anything_else_and_every_shape_is_told():
 
 def test_a_file_that_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "encoder.onnx").write_bytes(b"no ONNX at all")
-    with pytest.raises(UserError, match=r"encoder\.onnx: is no ONNX file .*Export the bundle again"):
+    with pytest.raises(UserError, match=r"encoder\.onnx: not an ONNX file .*make it again: refit-rt bundle") as refused:
         encoder_model(tmp_path / "encoder.onnx")
+    assert "\n" not in str(refused.value)
     crop = onnx.helper.make_tensor_value_info("crop", TensorProto.UINT8, ["person", 8, 8, 3])
     maps = onnx.helper.make_tensor_value_info("maps", TensorProto.UINT8, ["person", 8, 8, 3])
     node = onnx.helper.make_node("Identity", ["crop"], ["maps"])

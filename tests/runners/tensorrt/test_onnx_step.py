@@ -1,4 +1,4 @@
-"""step.onnx is one iteration of the torch network, in every runtime at hand; its plugin nodes fit trt_plugins."""
+"""step.onnx is one iteration of the torch network in every available runtime; its plugin nodes fit trt_plugins."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the twin is in torch: pip install refit-rt[train]")
+torch = pytest.importorskip("torch", reason="the reference is in torch: pip install refit-rt[train]")
 onnx = pytest.importorskip("onnx", reason="the file is made with onnx: pip install refit-rt[tensorrt]")
 ort = pytest.importorskip("onnxruntime", reason="runs the file")
 
@@ -34,7 +34,7 @@ CONFIGS = {"edge": EDGE, "official": ReFitConfig()}
 
 
 def bending_body() -> Body:
-    """The free body with pose blend shapes, which it has none of itself."""
+    """The free body with random pose blend shapes, because it has none of its own."""
     body = load_body()
     size = (*body.template.shape, POSE_FEATURES)
     return replace(body, pose_dirs=np.random.default_rng(3).normal(0, 2e-3, size).astype(np.float32))
@@ -57,7 +57,7 @@ def bundle_of(model: ReFit, body: Body) -> Bundle:
 
 
 def given(model: ReFit, seed: int = 0) -> dict[str, np.ndarray]:
-    """A state somewhere in front of the lens, and maps with much in them."""
+    """Inputs of a step: random maps, and a random state in front of the lens."""
     draw = np.random.default_rng(seed)
     mean = {name: getattr(model, f"mean_{name}").numpy() for name in STATE}
     inputs = {
@@ -81,7 +81,7 @@ def view_of(inputs: dict[str, np.ndarray]) -> camera.View:
 
 @torch.no_grad()
 def truth_of(model: ReFit, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """One iteration of the twin, from a hidden state that need not be zero."""
+    """One iteration of the torch network, from hidden states that need not be zero."""
     tensors = {name: torch.as_tensor(array) for name, array in inputs.items()}
     view = view_of(inputs)
     now = model.place(State(*(tensors[name] for name in STATE)), view)
@@ -119,7 +119,7 @@ def test_a_step_is_the_torch_networks_iteration_within_1e_4(network, runtime, se
     inputs = given(model, seed)
     truth = truth_of(model, inputs)
     assert_near(RUNTIMES[runtime](step_model(bundle, batch=BATCH), inputs), truth, 1e-4)
-    assert np.abs(truth["pose6d_next"] - inputs["pose6d"]).max() > 0.05  # else a step that does nothing would pass
+    assert np.abs(truth["pose6d_next"] - inputs["pose6d"]).max() > 0.05  # otherwise a step without effect would pass
 
 
 @torch.no_grad()
@@ -138,14 +138,14 @@ def test_five_steps_end_where_the_torch_loop_ends_within_a_fifth_of_a_pixel(netw
 
 
 def five_times(run: Callable[[dict], dict], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Each run is given what the last one answered."""
+    """Five runs, each with the outputs of the previous one."""
     now = dict(inputs)
     for _ in range(5):
         now |= {name.removesuffix("_next"): array for name, array in run(now).items()}
     return now
 
 
-def test_in_halves_a_step_stays_within_two_thousandths_and_geometry_in_32_bits(network):
+def test_in_float16_a_step_stays_within_two_thousandths_and_geometry_is_float32(network):
     model, bundle = network
     inputs = given(model)
     half = step_model(bundle, half=True, batch=BATCH)
@@ -154,7 +154,7 @@ def test_in_halves_a_step_stays_within_two_thousandths_and_geometry_in_32_bits(n
     )
     types = types_of(half)
     for node in half.graph.node:
-        if node.op_type in ("GridSample", "Sqrt", "Div"):  # the look-up, Gram-Schmidt, the camera
+        if node.op_type in ("GridSample", "Sqrt", "Div"):  # sampling the maps, Gram-Schmidt, the camera
             assert {types[name] for name in [*node.input, *node.output]} == {onnx.TensorProto.FLOAT}, node.name
     sigmoid = next(node for node in half.graph.node if node.op_type == "Sigmoid")
     assert types[sigmoid.output[0]] == onnx.TensorProto.FLOAT16
@@ -167,7 +167,7 @@ def types_of(model: ModelProto) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 30.0])
-def test_markers_at_the_rim_and_outside_of_the_crop_are_seen_as_by_torch(network, shift):
+def test_markers_at_the_edge_and_outside_of_the_crop_are_sampled_as_in_torch(network, shift):
     model, bundle = network
     inputs = given(model)
     inputs["cam"] += np.array([0, shift, -shift], np.float32)
@@ -176,13 +176,13 @@ def test_markers_at_the_rim_and_outside_of_the_crop_are_seen_as_by_torch(network
 
 def test_the_same_bundle_gives_the_same_bytes(network):
     _, bundle = network
-    every: tuple[Nodes, ...] = ("none", "gru", "both")
-    for nodes in every:
+    kinds: tuple[Nodes, ...] = ("none", "gru", "both")
+    for nodes in kinds:
         assert file_bytes(step_model(bundle, True, nodes)) == file_bytes(step_model(bundle, True, nodes))
 
 
 def plugin_inputs(node: str) -> list[tuple[str, str]]:
-    """Name and type of a node's inputs, from the tables of trt_plugins/README.md."""
+    """Names and types of a node's inputs, from the tables in trt_plugins/README.md."""
     text = PLUGINS.read_text().split(f"## Node `{node}`")[1].split("## ")[0]
     rows = re.findall(r"^\| (\d+) \| (\w+) \| [^|]+ \| (\w+) \|", text, re.MULTILINE)
     assert [int(number) for number, _, _ in rows] == list(range(len(rows)))
@@ -190,7 +190,7 @@ def plugin_inputs(node: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_plugin_nodes_take_what_their_readme_says(network, half):
+def test_plugin_nodes_have_the_inputs_of_their_readme(network, half):
     model, bundle = network
     real = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
     kinds = {"T": real, "f32": onnx.TensorProto.FLOAT, "int32": onnx.TensorProto.INT32}
@@ -210,14 +210,14 @@ def test_plugin_nodes_take_what_their_readme_says(network, half):
         assert (node.domain, attributes["plugin_version"], attributes["plugin_namespace"]) == ("refit", b"1", b"refit")
 
 
-def test_a_floor_that_a_network_lacks_is_told_to_the_plugin_as_minus_one(network):
+def test_the_plugin_receives_minus_one_for_a_network_without_a_scale_floor(network):
     model, bundle = network
     node = step_model(bundle, nodes="gru").graph.node[-1]
     floor = next(one.f for one in node.attribute if one.name == "scale_floor")
     assert floor == pytest.approx(-1 if model.config.scale_floor is None else model.config.scale_floor)
 
 
-def test_only_the_maps_of_the_look_node_are_halves(network):
+def test_the_maps_are_float16_only_with_the_feedback_node(network):
     _, bundle = network
     cases: tuple[tuple[bool, Nodes, int], ...] = (
         (True, "both", onnx.TensorProto.FLOAT16),

@@ -1,4 +1,4 @@
-"""What TensorRT's backend refuses, each in one line with its cure; the verb `build`; and the real binding's names."""
+"""The TensorRT backend's errors, each in one line with its cure; the verb `build`; and the real binding's names."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the bundles of this test are made with torch: pip install refit-rt[train]")
 onnx = pytest.importorskip("onnx", reason="engines are built from files made with onnx: pip install refit-rt[tensorrt]")
-pytest.importorskip("onnxruntime", reason="stands in for TensorRT")
+pytest.importorskip("onnxruntime", reason="takes the place of TensorRT")
 
 from refit_rt import config  # noqa: E402
 from refit_rt.__main__ import command  # noqa: E402
@@ -23,7 +23,7 @@ from tests.support.fake_tensorrt import FakeCuda, Library  # noqa: E402
 from tests.support.paths import ROOT  # noqa: E402
 
 
-def test_answers_that_are_not_the_networks_are_refused(library, random_bundles):
+def test_engines_whose_outputs_differ_from_the_network_are_refused(library, random_bundles):
     def wrong_maps(made: dict[str, np.ndarray]) -> None:
         if "maps" in made:
             made["maps"] += 1
@@ -36,9 +36,13 @@ def test_answers_that_are_not_the_networks_are_refused(library, random_bundles):
         if "pose6d_next" in made:
             made["pose6d_next"][:] = np.nan
 
-    for spoil, what in ((wrong_maps, "maps"), (wrong_step, "markers after 1"), (no_number, "joints after 1")):
+    for spoil, what in (
+        (wrong_maps, "maps"),
+        (wrong_step, "markers after iteration 1"),
+        (no_number, "joints after iteration 1"),
+    ):
         library.spoil = spoil
-        with pytest.raises(UserError, match=rf"^TensorRT: {what} .* off the network's .* and build again") as caught:
+        with pytest.raises(UserError, match=rf"^TensorRT: {what} differ from the network's .* build again") as caught:
             runner_of(library, random_bundles["edge"])
         assert "\n" not in str(caught.value)
 
@@ -48,13 +52,13 @@ def test_a_file_that_tensorrt_cannot_read_is_refused_with_all_its_errors_in_one_
     with pytest.raises(UserError) as caught:
         runner_of(library, random_bundles["edge"])
     assert "\n" not in str(caught.value)
-    assert "TensorRT 11.4.0.106 cannot read it: In node 3 (GridSample): UNSUPPORTED; In node 9" in str(caught.value)
+    assert "TensorRT 11.4.0.106 cannot read it (In node 3 (GridSample): UNSUPPORTED; In node 9" in str(caught.value)
     assert str(caught.value).endswith("leave fit.plugins empty")
 
 
-def test_a_build_that_fails_says_tensorrts_own_reason(library, random_bundles):
+def test_the_error_of_a_failed_build_holds_tensorrts_own_reason(library, random_bundles):
     library.build_fails = True
-    with pytest.raises(UserError, match=r"cannot build it: no tactic fits$"):
+    with pytest.raises(UserError, match=r"cannot build it \(no tactic fits\)\. .*or set fit\.backend to cpu$"):
         runner_of(library, random_bundles["edge"])
     assert plans() == []
 
@@ -67,7 +71,7 @@ def test_ctrl_c_ends_a_build(library, random_bundles, monkeypatch):
 
 
 def clock_that_is_interrupted():
-    """Twice the time is told; then, in the builder's callback, comes Ctrl-C."""
+    """A clock that gives the time twice; then, in the builder's callback, it raises KeyboardInterrupt."""
     times = iter([0.0, 0.0])
 
     def clock() -> float:
@@ -85,15 +89,15 @@ def test_an_engine_that_does_not_run_is_an_error_in_one_line(library, random_bun
         runner._step.prepare(7, 0, True)
 
 
-def test_a_precision_that_engines_do_not_have_is_refused(random_bundles):
+def test_a_precision_that_engines_do_not_support_is_refused(random_bundles):
     for precision in ("bf16", "int8"):
-        with pytest.raises(UserError, match=f"fit.precision: {precision} is not for fit.backend tensorrt"):
+        with pytest.raises(UserError, match=f"fit.precision: {precision} does not work with fit.backend tensorrt"):
             make_runner(config.Fit(backend="tensorrt", precision=precision), random_bundles["edge"])
-    with pytest.raises(UserError, match=r"fit.precision: f16 is for fit.backend tensorrt"):
+    with pytest.raises(UserError, match=r"fit.precision: f16 does not work with fit.backend cpu"):
         make_runner(config.Fit(precision="f16"), random_bundles["edge"])
 
 
-def test_without_tensorrt_one_line_says_how_to_get_it(random_bundles, monkeypatch):
+def test_without_tensorrt_one_line_says_how_to_install_it(random_bundles, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(
         UserError, match=r"tensorrt is not installed .*pip install 'refit-rt\[tensorrt\]'.*JetPack"
@@ -102,7 +106,7 @@ def test_without_tensorrt_one_line_says_how_to_get_it(random_bundles, monkeypatc
     assert "\n" not in str(it.value)
 
 
-def test_a_tensorrt_of_old_is_refused(random_bundles, monkeypatch):
+def test_an_old_tensorrt_is_refused(random_bundles, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", Library(FakeCuda(), "8.6.2").module)
     with pytest.raises(UserError, match=r"TensorRT 8.6.2 is too old, 10.0 is needed"):
         TensorRtRunner(random_bundles["edge"], F32, FakeCuda())
@@ -128,7 +132,7 @@ def test_importing_the_runner_needs_neither_cuda_nor_tensorrt_nor_onnx():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_build_says_where_the_engines_are(library, random_bundles, monkeypatch, capsys):
+def test_build_prints_the_paths_of_the_engines(library, random_bundles, monkeypatch, capsys):
     monkeypatch.setattr("refit_rt.runners.tensorrt.runner.open_cuda", lambda binding: library.cuda)
     assert command(["build", str(random_bundles["edge"].path), "--fit.precision", "f32"]) == 0
     *files, last = capsys.readouterr().out.splitlines()
@@ -154,21 +158,43 @@ def test_build_writes_the_onnx_files_without_tensorrt(monkeypatch, capsys, tmp_p
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_what_is_called_of_tensorrt_is_there_in_the_real_one():
+def test_the_real_tensorrt_has_every_name_that_is_used():
     trt = pytest.importorskip("tensorrt", reason="needs TensorRT's Python binding", exc_type=ImportError)
     for name in (
-        "Builder.create_network", "Builder.build_serialized_network", "Builder.create_builder_config",
-        "OnnxParser.parse", "OnnxParser.num_errors", "OnnxParser.get_error", "ParserError.desc",
-        "IBuilderConfig.clear_flag", "IBuilderConfig.create_timing_cache", "IBuilderConfig.set_timing_cache",
-        "IBuilderConfig.progress_monitor", "ITimingCache.serialize", "Runtime.deserialize_cuda_engine",
-        "ICudaEngine.num_io_tensors", "ICudaEngine.get_tensor_name", "ICudaEngine.get_tensor_shape",
-        "ICudaEngine.get_tensor_dtype", "ICudaEngine.get_tensor_mode", "ICudaEngine.create_execution_context",
-        "IExecutionContext.set_tensor_address", "IExecutionContext.execute_async_v3", "IPluginRegistry.load_library",
-        "IPluginRegistry.get_creator", "IProgressMonitor.phase_start", "IProgressMonitor.step_complete",
-        "IProgressMonitor.phase_finish", "ILogger.Severity.INTERNAL_ERROR", "ILogger.Severity.ERROR",
-        "NetworkDefinitionCreationFlag.STRONGLY_TYPED", "BuilderFlag.TF32", "TensorIOMode.INPUT",
-        "get_plugin_registry", "nptype",
-    ):  # fmt: skip
+        "Builder.create_network",
+        "Builder.build_serialized_network",
+        "Builder.create_builder_config",
+        "OnnxParser.parse",
+        "OnnxParser.num_errors",
+        "OnnxParser.get_error",
+        "ParserError.desc",
+        "IBuilderConfig.clear_flag",
+        "IBuilderConfig.create_timing_cache",
+        "IBuilderConfig.set_timing_cache",
+        "IBuilderConfig.progress_monitor",
+        "ITimingCache.serialize",
+        "Runtime.deserialize_cuda_engine",
+        "ICudaEngine.num_io_tensors",
+        "ICudaEngine.get_tensor_name",
+        "ICudaEngine.get_tensor_shape",
+        "ICudaEngine.get_tensor_dtype",
+        "ICudaEngine.get_tensor_mode",
+        "ICudaEngine.create_execution_context",
+        "IExecutionContext.set_tensor_address",
+        "IExecutionContext.execute_async_v3",
+        "IPluginRegistry.load_library",
+        "IPluginRegistry.get_creator",
+        "IProgressMonitor.phase_start",
+        "IProgressMonitor.step_complete",
+        "IProgressMonitor.phase_finish",
+        "ILogger.Severity.INTERNAL_ERROR",
+        "ILogger.Severity.ERROR",
+        "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
+        "BuilderFlag.TF32",
+        "TensorIOMode.INPUT",
+        "get_plugin_registry",
+        "nptype",
+    ):
         part = trt
         for step in name.split("."):
             assert hasattr(part, step), name
@@ -177,7 +203,7 @@ def test_what_is_called_of_tensorrt_is_there_in_the_real_one():
 
 
 @pytest.mark.trt
-def test_engines_of_the_shipped_bundle_answer_as_the_network(monkeypatch, tmp_path):
+def test_engines_of_the_shipped_bundle_give_the_networks_outputs(monkeypatch, tmp_path):
     pytest.importorskip("tensorrt", reason="needs TensorRT and an NVIDIA GPU", exc_type=ImportError)
     try:
         open_cuda()
@@ -186,4 +212,4 @@ def test_engines_of_the_shipped_bundle_answer_as_the_network(monkeypatch, tmp_pa
         pytest.skip(str(error))
     monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path))
     for settings in (F32, F16):
-        make_runner(settings, load_bundle(find_bundle("edge")))  # refuses engines that answer otherwise
+        make_runner(settings, load_bundle(find_bundle("edge")))  # it refuses engines whose outputs differ

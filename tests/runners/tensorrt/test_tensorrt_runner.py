@@ -1,4 +1,4 @@
-"""The TensorRT runner gives the CPU's bodies, on a GPU and a TensorRT of numpy, in as few launches as it should."""
+"""The TensorRT runner gives the CPU's bodies in the expected launches, on a GPU and a TensorRT made of numpy."""
 
 from time import monotonic
 
@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the bundles of this test are made with torch: pip install refit-rt[train]")
 onnx = pytest.importorskip("onnx", reason="engines are built from files made with onnx: pip install refit-rt[tensorrt]")
-pytest.importorskip("onnxruntime", reason="stands in for TensorRT")
+pytest.importorskip("onnxruntime", reason="takes the place of TensorRT")
 
 from refit_rt.runners import Runner  # noqa: E402
 from refit_rt.runners.cpu.runner import CpuRunner  # noqa: E402
@@ -45,7 +45,7 @@ def test_the_runner_gives_the_cpus_bodies(library, random_bundles, name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_in_halves_bodies_stay_within_two_millimetres_and_half_a_pixel(library, random_bundles, name):
+def test_in_float16_bodies_stay_within_two_millimetres_and_half_a_pixel(library, random_bundles, name):
     runner, cpu = runner_of(library, random_bundles[name], F16), CpuRunner(random_bundles[name], "f32", 1)
     mine, truth = (first_steps(one, 3) for one in (runner, cpu))
     assert library.exact == [False, False]
@@ -53,19 +53,19 @@ def test_in_halves_bodies_stay_within_two_millimetres_and_half_a_pixel(library, 
     np.testing.assert_allclose(mine.markers_px, truth.markers_px, atol=0.5)
 
 
-def test_one_iteration_after_the_other_is_the_same_as_all_at_once(library, random_bundles):
+def test_single_iterations_give_the_same_as_all_at_once(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
     encoded = runner.encode(a_crop())
     start = runner.initial(encoded, VIEW)
     at_once = runner.iterate(encoded, VIEW, start, 4)
-    by_the_clock = runner.iterate(encoded, VIEW, start, 4, deadline_s=monotonic() + 60)
-    np.testing.assert_array_equal(at_once.state.pose6d, by_the_clock.state.pose6d)
+    one_by_one = runner.iterate(encoded, VIEW, start, 4, deadline_s=monotonic() + 60)
+    np.testing.assert_array_equal(at_once.state.pose6d, one_by_one.state.pose6d)
     assert runner.iterate(encoded, VIEW, start, 4, deadline_s=monotonic() - 1).iterations == 1
     assert runner.iterate(encoded, VIEW, start, 5, update_rad=3.0).iterations == 1
     assert runner.iterate(encoded, VIEW, start, 5, update_rad=1e-9).iterations == 5
 
 
-def test_a_loop_of_k_iterations_is_one_launch_with_a_context_of_its_own(library, random_bundles):
+def test_a_loop_of_k_iterations_is_one_launch_in_its_own_context(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
     encoded = runner.encode(a_crop())
     start = runner.initial(encoded, VIEW)
@@ -73,7 +73,7 @@ def test_a_loop_of_k_iterations_is_one_launch_with_a_context_of_its_own(library,
         contexts = library.contexts
         first = runner.iterate(encoded, VIEW, start, count)
         made = library.contexts - contexts
-        assert made == (count == 3)  # the settings' 2 and 5 were recorded at the load
+        assert made == (count == 3)  # the 2 and 5 of the settings are recorded when the runner is loaded
         launches = library.cuda.replays
         again = runner.iterate(encoded, VIEW, start, count)
         assert library.cuda.replays == launches + 1
@@ -90,7 +90,7 @@ def test_nothing_is_recorded_while_a_frame_waits(library, random_bundles):
         assert library.contexts == contexts
 
 
-def test_maps_stay_on_the_gpu_and_older_ones_are_saved_before_they_are_written_over(library, random_bundles):
+def test_maps_stay_on_the_gpu_and_earlier_ones_are_fetched_before_they_are_overwritten(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
     first = runner.encode(a_crop(0))
     start = runner.initial(first, VIEW)
@@ -101,11 +101,11 @@ def test_maps_stay_on_the_gpu_and_older_ones_are_saved_before_they_are_written_o
     np.testing.assert_array_equal(again.state.pose6d, truth.state.pose6d)
     assert np.abs(other.state.pose6d - truth.state.pose6d).max() > 1e-3
     np.testing.assert_array_equal(runner.iterate(second, VIEW, start, 2).state.pose6d, other.state.pose6d)
-    by_hand = Encoded(np.asarray(first.maps), first.hidden, first.keypoints)
-    np.testing.assert_array_equal(runner.iterate(by_hand, VIEW, start, 2).state.pose6d, truth.state.pose6d)
+    in_numpy = Encoded(np.asarray(first.maps), first.hidden, first.keypoints)
+    np.testing.assert_array_equal(runner.iterate(in_numpy, VIEW, start, 2).state.pose6d, truth.state.pose6d)
 
 
-def test_what_was_given_and_what_was_answered_stay_as_they_are(library, random_bundles):
+def test_inputs_and_results_are_never_changed(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
     encoded = runner.encode(a_crop())
     start = runner.initial(encoded, VIEW)
@@ -118,7 +118,7 @@ def test_what_was_given_and_what_was_answered_stay_as_they_are(library, random_b
     np.testing.assert_array_equal(first.state.pose6d, kept)
 
 
-def test_a_body_behind_the_lens_gives_numbers_and_no_crash(library, random_bundles):
+def test_a_body_behind_the_lens_does_not_crash(library, random_bundles):
     runner = runner_of(library, random_bundles["edge"])
     encoded = runner.encode(a_crop())
     start = runner.initial(encoded, VIEW)
@@ -139,9 +139,8 @@ def test_with_both_plugins_the_kernels_themselves_give_the_cpus_bodies(
 ):
     library.kernels = on_cpu
     (tmp_path / "plugins.so").write_text("BatchedGRU Feedback")
-    settings = msgspec.structs.replace(
-        settings, plugins=str(tmp_path / "plugins.so"), cold_iterations=1, iterations=1
-    )  # each costs seconds
+    # One iteration, because each one takes seconds.
+    settings = msgspec.structs.replace(settings, plugins=str(tmp_path / "plugins.so"), cold_iterations=1, iterations=1)
     monkeypatch.setattr(check, "STEPS", (1,))
     runner, cpu = runner_of(library, random_bundles[name], settings), CpuRunner(random_bundles[name], "f32", 1)
     mine, truth = (first_steps(one, 1) for one in (runner, cpu))

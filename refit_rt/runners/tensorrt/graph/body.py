@@ -10,7 +10,7 @@ import numpy as np
 from refit_rt.body.smpl import BETAS, JOINTS, Body
 from refit_rt.runners.tensorrt.graph.writer import Writer
 
-SMALLEST = np.array([1e-12], np.float32)  # no column is shorter than this, as in torch's normalize
+SMALLEST = np.array([1e-12], np.float32)  # lower limit of a column's length, as in torch's normalize
 POSE6D = 6 * JOINTS
 
 
@@ -67,8 +67,8 @@ def shaped(w: Writer, body: Body, betas: str, columns: list[str], batch: int) ->
     markers, marker_dirs = homogeneous(body.template[ids], 1), homogeneous(body.shape_dirs[ids], 0)
     pose_rows = None
     if body.pose_dirs is not None:
-        # The root does not bend the surface. The rest pose's rotations are ones, which are subtracted from the
-        # template.
+        # The root does not bend the surface. Blend shapes apply to rotation minus identity; the identity's part is
+        # subtracted from the template here.
         dirs = homogeneous(body.pose_dirs[ids], 0).reshape(-1, JOINTS - 1, 9)
         pose_rows = np.concatenate([np.zeros_like(dirs[:, :1]), dirs], axis=1).reshape(len(dirs), -1)
         at_rest = np.tile(np.eye(3, dtype=np.float32).reshape(9), JOINTS)
@@ -109,7 +109,7 @@ def climb(w: Writer, columns: list[str], bones: str, parents: np.ndarray, batch:
 def skinned(w: Writer, body: Body, posed: str, pivots: str, surface: str, batch: int) -> str:
     """Posed joints and the markers at rest → posed markers (B, M, 3) metres."""
     ids = marker_ids(body)
-    shift = w.op("MatMul", posed, pivots)  # the joint's transform maps the origin of the rest pose here
+    shift = w.op("MatMul", posed, pivots)  # the image of the rest pose's origin under each joint's transform
     moves = w.reshape(w.concat(w.cut(posed, 0, 3, 3), shift, axis=3), batch, JOINTS, 12)
     blend = w.op("MatMul", body.skinning[ids][None], moves)
     points = w.op("MatMul", w.reshape(blend, batch, len(ids), 3, 4), surface)

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-Nodes = Literal["none", "gru", "both"]  # the nodes of trt_plugins in a step: none, BatchedGRU, or Feedback too
+Nodes = Literal["none", "gru", "both"]  # a step's nodes of trt_plugins: none, BatchedGRU, or BatchedGRU and Feedback
 
 
 def maps_dtype(half: bool, nodes: Nodes) -> type:
