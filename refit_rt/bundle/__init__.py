@@ -1,1 +1,1 @@
-"""A trained network as a folder: everything that makes, quantises or reads one."""
+"""Bundles, which are trained networks as folders: reading, making and quantising them."""

@@ -1,4 +1,4 @@
-"""A checkpoint of training/ → a bundle."""
+"""Makes a bundle from a checkpoint of training/."""
 
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,23 @@ from refit_rt.model.refit import build
 from refit_rt.model.weights import load_into, read_checkpoint
 
 
-def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | None = None) -> None:
-    """Writes the edge network's averaged weights as a bundle named like its folder; `licence` goes on its card.
+def export_checkpoint(checkpoint: Path, out: Path, licence: str, facts_file: Path | None = None) -> None:
+    """Writes the edge network's averaged weights as a bundle with the name of its folder, and `licence` on its card.
 
-    told: a yaml file with `training` and `accuracy`, facts for the card. Raises UserError for a file that is no
-    checkpoint, or one of another network.
+    facts_file: a yaml file with `training` and `accuracy`, which go on the card. Raises UserError when the file is not
+    a checkpoint of training/ or holds another network.
     """
-    facts = read_facts(told) if told else {}
+    facts = read_facts(facts_file) if facts_file else {}
     state = read_checkpoint(checkpoint)
     if "average" not in state:
-        raise UserError(f"{checkpoint}: is no checkpoint of training/. An official one: refit-rt import-weights")
+        raise UserError(
+            f"{checkpoint}: not a checkpoint of training/. "
+            "Give one, or turn an official checkpoint into a bundle: refit-rt import-weights"
+        )
     model = build(EDGE, load_body()).eval()
     load_into(model, state["average"], str(checkpoint))
-    # Half precision then holds this matrix, and the loop reads half as much (runners/packing.py, `halved`); so with the
-    # encoder, as BlazePose's file has it, and the bundle is 8 MB smaller (export.store_halves).
+    # Rounded to half precision, the loop's largest matrix is read in half the time (runners/cpu/packing.py, `halved`),
+    # and the encoder makes the bundle 8 MB smaller (make.store_halves). BlazePose's own weights are in half precision.
     encoder = [*model.backbone.parameters(), *model.map_head.parameters(), *model.init_head.parameters()]
     for weight in (model.update.gru.from_input.weight, *encoder):
         weight.data = weight.data.half().float()
@@ -37,8 +40,9 @@ def export_checkpoint(checkpoint: Path, out: Path, licence: str, told: Path | No
 
 
 def read_facts(path: Path) -> dict[str, dict[str, Any]]:
-    """A yaml file of `training` and `accuracy`. Raises UserError."""
+    """Reads a yaml file with `training` and `accuracy`. Raises UserError."""
     try:
         return msgspec.yaml.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
     except (OSError, msgspec.MsgspecError) as error:
-        raise UserError(f"{path}: {error}. Give a yaml file with `training` and `accuracy`") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: {reason}. Give a yaml file with `training` and `accuracy`") from error

@@ -1,12 +1,12 @@
-"""Each channel that a convolution reads brought to a like range, so that eight bits resolve it; same answers.
+"""Gives the input channels of each convolution similar ranges, so that eight bits resolve them; outputs stay the same.
 
-What cross-layer equalisation and bias absorption do (Nagel et al. 2019, "Data-free quantization through weight
-equalization and bias correction", sections 4.1 and 4.2), but with measured ranges and at each convolution's input: a
-shift and a scale for each channel before it, undone in its weights. No clip between two layers is in the way then, and
-OpenVINO makes the shift and the scale a part of the rounding.
+The effect is that of cross-layer equalisation and bias absorption (Nagel et al. 2019, "Data-free quantization through
+weight equalization and bias correction", sections 4.1 and 4.2), but with measured ranges and at each convolution's
+input: each channel is shifted and scaled before the convolution, and the convolution's weights undo it. Clips between
+two layers are then no obstacle, and OpenVINO merges shift and scale into the rounding.
 
-BlazePose needs it: batch-norm is folded into its weights, channels of a layer differ in size by 10 to 100 times, and
-those of its residual stream lie far from zero beside how much they move.
+BlazePose needs this: batch-norm is folded into its weights, the channels of a layer differ in size by a factor of 10 to
+100, and those of its residual stream have means that are large compared with their variation.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -17,22 +17,22 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-LEAST_WIDTH = 1 / 256  # of the widest channel beside it: one that never moved may yet move a little
-BALANCE = 0.5  # share of the unevenness that goes from the activations into weights that share a step
+LEAST_WIDTH = 1 / 256  # of the layer's widest channel: one that is constant in calibration may still vary a little
+BALANCE = 0.5  # share of the unevenness that moves from the activations into weights that share a quantisation step
 
 
 @dataclass(slots=True, eq=False)
 class Spread:
-    """What a tensor held over all calibration crops."""
+    """Statistics of a tensor over all calibration crops."""
 
     least: np.ndarray  # (channels,)
     most: np.ndarray  # (channels,)
     total: np.ndarray  # (channels,) sum
-    power: np.ndarray | None  # (channels, channels) sum of products, where a 1x1 convolution reads it
+    power: np.ndarray | None  # (channels, channels) sum of products, if a 1x1 convolution reads the tensor
     count: int  # pixels
 
     def rescaled(self, shift: np.ndarray, scale: np.ndarray) -> "Spread":
-        """Of (x - shift) / scale, each (channels,)."""
+        """The statistics of (x - shift) / scale. shift, scale: (channels,)."""
         power = self.power
         if power is not None:
             crossed = np.outer(shift, self.total)
@@ -42,16 +42,16 @@ class Spread:
 
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which all that does not depend on the input is an initialiser, casts of weights too."""
+    """A copy in which every tensor that does not depend on the input is an initialiser, including casts of weights."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     known, kept = constants(model), []
     for node in model.graph.node:
         if any(name and name not in known for name in node.input):
             kept.append(node)
             continue
-        given = {name: known[name] for name in node.input if name}
-        answers: list[np.ndarray] = ReferenceEvaluator(node).run(None, given)  # type: ignore[assignment]
-        known.update(zip(node.output, answers, strict=True))
+        inputs = {name: known[name] for name in node.input if name}
+        outputs: list[np.ndarray] = ReferenceEvaluator(node).run(None, inputs)  # type: ignore[assignment]
+        known.update(zip(node.output, outputs, strict=True))
     replace(model, kept, known)
     return model
 
@@ -62,7 +62,7 @@ def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def replace(model: onnx.ModelProto, nodes: list[onnx.NodeProto], values: Mapping[str, np.ndarray]) -> None:
-    """Gives a model other nodes, and of these initialisers those that they read."""
+    """Replaces a model's nodes, and its initialisers by those of `values` that the nodes read."""
     read = {name for node in nodes for name in node.input}
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(nodes)
@@ -76,22 +76,21 @@ def convolutions(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 
 def numbers(node: onnx.NodeProto, name: str, default: int) -> list[int]:
-    """An attribute of whole numbers, or of one."""
+    """An attribute with one or several integers, as a list."""
     return next((list(found.ints) or [found.i] for found in node.attribute if found.name == name), [default])
 
 
 def is_depthwise(node: onnx.NodeProto, weight: np.ndarray) -> bool:
-    """One input channel to each output channel."""
+    """Whether each output channel reads exactly one input channel."""
     return numbers(node, "group", 1) == [weight.shape[0]] and weight.shape[1] == 1
 
 
 def equalise(
     model: onnx.ModelProto, seen: Mapping[str, Spread], names: Collection[str]
 ) -> tuple[onnx.ModelProto, dict[str, Spread]]:
-    """The same network, with what the named convolutions read made even; and what they read now.
+    """The same network with equalised inputs of the named convolutions, and the new inputs' statistics by their names.
 
-    model: of `plain`. seen: tensor → what it held, as of `int8.observe`. The answer's spreads are by the
-    new inputs' names.
+    model: the result of `plain`. seen: the statistics by tensor that `int8.observe` measures.
     """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     values, nodes, after = constants(model), [], {}
@@ -106,14 +105,14 @@ def equalise(
 def before(
     node: onnx.NodeProto, seen: Spread, values: dict[str, np.ndarray], after: dict[str, Spread]
 ) -> list[onnx.NodeProto]:
-    """The shift and the scale that go before a convolution; its weight and bias are changed to undo them."""
+    """The nodes for shift and scale before a convolution. Its weight and bias are changed to undo them."""
     source, kernel, *bias = node.input
     weight = values[kernel]
     shift, scale = shift_and_scale(seen, weight, is_depthwise(node, weight), any(numbers(node, "pads", 0)))
     along = scale[:, None, None, None] if is_depthwise(node, weight) else scale[None, :, None, None]
     taken = weight.sum((2, 3), dtype=np.float64)
     offset = taken[:, 0] * shift if is_depthwise(node, weight) else taken @ shift
-    own = f"{node.output[0]}."  # a weight that two convolutions share stays whole
+    own = f"{node.output[0]}."  # new names, because two convolutions may share a weight
     values[f"{own}weight"] = (weight * along).astype(np.float32)
     values[f"{own}bias"] = ((values[bias[0]] if bias else 0) + offset).astype(np.float32)
     values[f"{own}shift"] = shift.astype(np.float32)[None, :, None, None]
@@ -126,10 +125,10 @@ def before(
 
 
 def shift_and_scale(seen: Spread, weight: np.ndarray, depthwise: bool, padded: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Each (channels,). Where zeros are padded they must stay zeros: nothing is shifted then.
+    """shift and scale, (channels,) each. A padded input is not shifted, because its padded zeros must stay zeros.
 
-    A depthwise weight has a step for each channel, so all of the unevenness may go into it. Where the weights of many
-    channels share a step, both sides get half of it (its root), as in the paper's equation 11.
+    A depthwise weight has one quantisation step per channel, so it can absorb all the unevenness. Where the weights of
+    many channels share a step, each side takes the square root of it, as in the paper's equation 11.
     """
     shift = np.zeros(len(seen.least)) if padded else seen.least.astype(np.float64)
     width = np.maximum(seen.most - shift, shift - seen.least)

@@ -1,4 +1,4 @@
-"""An encoder's convolutions in eight bits: ranges measured on crops, weights rounded by what they are given."""
+"""Converts an encoder's convolutions to int8, with ranges measured on crops and weights rounded for those inputs."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,17 +9,18 @@ from onnx import helper
 
 from refit_rt.bundle.equalise import Spread, constants, convolutions, equalise, is_depthwise, numbers, replace
 
-# Seven bits a weight: with eight, the paired sums of processors without VNNI overflow (measured: thrice the error).
-# Depthwise kernels add no pairs and keep eight: BlazePose's maps stray by 8 % in place of 10 %.
+# Weights have seven bits: with eight, the paired sums of processors without VNNI overflow, which triples the error.
+# Depthwise kernels add no pairs and have eight bits: BlazePose's maps then differ by 8 % rather than 10 %.
 WEIGHT_TOP, DEPTHWISE_TOP = 63, 127
 ACTIVATION_TOP = 255
 DAMPING = 0.01  # of the mean variance of a layer's inputs
-# Parts of BlazePose that stay in float: little work, and much harm (stem: maps 8 → 7 %; others: landmarks 4.7 → 2 px).
+# Parts of BlazePose that stay in float: they are cheap, and in int8 they cost much accuracy. In float, the stem reduces
+# the maps' difference from 8 to 7 %, the others reduce the landmarks' from 4.7 to 2 px.
 LEFT = ("/stem/", "/summary/", "/landmarks/", "/world/")
 
 
 def compiled(model: onnx.ModelProto, extra: Iterable[str] = ()) -> ov.CompiledModel:
-    """In f32 but for what the model itself says is int8, answering these tensors too."""
+    """Compiles a model in f32, except for its int8 layers. extra: tensors that become outputs too."""
     core = ov.Core()
     read = core.read_model(model.SerializeToString(), b"")
     outputs = {name for port in read.outputs for name in port.get_names()}
@@ -28,7 +29,8 @@ def compiled(model: onnx.ModelProto, extra: Iterable[str] = ()) -> ov.CompiledMo
 
 
 def observe(model: onnx.ModelProto, crops: Iterable[np.ndarray]) -> dict[str, Spread]:
-    """Input of each convolution → what it held. model: of `plain`; crops: each (S, S, 3) uint8 RGB."""
+    """The statistics of each convolution's input, by its name. model: the result of `plain`; crops: (S, S, 3) uint8 RGB
+    each."""
     values = constants(model)
     names = {node.input[0] for node in convolutions(model)}
     mixed = {node.input[0] for node in convolutions(model) if values[node.input[1]].shape[2:] == (1, 1)}
@@ -42,7 +44,7 @@ def observe(model: onnx.ModelProto, crops: Iterable[np.ndarray]) -> dict[str, Sp
 
 
 def spread(pixels: np.ndarray, products: bool) -> Spread:
-    """pixels (channels, n)."""
+    """The statistics of one tensor. pixels: (channels, n)."""
     power = (pixels @ pixels.T).astype(np.float64) if products else None
     return Spread(pixels.min(1), pixels.max(1), pixels.sum(1, dtype=np.float64), power, pixels.shape[1])
 
@@ -54,7 +56,8 @@ def joined(one: Spread, other: Spread) -> Spread:
 
 
 def in_int8(model: onnx.ModelProto, seen: Mapping[str, Spread]) -> onnx.ModelProto:
-    """The network with its convolutions in int8, but those of `LEFT`. model: of `plain`; seen: of `observe`."""
+    """The network with its convolutions in int8, except those in `LEFT`. model: the result of `plain`; seen: that of
+    `observe`."""
     values = constants(model)
     names = {node.name for node in convolutions(model) if fits(node, values) and not any(p in node.name for p in LEFT)}
     model, even = equalise(model, seen, names)
@@ -71,12 +74,12 @@ def in_int8(model: onnx.ModelProto, seen: Mapping[str, Spread]) -> onnx.ModelPro
 
 
 def fits(node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> bool:
-    """Whether a convolution mixes all its channels or none."""
+    """Whether a convolution mixes all its channels or none of them."""
     return numbers(node, "group", 1) == [1] or is_depthwise(node, values[node.input[1]])
 
 
 def eight_bit_tensor(name: str, seen: Spread, values: dict[str, np.ndarray]) -> list[onnx.NodeProto]:
-    """Nodes that round a tensor; `values` takes their terms."""
+    """The nodes that round a tensor to eight bits. Their step and zero point are added to `values`."""
     least, most = min(float(seen.least.min()), 0.0), max(float(seen.most.max()), 0.0)
     step = max(most - least, 1e-12) / ACTIVATION_TOP
     values[f"{name}.step"] = np.array(step, np.float32)
@@ -89,7 +92,7 @@ def eight_bit_tensor(name: str, seen: Spread, values: dict[str, np.ndarray]) -> 
 
 
 def eight_bit_weight(node: onnx.NodeProto, seen: Spread, values: dict[str, np.ndarray]) -> onnx.NodeProto:
-    """Rounds a convolution's weight, makes its bias good for that on average, and gives the node that reads it."""
+    """Rounds a convolution's weight, corrects its bias for the mean error → the node that dequantises the weight."""
     _, name, bias = node.input
     weight, depthwise = values[name], is_depthwise(node, values[name])
     whole, step = rounded(weight, DEPTHWISE_TOP if depthwise else WEIGHT_TOP, seen)
@@ -108,14 +111,15 @@ def rounded(weight: np.ndarray, top: int, seen: Spread) -> tuple[np.ndarray, np.
     step = np.maximum(np.abs(weight).max((1, 2, 3)) / top, 1e-12).astype(np.float32)
     if seen.power is None or weight.shape[1:] != (len(seen.least), 1, 1):
         return np.round(weight / step[:, None, None, None]).astype(np.int8), step
-    mean = seen.total / seen.count  # what the mean is off by is the bias's to mend
+    mean = seen.total / seen.count  # the bias corrects the mean's error, so only the variation matters here
     varied = seen.power / seen.count - np.outer(mean, mean)
     return rounded_together(weight[:, :, 0, 0] / step[:, None], top, varied).astype(np.int8)[:, :, None, None], step
 
 
 def rounded_together(weight: np.ndarray, top: int, varied: np.ndarray) -> np.ndarray:
-    """weight (out, in) in steps → whole numbers: one input channel after the other, each time the rest taking up the
-    error as far as the inputs go together (Frantar et al. 2022, "GPTQ", algorithm 1). varied (in, in) covariance."""
+    """weight (out, in) in steps → whole numbers. Input channels are rounded one after another, and the remaining ones
+    compensate each error as far as the inputs are correlated (Frantar et al. 2022, "GPTQ", algorithm 1). varied: (in,
+    in) covariance."""
     order = np.argsort(-np.diag(varied))
     values, vectors = np.linalg.eigh(varied[np.ix_(order, order)])
     values = np.maximum(values, 0) + DAMPING * max(float(values.mean()), 1e-12)

@@ -1,4 +1,4 @@
-"""A torch network → a bundle: encoder.onnx, loop.safetensors, model.yaml, and its body."""
+"""Makes a bundle from a torch network: encoder.onnx, loop.safetensors, model.yaml, and the body."""
 
 import copy
 import shutil
@@ -25,25 +25,25 @@ from refit_rt.model.refit import ReFit, build
 from refit_rt.model.weights import load_into, load_official
 
 OPSET = 17  # the last one that TensorRT 8.6, OpenVINO 2024 and ONNX Runtime 1.16 all read
-LOOP_PARTS = ("feedback.", "update.", "regressor.", "confidence.", "mean_")  # the rest is the encoder's
-W32_SUMMARY, W48_SUMMARY = 256, 384  # the global vector's width tells the two official backbones apart
-HALF_FROM = 1024  # numbers in a tensor; smaller ones are not worth a node
+LOOP_PARTS = ("feedback.", "update.", "regressor.", "confidence.", "mean_")  # the rest belongs to the encoder
+W32_SUMMARY, W48_SUMMARY = 256, 384  # the width of the global vector distinguishes the two official backbones
+HALF_FROM = 1024  # numbers in a tensor; smaller tensors are not worth a Cast node
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a bundle's card says beside what the network itself says."""
+    """The facts on a bundle's card that the network itself does not contain."""
 
     name: str
     licence: str
-    crop: bundles.Crop = field(default_factory=bundles.Crop)  # but for its size, which is the network's
+    crop: bundles.Crop = field(default_factory=bundles.Crop)  # its size is ignored: the network determines it
     training: dict[str, Any] = field(default_factory=dict)
     accuracy: dict[str, Any] = field(default_factory=dict)
 
 
 class Encoder(nn.Module):
-    """All before the loop: crop (N, S, S, 3) uint8 RGB → maps (N, M, S/4, S/4), hidden (N, 26, H) and, if the backbone
-    has them, keypoints (N, 33, 4)."""
+    """Everything before the loop: crop (N, S, S, 3) uint8 RGB → maps (N, M, S/4, S/4), hidden (N, 26, H) and, if the
+    backbone has them, keypoints (N, 33, 4)."""
 
     def __init__(self, model: ReFit) -> None:
         super().__init__()
@@ -55,14 +55,18 @@ class Encoder(nn.Module):
 
 
 def export_bundle(model: ReFit, out: Path, facts: Facts, body: Path | None = None) -> None:
-    """Writes a bundle; an older one at `out` is replaced, and nothing half-written is ever left there.
+    """Writes a bundle. It replaces an older bundle at `out` as a whole, and a failure leaves nothing half-written.
 
-    body: the body file that the network was trained on, copied into the bundle; None: the packaged free body. Raises
-    UserError when `out` holds something else, cannot be written, or the body's markers do not fit.
+    body: the body file of the network's training, which is copied into the bundle; None is the packaged free body.
+    Raises UserError when `out` holds something else or cannot be written, or when the body's markers do not fit.
     """
     given = load_body(body)
     if given.markers is None or len(given.markers) != model.config.marker_count:
-        raise UserError(f"{body or 'the packaged body'}: its markers are not the network's {model.config.marker_count}")
+        count = "no" if given.markers is None else len(given.markers)
+        raise UserError(
+            f"{body or 'the packaged body'}: has {count} markers, the network needs {model.config.marker_count}. "
+            "Give the body that the network was trained on"
+        )
     with write_whole_folder(Path(out), is_bundle, "bundle") as made:
         was_training = model.training
         model.eval()
@@ -101,13 +105,13 @@ def is_bundle(folder: Path) -> bool:
 
 
 def write_card(folder: Path, card: bundles.Card) -> None:
-    """model.yaml, with the hash of every other file of the bundle."""
+    """Writes model.yaml, with the hash of every other file of the bundle."""
     digests = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != bundles.CARD}
     (folder / bundles.CARD).write_bytes(msgspec.yaml.encode(msgspec.structs.replace(card, files=digests)))
 
 
 def write_encoder(model: ReFit, path: Path) -> None:
-    """ONNX with the batch left open. The model must be in eval mode and on the CPU."""
+    """Writes the encoder as ONNX with an open batch size. The model must be in eval mode and on the CPU."""
     side = model.config.crop_px
     names = ["maps", "hidden", "keypoints"][: 2 + model.config.keypoint_feedback]
     example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
@@ -117,7 +121,7 @@ def write_encoder(model: ReFit, path: Path) -> None:
             following = next(model.map_head.children())
             assert isinstance(following, nn.Conv2d)
             blazepose_of(model).fold_whitening(following)
-        # The tracing exporter, told to be old: the new one needs onnxscript and splits the weights into a second file.
+        # dynamo=False selects the tracing exporter: the other one needs onnxscript and writes weights to a second file.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Encoder(model),
@@ -133,15 +137,15 @@ def write_encoder(model: ReFit, path: Path) -> None:
 
 
 def shortest(value: Tensor) -> Tensor:
-    """The same numbers in 16 bits where those hold each of them exactly; whoever loads them makes them 32 bits wide."""
+    """The same numbers as float16 if that holds each of them exactly; `read.read_weights` converts them to float32."""
     half = value.half()
     return half if value.numel() >= HALF_FROM and torch.equal(half.float(), value) else value
 
 
 def store_halves(path: Path) -> None:
-    """Keeps in 16 bits the weights that 16 bits hold exactly: BlazePose's come that way, and the file is half as long.
+    """Stores the weights that float16 holds exactly as float16, which halves the file: BlazePose's are such weights.
 
-    Nothing is rounded, and runtimes make them 32 bits wide again when they load them.
+    Nothing is rounded, and runtimes convert the weights back to float32 when they load the file.
     """
     graph = onnx.load(str(path))
     for tensor in list(graph.graph.initializer):
@@ -159,24 +163,27 @@ def store_halves(path: Path) -> None:
 
 
 def import_weights(checkpoint: Path, body: Path, out: Path) -> None:
-    """An official ReFit checkpoint and the SMPL body it was trained on (from import-smpl) → a bundle.
+    """Makes a bundle from an official ReFit checkpoint and the SMPL body of its training (from import-smpl).
 
-    HRNet-W48 and W32 are told apart by their weights. Raises UserError for names that are missing or left over.
+    The weights show whether the backbone is HRNet-W48 or W32. Raises UserError for names that are missing or left over.
     """
     weights = load_official(checkpoint)
     summary = weights["init_head.weight"].shape[-1]
     if summary not in (W32_SUMMARY, W48_SUMMARY):
-        raise UserError(f"{checkpoint}: a global vector of {summary}; only HRNet-W48 and W32 checkpoints fit")
+        raise UserError(
+            f"{checkpoint}: the global vector has {summary} numbers, which no official backbone has. "
+            "Give a checkpoint of HRNet-W48 or W32"
+        )
     config = ReFitConfig(backbone="hrnet_w48" if summary == W48_SUMMARY else "hrnet_w32")
     given = load_body(Path(body))
     if given.markers is None:
-        raise UserError(f"{body}: names no markers. Import it again: refit-rt import-smpl")
+        raise UserError(f"{body}: has no markers. Import it again: refit-rt import-smpl")
     model = build(replace(config, marker_count=len(given.markers)), given)
     load_into(model, weights, str(checkpoint))
     facts = Facts(
         name=f"refit-{config.backbone}",
         training={"checkpoint": Path(checkpoint).name},
-        licence="LicenseRef-ReFit-research-only",  # as the data sets they were trained on
-        crop=bundles.Crop(margin=1.2),  # the official demo's
+        licence="LicenseRef-ReFit-research-only",  # as for the data sets of the training
+        crop=bundles.Crop(margin=1.2),  # as in the official demo
     )
     export_bundle(model, out, facts, Path(body))

@@ -1,4 +1,4 @@
-"""A bundle's encoder in int8, beside the exact one."""
+"""Adds an int8 encoder to a bundle, beside the exact one."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -20,34 +20,35 @@ from refit_rt.errors import UserError
 from refit_rt.files import write_whole
 from refit_rt.types import Frame, Square
 
-MOST_CROPS = 160  # of those given
-HELD_OUT = 5  # every so manieth crop is kept from the ranges, and measured on
-PEOPLE_A_PHOTO = 4  # at most
-MOST_STRAY = 0.15  # difference of the maps over their size; above it the loop is led astray
-MOST_STRAY_PX = 3.0  # mean difference of the landmarks, in crop pixels
+MOST_CROPS = 160  # the number of crops that are used at most
+HELD_OUT = 5  # every fifth crop is kept out of the ranges, and the error is measured on these
+PEOPLE_PER_PHOTO = 4  # the number of people per photo that are used at most
+MOST_STRAY = 0.15  # largest permitted difference of the maps over their size; above it the loop goes wrong
+MOST_STRAY_PX = 3.0  # largest permitted mean difference of the landmarks, in crop pixels
 
 
 def quantise_with(name: str, images: Path) -> float:
-    """As `quantise`, for a bundle's name or folder, with the people in a folder of photos. Raises UserError."""
+    """As `quantise`, for a bundle's name or folder and the people in a folder of photos. Raises UserError."""
     path = bundles.find_bundle(name)
-    detector = make_detector(config.Detect(), PEOPLE_A_PHOTO)
+    detector = make_detector(config.Detect(), PEOPLE_PER_PHOTO)
     return quantise(path, crops_of(photos(images), detector, bundles.read_card(path).crop))
 
 
 def photos(folder: Path) -> Iterator[np.ndarray]:
-    """The images of a folder that can be read, (height, width, 3) uint8 BGR. Raises UserError when there are none."""
+    """The readable images of a folder, (height, width, 3) uint8 BGR. Raises UserError when the folder has no images."""
     folder = folder.expanduser()
     listed = folder.iterdir() if folder.is_dir() else ()
     paths = sorted((path for path in listed if path.suffix.lower() in SUFFIXES), key=natural)
     if not paths:
-        raise UserError(f"{folder}: no folder of images ({' '.join(sorted(SUFFIXES))}). Give one with photos of people")
+        suffixes = " ".join(sorted(SUFFIXES))
+        raise UserError(f"{folder}: not a folder with images ({suffixes}). Give a folder with photos of people")
     pictures = (cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)
     return (picture for picture in pictures if picture is not None)
 
 
 def crops_of(pictures: Iterable[np.ndarray], detector: Detector, cut: bundles.Crop) -> Iterator[np.ndarray]:
-    """The people of each picture as the network is shown them, (S, S, 3) uint8 RGB; the whole picture, made square,
-    where nobody is found."""
+    """The crops of the people in each picture, as the network receives them, (S, S, 3) uint8 RGB. A picture without a
+    detection gives one square crop of the whole picture."""
     for index, picture in enumerate(pictures):
         height, width = picture.shape[:2]
         boxes = detector.find(Frame("photos", index, 0.0, float(index), picture), np.zeros((0, 4), np.float32))
@@ -61,18 +62,18 @@ def crops_of(pictures: Iterable[np.ndarray], detector: Detector, cut: bundles.Cr
 
 
 def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
-    """Adds encoder_int8.onnx to a bundle: ranges measured on real crops (S, S, 3) uint8 RGB, 100 or more of them.
+    """Adds encoder_int8.onnx to a bundle. crops: (S, S, 3) uint8 RGB each, 100 or more, on which ranges are measured.
 
-    Returns how far its maps stray from the exact ones, as a share of their size, measured on every fifth crop, which
-    the ranges never saw. Raises UserError without crops, in a folder that cannot be written, and when maps or landmarks
-    stray too far: the bundle is then left as it was.
+    Returns the difference between its maps and the exact ones, as a share of their size. It is measured on every fifth
+    crop, which is not used for the ranges. Raises UserError when there are no crops, when the folder cannot be written,
+    and when maps or landmarks differ too much; the bundle is then unchanged.
     """
     card = bundles.read_card(path)
     given = [crop for crop, _ in zip(crops, range(MOST_CROPS), strict=False)]
     if not given:
-        raise UserError(f"{path}: no crops to measure the int8 ranges on. Give a folder of images of people")
+        raise UserError(f"{path}: no crops for measuring the int8 ranges. Give a folder with photos of people")
     if not os.access(path, os.W_OK):
-        raise UserError(f"{path}: cannot be written. Copy the bundle to a folder of your own and give that")
+        raise UserError(f"{path}: cannot be written. Copy the bundle to a folder of your own, and give that folder")
     held = given[::HELD_OUT]
     shown = [crop for index, crop in enumerate(given) if index % HELD_OUT] or given
     exact = plain(onnx.load(str(path / bundles.ENCODER)))
@@ -80,7 +81,7 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
     maps, landmarks_px = apart(exact, small, held)
     if maps > MOST_STRAY or landmarks_px > MOST_STRAY_PX:
         raise UserError(
-            f"{path}: in int8 its maps stray by {maps:.0%} (at most {MOST_STRAY:.0%} is let pass), its landmarks by "
+            f"{path}: in int8 the maps differ by {maps:.0%} (at most {MOST_STRAY:.0%} is allowed), the landmarks by "
             f"{landmarks_px:.1f} px (at most {MOST_STRAY_PX:g}). Keep fit.precision at auto"
         )
     with write_whole(path / bundles.ENCODER_INT8) as part:
@@ -92,8 +93,9 @@ def quantise(path: Path, crops: Iterable[np.ndarray]) -> float:
 
 
 def apart(exact: onnx.ModelProto, near: onnx.ModelProto, crops: list[np.ndarray]) -> tuple[float, float]:
-    """Two encoders' maps: mean over crops of |difference| / |exact| (both Euclidean); and their landmarks: mean
-    distance in crop pixels, 0 without landmarks. Run as the runtime will: what overflows there is seen here."""
+    """How far two encoders' maps and landmarks are apart. Maps: mean over crops of |difference| / |exact|, both
+    Euclidean; landmarks: mean distance in crop pixels, 0 without landmarks. OpenVINO runs them as at run time, so that
+    its overflows are measured too."""
     one, other = compiled(exact), compiled(near)
     maps, landmarks_px = [], [0.0]
     for crop in crops:

@@ -1,4 +1,4 @@
-"""A trained network as a folder: model.yaml, encoder.onnx, loop.safetensors and the body it was trained on."""
+"""Reads a bundle, a trained network as a folder: model.yaml, encoder.onnx, loop.safetensors and the body."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,19 @@ from refit_rt.model.config import HEADS, MAP_STRIDE
 SHIPPED = ASSETS / "bundles"
 CARD, LOOP, BODY = "model.yaml", "loop.safetensors", "body.npz"
 ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder_int8.onnx"
-AGAIN = "Fetch or export the bundle again: refit-rt export"
-PACKAGED_BODY = "packaged"  # the free body of this package, which the shipped bundle need not carry a second time
+AGAIN = "Fetch the bundle again, or make it again: refit-rt bundle"  # the cure for a bundle that cannot be used
+PACKAGED_BODY = "packaged"  # the free body of this package, of which a bundle needs no copy
 SCHEMA = 1
 
 
 class _Schema(msgspec.Struct):
-    """What every card says, whatever its age."""
+    """The field that cards of all versions have."""
 
     schema: int = SCHEMA
 
 
 class Crop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a person must be cut out for this network."""
+    """How this network's crops are cut."""
 
     size_px: Annotated[int, Meta(ge=32)] = 256
     """Side of the square crop."""
@@ -39,47 +39,47 @@ class Crop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     normalise_roll: bool = False
     """Crops are turned so that people stand upright."""
     beyond: Annotated[float, Meta(ge=0)] = 0.1
-    """How much of a body beyond the picture a crop takes in, over the longer side of the part that is seen."""
+    """How much of a body outside the image a crop includes, over the longer side of the visible part."""
 
 
-# How edge models are trained. `beyond`: BlazePose knows people whole. When the picture cuts a man at a desk off at the
-# hips, it misplaces shoulders, elbows and wrists by 0.5 upper arms in a crop that ends shortly below the picture, by
-# 0.14 at 0.8, and by 0.12 with all of him.
+# The crop with which edge models are trained. `beyond` is large because BlazePose is trained on whole people. For a man
+# at a desk whom the image cuts off at the hips, the errors of shoulders, elbows and wrists are 0.5 upper-arm lengths if
+# the crop ends shortly below the image, 0.14 with 0.8, and 0.12 if the crop holds the whole body.
 EDGE_CROP = Crop(margin=1.2, normalise_roll=True, beyond=0.8)
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the encoder is given. It normalises by itself: mean and spread are told for whoever wants to know."""
+    """The encoder's input. The encoder normalises it itself; mean and spread are for information."""
 
     layout: str = "NHWC"
     dtype: str = "uint8"
     channels: str = "RGB"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Of RGB 0..1, taken off inside the encoder."""
+    """Mean of RGB 0..1, which the encoder subtracts."""
     spread: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Divided by, inside the encoder."""
+    """Standard deviation of RGB 0..1, by which the encoder divides."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """model.yaml: all that is known of a trained network."""
+    """The content of model.yaml: the facts about a trained network."""
 
     schema: int = SCHEMA
     name: str
     licence: str
-    """SPDX name, or what the user may do with the weights."""
+    """SPDX name, or a description of what the user may do with the weights."""
     training: dict[str, Any] = {}
-    """Data, length, date: facts for people."""
+    """Data, length and date of the training, for information."""
     accuracy: dict[str, Any] = {}
-    """Measured errors, each with its unit in its name."""
+    """Measured errors, each with the unit in its name."""
     crop: Crop = Crop()
     input: Input = Input()
     markers: Annotated[int, Meta(ge=1)] = 67
     iterations: Annotated[int, Meta(ge=1)] = 5
-    """Updates the network was trained for."""
+    """Number of updates in the network's training."""
     scale_floor: float | None = None
-    """Least scale of the camera after an update; none: no floor, as in the official code."""
+    """Lower limit of the camera's scale after an update; null sets no limit, as in the official code."""
     body: str = PACKAGED_BODY
-    """A file of the bundle, or `packaged`: the free body of this package."""
+    """A file of the bundle, or `packaged` for the free body of this package."""
     body_sha256: str
     files: dict[str, str]
     """File of the bundle → sha256."""
@@ -87,7 +87,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a network's arrays are, as its weights show."""
+    """The sizes of a network's arrays, read from its weights."""
 
     crop_px: int
     markers: int
@@ -96,7 +96,7 @@ class Sizes:
     flow: int  # numbers kept of each window
     local: int  # numbers kept of all windows: the features that every GRU gets
     hidden: int  # width of each GRU
-    keypoints: bool  # the loop also gets the backbone's landmarks
+    keypoints: bool  # the loop also receives the backbone's landmarks
     confidence: bool  # the network predicts its error
     heads: int = HEADS
     stride: int = MAP_STRIDE  # crop pixels per cell
@@ -108,7 +108,7 @@ class Bundle:
 
     path: Path
     card: Card
-    weights: dict[str, np.ndarray]  # the loop's, under the names of refit_rt.model.refit.ReFit
+    weights: dict[str, np.ndarray]  # of the loop, under the names of refit_rt.model.refit.ReFit
     body: Body
 
     @property
@@ -133,7 +133,7 @@ class Bundle:
                 confidence="confidence.first.weight" in weights,
             )
         except KeyError as error:
-            raise UserError(f"{self.path}: loop.safetensors lacks {error}. Export the bundle again") from error
+            raise UserError(f"{self.path}: loop.safetensors lacks {error}. {AGAIN}") from error
 
     @property
     def encoder(self) -> Path:
@@ -145,19 +145,19 @@ class Bundle:
 
 
 def find_bundle(name: str) -> Path:
-    """A shipped bundle's name or a folder's path → the folder. Raises UserError when there is none."""
+    """A shipped bundle's name or a folder's path → the bundle's folder. Raises UserError when there is no bundle."""
     for folder in (SHIPPED / name, Path(name).expanduser()):
         if (folder / CARD).is_file():
             return folder
-    shipped = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))) or "none in this copy"
-    raise UserError(f"{name}: no bundle (no {CARD} there). Give a bundle's folder, or one that is shipped: {shipped}")
+    shipped = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))) or "none in this installation"
+    raise UserError(f"{name}: no bundle (it has no {CARD}). Give a bundle's folder, or a shipped bundle: {shipped}")
 
 
 def load_bundle(path: Path, body: str | Path = "") -> Bundle:
-    """Reads and checks a bundle; every file's hash must be the one in model.yaml.
+    """Reads and checks a bundle; every file must have the hash in model.yaml.
 
-    body: a body file to use in place of the bundle's own; its marker count must fit. Raises UserError for anything
-    missing, damaged, or of another network.
+    body: a body file that replaces the bundle's own; its number of markers must fit. Raises UserError when a file is
+    missing, damaged or belongs to another network.
     """
     path = Path(path)
     card = read_card(path)
@@ -171,13 +171,14 @@ def load_bundle(path: Path, body: str | Path = "") -> Bundle:
 
 
 def read_card(path: Path) -> Card:
-    """model.yaml of a bundle's folder. Raises UserError."""
+    """Reads the model.yaml of a bundle's folder. Raises UserError."""
     file = path / CARD
     try:
         text = file.read_bytes()
-        schema = msgspec.yaml.decode(text, type=_Schema).schema  # first: a newer card may have fields unknown here
+        schema = msgspec.yaml.decode(text, type=_Schema).schema  # it comes first: newer cards may have unknown fields
         if schema != SCHEMA:
-            raise UserError(f"{file}: schema {schema}, this version reads {SCHEMA}. Update refit-rt, or export again")
+            cure = "Update refit-rt, or make the bundle again: refit-rt bundle"
+            raise UserError(f"{file}: schema {schema}, this version reads {SCHEMA}. {cure}")
         return msgspec.yaml.decode(text, type=Card)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}). Give the folder of a bundle") from error
@@ -186,40 +187,41 @@ def read_card(path: Path) -> Card:
 
 
 def check_file(path: Path, digest: str) -> None:
-    """Raises UserError unless the file is there with that sha256."""
+    """Raises UserError unless the file exists and has that sha256."""
     try:
         found = sha256_of(path)
     except OSError as error:
-        raise UserError(f"{path}: bundle file cannot be read ({error.strerror}). {AGAIN}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}). {AGAIN}") from error
     if found != digest:
-        raise UserError(f"{path}: damaged or changed (sha256 {found[:12]}…, {CARD} says {digest[:12]}…). {AGAIN}")
+        raise UserError(f"{path}: damaged or changed (sha256 {found[:12]}…, {CARD} lists {digest[:12]}…). {AGAIN}")
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """The loop's arrays, all float32. Raises UserError."""
+    """Reads the loop's arrays as float32. Raises UserError."""
     try:
         weights = load(path.read_bytes())
     except SafetensorError as error:
-        raise UserError(f"{path}: is no safetensors file ({error}). {AGAIN}") from error
+        raise UserError(f"{path}: not a safetensors file ({error}). {AGAIN}") from error
     return {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
 
 
 def body_of(path: Path, card: Card, weights: dict[str, np.ndarray], other: str | Path) -> Body:
-    """The body the bundle names, or another one whose markers fit. Raises UserError."""
+    """The body that the bundle names, or another one whose markers fit. Raises UserError."""
     if other:
         body = load_body(Path(other).expanduser())
     else:
         body = load_body(None if card.body == PACKAGED_BODY else path / card.body)
         if body.digest != card.body_sha256:
             raise UserError(
-                f"{path / CARD}: was made for another body (sha256 {card.body_sha256[:12]}…, '{body.name}' "
-                f"has {body.digest[:12]}…). Update refit-rt, or give that body file"
+                f"{path / CARD}: the bundle was made for another body (sha256 {card.body_sha256[:12]}…, '{body.name}' "
+                f"has {body.digest[:12]}…). Update refit-rt, or set fit.body to that body's file"
             )
     where = str(other) if other else f"body '{body.name}'"
     if body.markers is None or len(body.markers) != card.markers:
-        has = "none" if body.markers is None else len(body.markers)
-        raise UserError(f"{where}: {has} markers, the bundle needs {card.markers}. Import the body again: import-smpl")
+        has = "no" if body.markers is None else len(body.markers)
+        cure = "Import the body again: refit-rt import-smpl"
+        raise UserError(f"{where}: has {has} markers, the bundle needs {card.markers}. {cure}")
     betas = weights["regressor.betas.bias"].shape if "regressor.betas.bias" in weights else None
     if betas != (BETAS,):
-        raise UserError(f"{path / LOOP}: not the weights of a ReFit loop. {AGAIN}")
+        raise UserError(f"{path / LOOP}: does not hold the weights of a ReFit loop. {AGAIN}")
     return body

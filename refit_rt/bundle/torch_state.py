@@ -1,4 +1,4 @@
-"""A bundle of the edge network → the network in torch, number for number: where a training run starts."""
+"""A bundle of the edge network → the network in torch with exactly its weights, from which a training run starts."""
 
 import numpy as np
 import onnx
@@ -12,17 +12,19 @@ from refit_rt.model.config import EDGE
 from refit_rt.model.refit import ReFit, build
 from refit_rt.model.weights import load_into
 
-PREFIX, HALF = "model.", ".half"  # of encoder.onnx: the network is a part of what is exported; see make.store_halves
+# Prefix and suffix of names in encoder.onnx: Encoder holds the network as `model`, and make.store_halves adds .half.
+PREFIX, HALF = "model.", ".half"
 STEM = "backbone.stem.0.0.weight"  # BlazePose's first layer
 
 
 def read_network(bundle: Bundle) -> ReFit:
-    """The edge network in evaluation mode, with float32 weights: exported again, it gives the bundle's arrays.
+    """The edge network in evaluation mode, with float32 weights. Exporting it again gives the bundle's arrays.
 
-    A bundle holds the whitening of the map inside the layer that follows it (BlazePose.fold_whitening), so
-    `feature_white` is the identity here and `feature_mean` is zero; training.checkpoint takes it out again.
+    In a bundle the map's whitening is folded into the layer that follows it (BlazePose.fold_whitening), so
+    `feature_white` is the identity here and `feature_mean` is zero; training.checkpoint unfolds it.
 
-    Raises UserError for a bundle of another network. HRNet cannot be read back: the exporter folds its batch norms.
+    Raises UserError for a bundle of another network. HRNet cannot be read back, because the exporter folds its batch
+    norms.
     """
     state = encoder_state(bundle) | {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()}
     card = bundle.card
@@ -30,9 +32,9 @@ def read_network(bundle: Bundle) -> ReFit:
     if STEM not in state or normalisation != (EDGE.rgb_mean, EDGE.rgb_spread, EDGE.scale_floor, EDGE.crop_px):
         raise UserError(
             f"{bundle.path}: holds another network than edge, which cannot be read back into torch. "
-            "Give a bundle of the edge network, or the checkpoint that this one was exported from"
+            "Give a bundle of the edge network, or the checkpoint from which this bundle was made"
         )
-    with torch.random.fork_rng(devices=[]):  # random weights that are replaced take no numbers from the run's own seed
+    with torch.random.fork_rng(devices=[]):  # the initial random weights must not advance the run's random generator
         network = build(EDGE, bundle.body).eval()
     own = network.state_dict()
     identity = {name: own[name].clone() for name in ("backbone.feature_mean", "backbone.feature_white")}
@@ -41,7 +43,7 @@ def read_network(bundle: Bundle) -> ReFit:
 
 
 def encoder_state(bundle: Bundle) -> dict[str, Tensor]:
-    """The weights in encoder.onnx, under the network's own names, all float32."""
+    """The weights in encoder.onnx as float32, under the network's own names."""
     graph = onnx.load(str(bundle.encoder)).graph
     return {
         tensor.name.removeprefix(PREFIX).removesuffix(HALF): torch.from_numpy(

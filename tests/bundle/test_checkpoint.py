@@ -1,3 +1,5 @@
+"""Checkpoints of training/ become bundles, and `training.checkpoint` averages and blends them."""
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints need torch")
@@ -18,7 +20,7 @@ def test_a_checkpoint_of_training_becomes_a_bundle(tmp_path):
     assert (card.name, card.licence, card.training) == ("mine", "CC0-1.0", {"steps": 12, "views": 345})
 
 
-def test_what_is_no_checkpoint_of_training_is_refused_and_leaves_nothing(tmp_path):
+def test_a_file_that_is_not_a_checkpoint_of_training_is_refused_and_nothing_is_written(tmp_path):
     torch.save({"model": {}}, tmp_path / "official.pt")
     torch.save({"average": {"other": torch.zeros(1)}}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="import-weights"):
@@ -30,7 +32,7 @@ def test_what_is_no_checkpoint_of_training_is_refused_and_leaves_nothing(tmp_pat
     assert not (tmp_path / "mine").exists()
 
 
-def test_the_mean_of_runs_is_each_runs_share_of_it(tmp_path, monkeypatch):
+def test_the_mean_of_runs_weighs_each_run_by_its_share(tmp_path, monkeypatch):
     from training import checkpoint
 
     for name, number, views in (("a", 1.0, 10), ("b", 5.0, 30)):
@@ -46,7 +48,7 @@ def test_the_mean_of_runs_is_each_runs_share_of_it(tmp_path, monkeypatch):
     assert (mean["average"]["count"], mean["views"]) == (7, 40)
 
 
-def test_a_backbone_goes_part_of_the_way_back_to_its_own_weights_and_the_heads_stay(tmp_path, monkeypatch, caplog):
+def test_a_backbone_is_blended_with_its_original_weights_and_the_heads_stay(tmp_path, monkeypatch, caplog):
     from training import checkpoint
 
     net, own = build(EDGE, load_body()), BlazePose()
@@ -64,16 +66,16 @@ def test_a_backbone_goes_part_of_the_way_back_to_its_own_weights_and_the_heads_s
     monkeypatch.setattr("sys.argv", [*given, "1"])
     assert checkpoint.main() == 0
     again = BlazePose()
-    checkpoint.load_own(again, str(tmp_path / "out.pt"))  # where there is nothing to read a .tflite
+    checkpoint.load_own(again, str(tmp_path / "out.pt"))  # for machines that cannot read a .tflite
     for one, other in zip(again.parameters(), own.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
     torch.save({"average": {"backbone.other": torch.zeros(1)}}, tmp_path / "a.pt")
     with pytest.raises(UserError, match="--own 1"):
         checkpoint.load_own(again, str(tmp_path / "a.pt"))
-    for share, said in (("0.25", "is not BlazePose"), ("1.5", "between 0 and 1")):
+    for share, message in (("0.25", "is not BlazePose"), ("1.5", "between 0 and 1")):
         monkeypatch.setattr("sys.argv", [*given, share])
         assert checkpoint.main() == 2
-        assert said in caplog.text
+        assert message in caplog.text
 
 
 def test_a_mean_of_other_networks_or_with_other_shares_is_refused_and_nothing_is_written(tmp_path, monkeypatch, caplog):
@@ -82,14 +84,14 @@ def test_a_mean_of_other_networks_or_with_other_shares_is_refused_and_nothing_is
     for name, size in (("a", 2), ("b", 3)):
         torch.save({"average": {"matrix": torch.zeros(size)}}, tmp_path / f"{name}.pt")
     given = [str(tmp_path / name) for name in ("a.pt", "b.pt", "out.pt")]
-    for more, said in (
+    for more, message in (
         ([], "different networks"),
         (["--shares", "1"], "--shares"),
         (["--shares", "1", "-1"], "--shares"),
     ):
         monkeypatch.setattr("sys.argv", ["checkpoint", *given, *more])
         assert checkpoint.main() == 2
-        assert said in caplog.records[-1].message
+        assert message in caplog.records[-1].message
     monkeypatch.setattr("sys.argv", ["checkpoint", given[0]])
     assert checkpoint.main() == 2
     assert not (tmp_path / "out.pt").exists()

@@ -1,4 +1,4 @@
-"""Channels of very different size, made even before eight bits round them."""
+"""Channels of very different sizes are equalised before they are rounded to eight bits."""
 
 import copy
 
@@ -16,8 +16,8 @@ SIDE, CHANNELS = 16, 12
 
 
 def uneven(spread: float, seed: int = 0):
-    """An inverted residual of ReLU6 whose inner channels, and those of its output, differ by `spread` in size and lie
-    far from zero; then a convolution that weighs them all alike, as whitening does."""
+    """An inverted residual with ReLU6, followed by a convolution that weighs all channels alike, as whitening does. The
+    residual's inner channels and its outputs differ in size by a factor of `spread` and lie far from zero."""
     rng = np.random.default_rng(seed)
     size = [np.exp(rng.uniform(-0.5, 0.5, count) * np.log(spread)) for count in (CHANNELS, CHANNELS, 8)]
 
@@ -73,26 +73,26 @@ def maps(model, shown: list[np.ndarray]) -> np.ndarray:
 
 
 def off(model, near) -> float:
-    """Error over the deviation of the exact maps about their channels' means."""
+    """The error, relative to the deviation of the exact maps from their channels' means."""
     exact = maps(model, crops(4, 9))
     about = exact - exact.mean((0, 2, 3), keepdims=True)
     return float(np.linalg.norm(maps(near, crops(4, 9)) - exact) / np.linalg.norm(about))
 
 
 @pytest.mark.parametrize("spread", [1, 100, 10000])
-def test_the_network_answers_as_before(spread):
+def test_the_outputs_stay_the_same(spread):
     model = uneven(spread)
     even, _ = equalise(model, int8.observe(model, crops(4)), {node.name for node in convolutions(model)})
     exact = maps(model, crops(4, 9))
     assert np.abs(maps(even, crops(4, 9)) - exact).max() < 1e-4 * np.abs(exact).max()
 
 
-def test_what_is_said_of_the_new_inputs_is_what_is_seen_there():
+def test_the_predicted_statistics_of_the_new_inputs_equal_the_measured_ones():
     model = uneven(100)
-    even, said = equalise(model, int8.observe(model, crops(4)), {node.name for node in convolutions(model)})
+    even, predicted = equalise(model, int8.observe(model, crops(4)), {node.name for node in convolutions(model)})
     seen = int8.observe(even, crops(4))
-    assert set(said) == set(seen)
-    for name, one in said.items():
+    assert set(predicted) == set(seen)
+    for name, one in predicted.items():
         assert np.allclose(one.most, seen[name].most, atol=1e-4)
         assert np.allclose(one.total, seen[name].total, rtol=1e-3, atol=0.1)
         power = seen[name].power
@@ -101,20 +101,20 @@ def test_what_is_said_of_the_new_inputs_is_what_is_seen_there():
             assert np.allclose(one.power, power, rtol=1e-3, atol=0.1)
 
 
-def test_what_a_padded_convolution_reads_is_never_shifted():
+def test_the_input_of_a_padded_convolution_is_never_shifted():
     seen = Spread(np.array([1.0, -2.0]), np.array([3.0, 5.0]), np.zeros(2), None, 1)
     weight = np.ones((4, 2, 3, 3), np.float32)
     assert not shift_and_scale(seen, weight, depthwise=False, padded=True)[0].any()
     assert (shift_and_scale(seen, weight, depthwise=False, padded=False)[0] == [1, -2]).all()
 
 
-def test_a_channel_that_never_moved_is_not_blown_up_without_end():
+def test_the_scale_of_a_constant_channel_is_limited():
     seen = Spread(np.zeros(2), np.array([1.0, 0.0]), np.zeros(2), None, 1)
     _, scale = shift_and_scale(seen, np.ones((2, 1, 3, 3), np.float32), depthwise=True, padded=True)
     assert scale.min() >= 1 / 256
 
 
-def test_eight_bits_stray_far_less_from_even_channels(monkeypatch):
+def test_eight_bits_lose_far_less_with_even_channels(monkeypatch):
     model = uneven(100)
     seen = int8.observe(model, crops(8))
     near = off(model, int8.in_int8(model, seen))

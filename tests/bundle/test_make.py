@@ -23,17 +23,17 @@ def model():
     return lively(EDGE, load_body())
 
 
-def test_a_bundle_is_replaced_and_nothing_else_is_left_beside_it(model, tmp_path):
+def test_a_bundle_is_replaced_and_nothing_is_left_beside_it(model, tmp_path):
     out = tmp_path / "deep" / "bundle"
     make.export_bundle(model, out, FACTS)
     make.export_bundle(model, out, make.Facts("two", "none"), body=PACKAGED)
     loaded = load_bundle(out)
     assert (loaded.card.name, loaded.card.body) == ("two", "body.npz")
     assert [path.name for path in out.parent.iterdir()] == ["bundle"]
-    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}  # for everyone to read
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}  # all users can read it
 
 
-def test_a_failure_leaves_the_old_bundle_and_no_scraps(model, tmp_path, monkeypatch):
+def test_a_failure_leaves_the_old_bundle_and_no_temporary_files(model, tmp_path, monkeypatch):
     make.export_bundle(model, tmp_path / "bundle", FACTS)
 
     def breaks(*_: object) -> None:
@@ -54,7 +54,7 @@ def test_a_folder_that_is_no_bundle_is_left_alone(model, tmp_path):
 
 
 def test_the_onnx_encoder_takes_any_number_of_crops(model, tmp_path):
-    ort = pytest.importorskip("onnxruntime", reason="the second opinion on the ONNX file")
+    ort = pytest.importorskip("onnxruntime", reason="checks the ONNX file in a second runtime")
     make.write_encoder(model, tmp_path / "encoder.onnx")
     crops = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
     maps, hidden, keypoints = ort.InferenceSession(tmp_path / "encoder.onnx").run(None, {"crop": crops})
@@ -64,7 +64,7 @@ def test_the_onnx_encoder_takes_any_number_of_crops(model, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_weights_that_halves_hold_exactly_are_stored_in_halves_and_answer_the_same(tmp_path):
+def test_weights_that_float16_holds_exactly_are_stored_as_float16_and_give_the_same_maps(tmp_path):
     ort = pytest.importorskip("onnxruntime", reason="runs both files")
     crop = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
     model = lively(EDGE, load_body())
@@ -82,7 +82,7 @@ def test_weights_that_halves_hold_exactly_are_stored_in_halves_and_answer_the_sa
 
 
 def official_names(model) -> dict:
-    """A network's state under the names of an official checkpoint: the importer's way back."""
+    """A network's state under the names of an official checkpoint, which is the inverse of the importer."""
     ours = dict(model.state_dict())
     official = {
         f"init_{short}": ours.pop(f"mean_{long}")

@@ -1,4 +1,4 @@
-"""Photos of people → the crops that int8 ranges are measured on, and the verb that does it."""
+"""Photos of people → the crops for measuring int8 ranges, and the verb `quantise`."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.support.tiny import lively
 
 
 class Finds:
-    """Tells these people in every picture."""
+    """A detector that finds the same people in every picture."""
 
     def __init__(self, *people: tuple[float, float, float, float], roll: float = 0.0):
         self.people, self.roll = np.array(people, np.float32).reshape(-1, 4), roll
@@ -37,16 +37,16 @@ def blue_left_red_right() -> np.ndarray:
     return picture
 
 
-def test_people_are_cut_out_with_the_margin_in_rgb():
+def test_people_are_cropped_with_the_margin_in_rgb():
     left, right = quantise.crops_of([blue_left_red_right()], Finds((60, 60, 100, 160), (280, 80, 360, 160)), Crop(64))
     assert left.shape == right.shape == (64, 64, 3)
     assert (left[32, 32] == (0, 0, 200)).all()
     assert (right[32, 32] == (200, 0, 0)).all()
 
 
-def test_a_leaning_person_stands_upright_only_for_a_network_that_wants_it():
+def test_a_leaning_person_is_upright_only_in_crops_with_normalised_roll():
     stick = np.zeros((200, 200, 3), np.uint8)
-    cv2.line(stick, (60, 60), (140, 140), (255, 255, 255), 5)  # leans by 45 degrees against the clock
+    cv2.line(stick, (60, 60), (140, 140), (255, 255, 255), 5)  # leans by 45 degrees counter-clockwise
     finder = Finds((40, 40, 160, 160), roll=-np.pi / 4)
     (upright,) = quantise.crops_of([stick], finder, Crop(64, normalise_roll=True))
     (leaning,) = quantise.crops_of([stick], finder, Crop(64))
@@ -55,7 +55,7 @@ def test_a_leaning_person_stands_upright_only_for_a_network_that_wants_it():
     assert columns[1] > 25
 
 
-def test_where_nobody_is_found_the_whole_picture_counts():
+def test_without_a_detection_the_whole_picture_is_the_crop():
     (crop,) = quantise.crops_of([blue_left_red_right()], Finds(), Crop(100))
     assert not crop[:15].any()  # above and below the picture it is black
     assert (crop[50, 10] == (0, 0, 200)).all()
@@ -65,11 +65,11 @@ def test_where_nobody_is_found_the_whole_picture_counts():
 def test_a_folder_without_images_is_refused_by_name(tmp_path):
     (tmp_path / "notes.txt").touch()
     for folder in (tmp_path, tmp_path / "gone"):
-        with pytest.raises(UserError, match=f"{folder}: no folder of images"):
+        with pytest.raises(UserError, match=f"{folder}: not a folder with images"):
             quantise.photos(folder)
 
 
-def test_files_that_only_look_like_images_are_passed_over(tmp_path):
+def test_files_that_only_look_like_images_are_skipped(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "b.jpg").write_bytes(b"no image")
     cv2.imwrite(str(tmp_path / "c.png"), blue_left_red_right())
@@ -95,7 +95,7 @@ def mine(bundle, tmp_path) -> Path:
     return tmp_path / "mine"
 
 
-def test_the_verb_makes_an_encoder_that_the_bundle_then_lists(mine, tmp_path, monkeypatch, capsys):
+def test_the_verb_adds_an_encoder_that_the_bundle_lists(mine, tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     for index, picture in enumerate(patchwork(4)):
         cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), picture)
@@ -105,7 +105,7 @@ def test_the_verb_makes_an_encoder_that_the_bundle_then_lists(mine, tmp_path, mo
     assert "encoder_int8.onnx" in load_bundle(mine).card.files
 
 
-def test_how_far_it_strays_stands_on_the_card_and_is_measured_on_crops_kept_apart(mine, monkeypatch):
+def test_the_error_is_on_the_card_and_is_measured_on_separate_crops(mine, monkeypatch):
     held, shown = [], []
     apart, observe = quantise.apart, quantise.observe
     monkeypatch.setattr(quantise, "apart", lambda exact, near, crops: held.extend(crops) or apart(exact, near, crops))
@@ -121,7 +121,7 @@ def test_how_far_it_strays_stands_on_the_card_and_is_measured_on_crops_kept_apar
 
 
 @pytest.mark.parametrize("strays", [(0.3, 0.1), (0.01, 9.0)])
-def test_what_strays_too_far_is_refused_and_the_bundle_stays_as_it_was(mine, monkeypatch, strays):
+def test_too_large_an_error_is_refused_and_the_bundle_is_unchanged(mine, monkeypatch, strays):
     before = {path.name: path.read_bytes() for path in mine.iterdir()}
     monkeypatch.setattr(quantise, "apart", lambda *_: strays)
     with pytest.raises(UserError, match=f"{strays[0]:.0%}.*{strays[1]} px.*Keep fit.precision at auto"):
@@ -129,7 +129,7 @@ def test_what_strays_too_far_is_refused_and_the_bundle_stays_as_it_was(mine, mon
     assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
 
 
-def test_the_verb_says_in_one_line_what_it_was_not_given(tmp_path, monkeypatch, capsys):
+def test_the_verb_refuses_a_folder_that_is_not_a_bundle_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quantise, "make_detector", lambda *_: Finds())
     assert command(["quantise", str(tmp_path), str(tmp_path)]) == 2
     assert "no bundle" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A network read back from a bundle gives the bundle's outputs, and exported again it is the same bundle."""
+"""A network read back from a bundle gives the bundle's outputs, and exporting it again gives the same bundle."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ from refit_rt.types import View  # noqa: E402
 from tests.support.tiny import lively  # noqa: E402
 from training import checkpoint  # noqa: E402
 
-FOLDED = ("map_head.0.weight", "map_head.0.bias")  # the layer that a bundle holds multiplied by the whitening
+FOLDED = ("map_head.0.weight", "map_head.0.bias")  # the layer into which a bundle folds the whitening
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def network(request, bundle, tmp_path_factory) -> ReFit:
 
 @pytest.fixture(scope="module")
 def crops() -> list[tuple[np.ndarray, View]]:
-    """Three frames of the demo clip, cut around the person."""
+    """Crops of the person in three frames of the demo clip."""
     clip, found = cv2.VideoCapture(str(ASSETS / "demo/demo.mp4")), []
     with np.load(ASSETS / "demo/demo_truth.npz") as truth:
         boxes, focal_px, size = truth["box"], float(truth["focal_px"]), truth["size"]
@@ -85,7 +85,7 @@ def test_a_network_read_from_the_shipped_bundle_gives_what_the_runtime_gives(net
         np.testing.assert_allclose(ours.keypoints[:, 3], encoded.keypoints[0, :, 3], atol=1e-4)  # visibility 0..1
         truth = network(encoded, torch_view(view), 5)
         result = runner.iterate(ours, view, runner.initial(ours, view), 5)
-        assert float(truth[5].joints_px.std()) > 20  # px: it is a body in the crop, not a heap
+        assert float(truth[5].joints_px.std()) > 20  # px; the joints are spread over the crop
         for name in ("joints", "markers"):
             np.testing.assert_allclose(getattr(result, name), getattr(truth[5], name)[0], atol=1e-5)  # metres
             px = f"{name}_px"
@@ -108,8 +108,8 @@ def test_a_network_exported_again_is_the_same_bundle_bit_for_bit(bundle, tmp_pat
     assert (again.encoder.stat().st_size, again.card.scale_floor) == (bundle.encoder.stat().st_size, 0.15)
 
 
-def test_a_checkpoint_made_of_a_bundle_becomes_that_bundle_but_for_the_last_bits_of_one_layer(bundle, tmp_path):
-    """Half precision and the whitening's inverse round that layer, so it returns within a millionth of its size."""
+def test_a_checkpoint_of_a_bundle_becomes_that_bundle_except_for_the_last_bits_of_one_layer(bundle, tmp_path):
+    """Half precision and the whitening's inverse round that layer, so it differs by up to a millionth of its size."""
     trained_from(bundle, tmp_path / "start.pt")
     export_checkpoint(tmp_path / "start.pt", tmp_path / "again", bundle.card.licence)
     again = load_bundle(tmp_path / "again")
@@ -136,7 +136,7 @@ def test_the_map_that_training_sees_is_whitened(bundle, crops):
     assert spread[1] < spread[0] / 100
 
 
-def test_reading_a_bundle_takes_no_random_numbers_from_a_run(bundle):
+def test_reading_a_bundle_does_not_advance_the_random_generator(bundle):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
