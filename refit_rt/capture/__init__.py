@@ -1,4 +1,4 @@
-"""A camera, a file, a folder or an address → frames."""
+"""Opens the source of frames: a camera, a file, a folder or a network address."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,35 +10,36 @@ from refit_rt.types import Frame
 
 
 class Source(Protocol):
-    """Where frames come from. Iterated once, by one thread; `close` ends the iteration and may come from any thread.
+    """A source of frames. One thread iterates over it, once; any thread may call `close` to end the iteration.
 
-    Opening one raises UserError when there is nothing to read. `Frame.index` counts every frame of the source, also
-    those that were skipped or could not be read.
+    Opening a source raises UserError when there is nothing to read. `Frame.index` counts every frame of the source,
+    including those that are skipped or cannot be read.
     """
 
-    fps: float  # frames a second it says it has; 0: it does not say
-    runs_by_itself: bool  # a camera, that goes on whether it is read or not; False: a recording, that waits
+    fps: float  # the frame rate that the source reports; 0: it reports none
+    runs_by_itself: bool  # True: a camera, which does not wait for its reader; False: a recording, which does
 
     @property
     def waiting(self) -> str:
-        """What it waits for, when it has vanished and is tried again; empty: all is well."""
+        """What the source waits for while it is disconnected and being reopened; empty: it is connected."""
         ...
 
     @property
     def bad(self) -> int:
-        """Frames so far that could not be read."""
+        """The number of frames so far that could not be read."""
         ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:
-        """Ends the iteration after the frame under way."""
+        """Ends the iteration after the current frame."""
 
 
 def open_source(settings: config.Capture, lossless: bool) -> Source:
-    """Opens what `settings.source` names. lossless: every frame, as fast as they are read; else as a camera gives them.
+    """Opens the source that `settings.source` names.
 
-    Raises UserError when it is missing, unreadable, or a camera asked to lose no frame.
+    lossless: every frame is delivered, as fast as it is read; otherwise frames come at the pace of a camera. Raises
+    UserError when the source is missing or unreadable, and when a camera is opened as lossless.
     """
     source = settings.source
     if lossless and is_camera(source):
@@ -64,5 +65,5 @@ def open_source(settings: config.Capture, lossless: bool) -> Source:
 
 
 def is_camera(source: str) -> bool:
-    """Whether frames come whether they are read or not: a webcam or an address, not a recording."""
+    """True for a webcam or a network address, whose frames come whether or not they are read; False for a recording."""
     return source.isdecimal() or source.startswith("/dev/video") or "://" in source

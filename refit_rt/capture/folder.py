@@ -1,4 +1,4 @@
-"""A folder of images → frames, in natural order."""
+"""Reads frames from a folder of images, in natural order."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from refit_rt.errors import UserError
 from refit_rt.types import Frame
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-GUESSED_FPS = 30.0  # images have no rate of their own
-FULL_FRAME_DIAGONAL_MM = 43.267  # of 36 x 24 mm: what "focal length in 35 mm film" refers to (CIPA DC-008)
+GUESSED_FPS = 30.0  # images carry no frame rate
+FULL_FRAME_DIAGONAL_MM = 43.267  # 36 x 24 mm, to which "focal length in 35 mm film" refers (CIPA DC-008)
 
 
 class FolderSource:
-    """A folder's images, 2.jpg before 10.jpg; or one image."""
+    """The images of a folder, 2.jpg before 10.jpg, or a single image."""
 
     runs_by_itself = False
     waiting = ""
@@ -29,24 +29,24 @@ class FolderSource:
         self._files = sorted(files, key=natural)
         if not any(_read(file) is not None for file in self._files):
             known = " ".join(sorted(SUFFIXES))
-            raise UserError(f"{path}: holds no image that can be read. Give a folder of {known}")
+            raise UserError(f"{path}: contains no readable image. Give a folder with images of these types: {known}")
         self._loop = settings.loop
         self.fps = settings.fps or GUESSED_FPS
-        focal_mm = focal_35mm(self._files[0])  # one lens per folder
+        focal_mm = focal_35mm(self._files[0])  # all images of a folder are taken with one lens
         focal_over_diagonal = focal_mm / FULL_FRAME_DIAGONAL_MM if focal_mm else None
         self._playback = Playback(settings.name, self.fps, lossless, focal_over_diagonal)
 
     @property
     def bad(self) -> int:
-        """Images so far that could not be read."""
+        """The number of images so far that could not be read."""
         return self._playback.bad
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every image that is in time."""
+        """Yields every image when lossless; live, images whose time has passed are skipped."""
         return self._playback.frames(self._once, self._loop)
 
     def close(self) -> None:
-        """Ends the iteration after the image under way."""
+        """Ends the iteration after the current image."""
         self._playback.stop()
 
     def _once(self) -> Iterator[Shot]:
@@ -55,12 +55,15 @@ class FolderSource:
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts 2.jpg before 10.jpg."""
+    """A sort key that puts 2.jpg before 10.jpg."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name.lower())]
 
 
 def _read(path: Path) -> np.ndarray | None:
-    """BGR uint8 turned as the image says it was held; None: no image. Bytes are read here: any name will do."""
+    """The image as BGR uint8, turned upright as its EXIF orientation states; None if it cannot be decoded.
+
+    The bytes are read in Python, so that any file name works.
+    """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
         return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None

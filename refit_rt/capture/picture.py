@@ -1,25 +1,25 @@
-"""Whatever was decoded → BGR, 8 bits."""
+"""Converts a decoded image to 8-bit BGR."""
 
 import cv2
 import numpy as np
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:
-    """(height, width[, 1, 3 or 4]) of uint8, uint16 or float 0..1 -> (height, width, 3) uint8; alpha is left out.
+    """(height, width[, 1, 3 or 4]) of uint8, uint16 or float 0..1 -> (height, width, 3) uint8; alpha is dropped.
 
-    Raises ValueError for anything else, and for an image without pixels.
+    Raises ValueError for any other shape or dtype, and for an image without pixels.
     """
     if image.size == 0 or image.ndim not in (2, 3):
-        raise ValueError(f"an image of shape {image.shape}")
+        raise ValueError(f"the image has shape {image.shape}, but a non-empty (height, width[, channels]) is needed")
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     elif image.dtype in (np.float32, np.float64):
         image = (np.clip(np.nan_to_num(image), 0, 1) * 255).round().astype(np.uint8)
     elif image.dtype != np.uint8:
-        raise ValueError(f"an image of {image.dtype}")
+        raise ValueError(f"the image has dtype {image.dtype}, but uint8, uint16 or float in 0..1 is needed")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 1:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     if channels not in (3, 4):
-        raise ValueError(f"an image of {channels} channels")
+        raise ValueError(f"the image has {channels} channels, but 1, 3 or 4 are needed")
     return np.ascontiguousarray(image[..., :3])

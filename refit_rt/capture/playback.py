@@ -1,4 +1,4 @@
-"""The frames of a recording: all of them, or as a camera would have given them."""
+"""Plays a recording: delivers every frame, or only those that a live camera would deliver."""
 
 import logging
 import threading
@@ -12,17 +12,18 @@ from refit_rt.types import Frame
 
 log = logging.getLogger(__name__)
 
-# Counted from the recording's begin, what cannot be read included; seconds since its first frame; decodes it, or None.
+# The index in the recording, counting unreadable frames too; seconds since the first frame; a function that decodes the
+# frame, or returns None.
 Shot = tuple[int, float, Callable[[], np.ndarray | None]]
 
-MOST_SKIPPED = 10  # in a row: a machine too slow to decode still shows something
+MOST_SKIPPED = 10  # in a row, so that a machine too slow to decode every frame still shows some
 
 
 class Playback:
-    """Turns shots into frames. Lossless: each one. Live: each at its due time, and those already over are skipped."""
+    """Turns shots into frames. Lossless: all of them. Live: each when it is due; a frame whose time is over is skipped."""
 
     def __init__(self, name: str, fps: float, lossless: bool, focal_over_diagonal: float | None = None) -> None:
-        """focal_over_diagonal: the focal length over the picture's diagonal, if the recording reports one."""
+        """focal_over_diagonal: the focal length divided by the image diagonal, if the recording states it."""
         self.bad = 0
         self._focal_over_diagonal = focal_over_diagonal
         self._name, self._fps, self._lossless = name, fps, lossless
@@ -30,7 +31,7 @@ class Playback:
         self._stopped = threading.Event()
 
     def frames(self, once: Callable[[], Iterable[Shot]], loop: bool) -> Iterator[Frame]:
-        """The frames of `once()`; again and again with `loop`, the index and the time going on."""
+        """The frames of `once()`. With `loop` they repeat, and index and time keep counting."""
         begin, offset_s, skipped = 0, 0.0, 0
         while True:
             index = begin - 1
@@ -49,11 +50,11 @@ class Playback:
             begin = index + 1
 
     def stop(self) -> None:
-        """Ends the frames, from any thread; wakes one that waits."""
+        """Ends the iteration, from any thread; a reader that waits for its next frame wakes up."""
         self._stopped.set()
 
     def _wait(self, time_s: float) -> float:
-        """Returns when the frame of `time_s` is due: by how many seconds it is late."""
+        """Waits until the frame of `time_s` is due. Returns the seconds by which it is late."""
         if self._start_s is None:  # the first frame is due now
             self._start_s = time.monotonic() - time_s
             return 0.0
@@ -70,9 +71,9 @@ class Playback:
             image = decode()
             if image is not None:
                 return Frame(self._name, index, captured_s, time_s, as_bgr(image), self._focal_px(image))
-            reason = "it cannot be decoded"
+            reason = "the image cannot be decoded"
         except ValueError as error:
             reason = str(error)
         self.bad += 1
-        log.warning("frame %d is left out: %s", index, reason)
+        log.warning("frame %d is skipped: %s", index, reason)
         return None

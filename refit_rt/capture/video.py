@@ -1,4 +1,4 @@
-"""A video file → frames."""
+"""Reads frames from a video file."""
 
 import logging
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from refit_rt.types import Frame
 
 log = logging.getLogger(__name__)
 
-GUESSED_FPS = 30.0  # for a file that does not say
-MOST_FPS = 1000.0  # above it the header is nonsense (a time base taken for a rate)
-MOST_FAILED = 25  # frames in a row that cannot be read before the file counts as ended
+GUESSED_FPS = 30.0  # for a file that states no frame rate
+MOST_FPS = 1000.0  # a higher rate in the header is an error (a time base written as a rate)
+MOST_FAILED = 25  # the file counts as ended after this many unreadable frames in a row
 
 
 class VideoSource:
-    """A file. It is decoded a frame ahead (`grab`), so that live a frame is there when it is due."""
+    """A video file. It is read one frame ahead (`grab`), so that in live playback a frame is ready when it is due."""
 
     runs_by_itself = False
     waiting = ""
@@ -38,19 +38,19 @@ class VideoSource:
 
     @property
     def bad(self) -> int:
-        """Frames so far that could not be read."""
+        """The number of frames so far that could not be read."""
         return self._playback.bad + self._holes
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame that is in time."""
+        """Yields every frame when lossless; live, frames whose time has passed are skipped."""
         return self._playback.frames(self._once, self._loop)
 
     def close(self) -> None:
-        """Ends the iteration after the frame under way."""
+        """Ends the iteration after the current frame."""
         self._playback.stop()
 
     def _once(self) -> Iterator[Shot]:
-        """The file from beginning to end."""
+        """The shots of the file from start to end."""
         capture = _open(self._path)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         index, time_s, first_s, failed = 0, -1 / self.fps, None, 0
@@ -74,15 +74,15 @@ class VideoSource:
                     yield shot, time_s, decode
                 done = capture.grab()
             if failed:
-                log.warning("%s: ends after %d frames, its header says %d", self._path, index, count)
+                log.warning("%s: the file ends after %d frames, but its header states %d", self._path, index, count)
         finally:
             capture.release()
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    """The file with its first frame grabbed. Raises UserError."""
+    """Opens the file and grabs its first frame. Raises UserError if it is not a readable video."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened() or not capture.grab():
         capture.release()
-        raise UserError(f"{path}: is no video that can be read. Convert it to mp4, or fetch it again")
+        raise UserError(f"{path}: is not a readable video. Convert it to mp4, or download it again")
     return capture

@@ -1,4 +1,4 @@
-"""A webcam → frames."""
+"""Reads frames from a webcam."""
 
 import sys
 from pathlib import Path
@@ -11,28 +11,28 @@ from refit_rt.errors import UserError
 
 
 class WebcamSource(LiveSource):
-    """A camera of this machine, by index (0) or device file (/dev/video0)."""
+    """A camera attached to this machine, named by its index (0) or device file (/dev/video0)."""
 
     def __init__(self, settings: config.Capture) -> None:
         self._settings = settings
         source = settings.source
         self._device = Path(f"/dev/video{source}" if source.isdecimal() else source)
-        cure = "See what is there: refit-rt doctor; or give a file: refit-rt run clip.mp4"
+        cure = "List the cameras with refit-rt doctor, or give a file: refit-rt run clip.mp4"
         if sys.platform == "linux" and not self._device.exists():
-            raise UserError(f"capture.source: there is no camera {source} ({self._device}). {cure}")
+            raise UserError(f"capture.source: camera {source} ({self._device}) does not exist. {cure}")
         capture = self._connect()
         if capture is None:
-            raise UserError(f"capture.source: camera {source} gives no picture, is it in use elsewhere? {cure}")
+            raise UserError(f"capture.source: camera {source} delivers no image. Close programs that use it. {cure}")
         super().__init__(capture, Lasting(settings.name, f"camera {source}", self._connect, settings.retry_s))
 
     def _connect(self) -> cv2.VideoCapture | None:
-        """The camera with its first frame grabbed, or None."""
+        """Opens the camera and grabs its first frame; None if that fails."""
         wanted, source = self._settings, self._settings.source
         if sys.platform == "linux" and not self._device.exists():
             return None
         backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
         capture = cv2.VideoCapture(int(source) if source.isdecimal() else source, backend)
-        # MJPG before the size: V4L2 gives the raw format at 720p only 10 frames a second over USB 2.
+        # MJPG is set before the size, because V4L2 delivers raw 720p at only 10 frames per second over USB 2.
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
         for prop, value in (
             (cv2.CAP_PROP_FRAME_WIDTH, wanted.width),

@@ -1,1 +1,1 @@
-"""Threads and the hand-off between them: nothing here knows of people or pixels."""
+"""Threads and the hand-off between them; this package knows nothing of people or pixels."""

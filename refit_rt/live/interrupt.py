@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM → an event."""
+"""Turns Ctrl-C and SIGTERM into an event that ends the run."""
 
 import signal
 import threading
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ONE_PRESS_S = 1.0  # `timeout` and some terminals send the same signal twice
+ONE_PRESS_S = 1.0  # `timeout` and some terminals send the same signal twice; a second one within this time is ignored
 
 
 @contextmanager
 def ended_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM set `stop`; another Ctrl-C, a second later, is an interrupt again.
+    """Inside the block, Ctrl-C and SIGTERM set `stop`; a further Ctrl-C after one second raises KeyboardInterrupt.
 
-    Elsewhere than in the main thread signals are someone else's, and nothing is changed.
+    Outside the main thread it changes nothing, because Python delivers signals to the main thread alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,5 +33,7 @@ def ended_by_signals(stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before[signal.SIGTERM])
-        if not asked_s:  # else the other half of a double press may still come, when all is already closed
+        if (
+            not asked_s
+        ):  # after a signal, the second half of a double press may still arrive while the program shuts down
             signal.signal(signal.SIGINT, before[signal.SIGINT])

@@ -1,4 +1,4 @@
-"""The only hand-off between threads: a one-item mailbox that keeps the newest."""
+"""The only hand-off between threads: a one-item mailbox that keeps the newest item."""
 
 import threading
 from collections import deque
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class Closed(Exception):  # noqa: N818 - the end of a stream, not an error
-    """The thread on the other side is gone."""
+    """The stream has ended: one side closed it."""
 
 
 class Latest(Generic[T]):
     """Hands one item from a thread to the next.
 
-    Live, `put` never waits: an unread item is replaced and counted in `dropped`, because a queue only adds latency.
-    Lossless (recordings, tests), `put` waits until the item before was read.
+    Live, `put` never waits: it replaces an unread item and counts it in `dropped`, because a queue only adds latency.
+    Lossless (recordings, tests), `put` waits until the previous item is read.
     """
 
     def __init__(self, lossless: bool = False) -> None:
@@ -27,7 +27,7 @@ class Latest(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T) -> None:
-        """Raises Closed when nobody will read it."""
+        """Hands over one item. Raises Closed when the stream has ended."""
         with self._changed:
             if self._lossless:
                 self._changed.wait_for(lambda: self._closed or not self._slot)
@@ -38,7 +38,7 @@ class Latest(Generic[T]):
             self._changed.notify_all()
 
     def get(self) -> T:
-        """Waits for an unread item. Raises Closed when none can come."""
+        """Waits for an unread item and returns it. Raises Closed when the stream has ended and no item is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._slot)
             if not self._slot:
@@ -47,7 +47,7 @@ class Latest(Generic[T]):
             return self._slot.popleft()
 
     def __iter__(self) -> Iterator[T]:
-        """Every item read, until the stream ends."""
+        """Yields items as `get` returns them, until the stream ends."""
         while True:
             try:
                 yield self.get()

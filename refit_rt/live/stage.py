@@ -1,4 +1,4 @@
-"""A thread round one plain function."""
+"""A pipeline stage: a thread that runs one plain function on every item of a stream."""
 
 import threading
 import time
@@ -11,11 +11,11 @@ import numpy as np
 
 from refit_rt.live.latest import Closed, Latest
 
-HISTORY = 4096  # newest durations kept a name: a minute at 60 frames a second, and memory that never grows
+HISTORY = 4096  # durations kept per step: about a minute at 60 frames per second, in bounded memory
 
 
 class Stream(Protocol):
-    """What a stage reads: a Latest, or the source of frames."""
+    """The input of a stage: a Latest, or the source of frames."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -24,27 +24,29 @@ class Stream(Protocol):
 
 
 class Timings:
-    """How long each named step took, in seconds; the newest few thousand. A name has one writer, and any readers."""
+    """The newest HISTORY durations of each named step, in seconds. One thread writes a name; any thread may read it."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, deque[float]] = {}
 
     def add(self, name: str, seconds: float) -> None:
-        """One more duration of the step `name`."""
+        """Adds one duration of the step `name`."""
         self._seconds.setdefault(name, deque(maxlen=HISTORY)).append(seconds)
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
-        """Times what runs inside."""
+        """Times the block."""
         start = time.perf_counter()
         yield
         self.add(name, time.perf_counter() - start)
 
     def milliseconds(self) -> dict[str, tuple[float, float, int]]:
-        """Each step's median, 95th percentile and how many were kept, in the order they first ran."""
+        """Each step's median, 95th percentile and number of kept durations, in the order in which the steps first ran."""
         rows = {}
         for name, seconds in list(self._seconds.items()):
-            kept = np.array(seconds.copy()) * 1e3  # copying a deque is one step of the interpreter: no lock needed
+            kept = (
+                np.array(seconds.copy()) * 1e3
+            )  # a deque is copied in one step of the interpreter, so no lock is needed
             rows[name] = (float(np.percentile(kept, 50)), float(np.percentile(kept, 95)), len(kept))
         return rows
 
@@ -52,9 +54,9 @@ class Timings:
 class Stage(threading.Thread):
     """Runs `work` on every item of `source` and puts the result in `sink`; `close` runs last, in the same thread.
 
-    A result of None goes no further. `work` is a plain function of its input, so it is tested without threads. However
-    the stage ends, it closes both neighbours: the stages after it finish, the stages before it stop. `error` says why,
-    None for a normal end.
+    A result of None is not passed on. `work` is a plain function of its input, so it can be tested without threads.
+    However the stage ends, it closes both neighbours: the stages after it finish, and the stages before it stop.
+    `error` holds the exception that ended the stage, or None after a normal end.
     """
 
     def __init__(
@@ -67,20 +69,22 @@ class Stage(threading.Thread):
         timings: Timings | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(name=name, daemon=True)  # a camera that hangs in its driver must not keep the process alive
+        super().__init__(
+            name=name, daemon=True
+        )  # a camera call that hangs in the driver must not keep the process alive
         self.error: Exception | None = None
         self._work, self._source, self._sink, self._close = work, source, sink, close
         self._timings = timings or Timings()
 
     def run(self) -> None:
-        """The thread's life; `start` calls it."""
+        """The body of the thread; `start` calls it."""
         try:
             for item in self._source:
                 with self._timings.measure(self.name):
                     result = self._work(item)
                 if self._sink is not None and result is not None:
                     self._sink.put(result)
-                del item, result  # a picture must not live on while the next one is awaited
+                del item, result  # frees the image while the stage waits for the next one
         except Closed:
             pass
         except Exception as error:  # noqa: BLE001 - kept for whoever joins the thread to raise

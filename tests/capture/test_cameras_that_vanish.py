@@ -1,4 +1,4 @@
-"""Cameras that vanish and come back: webcams and network addresses."""
+"""Webcams and network cameras that vanish and come back."""
 
 import http.server
 import itertools
@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 
 from refit_rt import config
+from refit_rt.capture import retry
 from refit_rt.capture.retry import Lasting
 from refit_rt.capture.webcam import WebcamSource
 from tests.support.filmed import source_of
 
 
 class FakeCapture:
-    """Gives `good` pictures, then fails."""
+    """Delivers `good` images, then fails."""
 
     def __init__(self, good: int) -> None:
         self.left = good
@@ -54,8 +55,8 @@ def test_a_camera_that_vanished_is_opened_again_with_growing_pauses(monkeypatch,
     assert [f.index for f in frames] == [0, 1, 2, 3, 4]
     assert first.released
     assert seen_waiting == [""] * 5
-    assert "camera 0 has vanished, try 1" in caplog.text
-    assert "camera 0 is back" in caplog.text
+    assert "camera 0 is disconnected, attempt 1" in caplog.text
+    assert "camera 0 is connected again" in caplog.text
 
 
 def test_stopping_ends_the_waiting_for_a_camera():
@@ -71,7 +72,7 @@ def test_stopping_ends_the_waiting_for_a_camera():
 
 
 class FakeWebcam(FakeCapture):
-    """Notes what it is asked for."""
+    """Records the properties that are set."""
 
     def __init__(self, *_) -> None:
         super().__init__(good=3)
@@ -99,7 +100,7 @@ def test_a_webcam_is_asked_for_mjpg_before_its_size_and_to_queue_nothing(tmp_pat
 
 
 class Mjpeg(http.server.BaseHTTPRequestHandler):
-    """A network camera that gives a few pictures and hangs up, every time."""
+    """A network camera that delivers a few images per connection and hangs up."""
 
     def do_GET(self):
         self.send_response(200)
@@ -114,11 +115,11 @@ class Mjpeg(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_network_camera_that_hangs_up_is_taken_up_again():
+def test_a_network_camera_that_hangs_up_is_opened_again():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mjpeg)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     source = source_of(f"http://127.0.0.1:{server.server_port}/video.mjpg", retry_s=0.05)
-    frames = list(itertools.islice(iter(source), 12))  # more than one connection gives
+    frames = list(itertools.islice(iter(source), 12))  # more than one connection delivers
     source.close()
     server.shutdown()
     server.server_close()

@@ -31,7 +31,7 @@ def test_an_image_that_cannot_be_read_is_skipped_counted_and_leaves_a_gap(tmp_pa
     source = source_of(tmp_path, lossless=True)
     assert [f.index for f in source] == [0, 2]
     assert source.bad == 1
-    assert "frame 1 is left out" in caplog.text
+    assert "frame 1 is skipped" in caplog.text
 
 
 def test_one_image_is_a_source_too(tmp_path):
@@ -39,7 +39,7 @@ def test_one_image_is_a_source_too(tmp_path):
     assert len(list(source_of(tmp_path / "1.png", lossless=True))) == 1
 
 
-def test_natural_order_counts():
+def test_natural_order_sorts_numbers_by_value():
     names = ["b.jpg", "a10.jpg", "a2.jpg", "2.jpg", "10.jpg"]
     assert [p.name for p in sorted(map(Path, names), key=natural)] == ["2.jpg", "10.jpg", "a2.jpg", "a10.jpg", "b.jpg"]
 
@@ -54,7 +54,7 @@ def test_the_focal_length_is_read_from_exif(tmp_path, order):
     assert frame.focal_px == pytest.approx(27 / 43.267 * 500, rel=1e-4)  # the diagonal is 500 px
 
 
-def test_a_picture_without_exif_says_nothing_of_its_lens(tmp_path):
+def test_an_image_without_exif_has_no_focal_length(tmp_path):
     cv2.imwrite(str(tmp_path / "1.jpg"), np.zeros((8, 8, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
     assert focal_35mm(tmp_path / "1.jpg") is None
@@ -81,13 +81,13 @@ def with_exif(jpeg: bytes, order: str, focal_mm: int) -> bytes:
         (np.full((4, 6, 3), 1.0, np.float32), 255),
     ],
 )
-def test_whatever_came_becomes_eight_bits_of_bgr(image, value):
+def test_every_kind_of_image_becomes_eight_bit_bgr(image, value):
     out = as_bgr(image)
     assert (out.shape, out.dtype) == ((4, 6, 3), np.uint8)
     assert (out == value).all()
 
 
 @pytest.mark.parametrize("image", [np.zeros((0, 6, 3), np.uint8), np.zeros((4, 6, 2), np.uint8), np.zeros(5, np.uint8)])
-def test_what_is_no_picture_is_refused(image):
-    with pytest.raises(ValueError, match="an image of"):
+def test_arrays_that_are_not_images_are_refused(image):
+    with pytest.raises(ValueError, match="the image has"):
         as_bgr(image)

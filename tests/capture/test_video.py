@@ -1,4 +1,4 @@
-"""A file, played or read whole, and whatever cannot be opened."""
+"""Video files played live or read losslessly, and sources that cannot be opened."""
 
 import itertools
 import threading
@@ -31,14 +31,14 @@ def test_every_frame_of_a_file_is_read_in_order(clip):
 def test_a_file_played_live_gives_frames_when_they_are_due(clip):
     frames = list(source_of(clip))
     waits = np.array([f.captured_s - f.time_s for f in frames])
-    assert waits.min() > waits[0] - 0.001  # never early; late only as far as the machine is
+    assert waits.min() > waits[0] - 0.001  # never early; late only if the machine is slow
 
 
 def test_a_late_reader_of_a_live_file_skips_frames_and_the_index_shows_it(clip):
     indices = []
     for frame in source_of(clip):
         indices.append(frame.index)
-        time.sleep(0.09)  # four and a half frames
+        time.sleep(0.09)  # four and a half frame intervals
     assert 2 <= len(indices) <= 10
     assert indices == sorted(indices)
     assert max(np.diff(indices)) > 1
@@ -77,12 +77,12 @@ def test_a_waiting_live_file_is_woken_by_close(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (80, 60), (320, 180)])
-def test_any_shape_of_picture_is_taken(tmp_path, size):
+def test_images_of_any_shape_are_read(tmp_path, size):
     frame = next(iter(source_of(write_clip(tmp_path / "any.mp4", 2, size=size), lossless=True)))
     assert (frame.size, frame.image.dtype, frame.image.shape[2]) == (size, np.uint8, 3)
 
 
-def test_a_file_that_is_cut_off_gives_what_there_is_and_says_so(tmp_path, caplog):
+def test_a_truncated_file_delivers_its_frames_and_logs_the_loss(tmp_path, caplog):
     whole = tmp_path / "whole.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 30, (64, 48))
     for _ in range(20):
@@ -92,7 +92,7 @@ def test_a_file_that_is_cut_off_gives_what_there_is_and_says_so(tmp_path, caplog
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     frames = list(source_of(cut, lossless=True))
     assert 5 <= len(frames) < 15
-    assert "its header says 20" in caplog.text
+    assert "its header states 20" in caplog.text
 
 
 class HoledFile:
@@ -126,7 +126,7 @@ def test_a_frame_keeps_its_number_in_the_file_when_others_cannot_be_read(tmp_pat
     assert [f.index for f in frames] == [grey(f) for f in frames] == [0, 1, 2, *range(5, 12)]
     np.testing.assert_allclose([f.time_s for f in frames], [f.index / 30 for f in frames], atol=1e-6)
     assert source.bad == 2
-    assert "its header says" not in caplog.text
+    assert "its header states" not in caplog.text
 
 
 def test_a_looped_file_with_holes_counts_them_every_time(tmp_path, monkeypatch):
@@ -139,27 +139,27 @@ def test_a_looped_file_with_holes_counts_them_every_time(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "message"),
     [
         ("gone.mp4", "gone.mp4: no such file, folder or camera. Check capture.source"),
-        ("97", "there is no camera 97|gives no picture"),
-        ("http://127.0.0.1:9/video", "gives no video. Check the address"),
-        ("rtsp://me:secret@127.0.0.1:9/video", "^rtsp://127.0.0.1:9/video: gives no video"),
+        ("97", r"camera 97 (\(.*\) does not exist|delivers no image)"),
+        ("http://127.0.0.1:9/video", "no video arrives. Check the address"),
+        ("rtsp://me:secret@127.0.0.1:9/video", "^rtsp://127.0.0.1:9/video: no video arrives"),
     ],
 )
-def test_a_source_that_is_not_there_is_named_with_the_cure(source, says):
-    with pytest.raises(UserError, match=says):
+def test_a_missing_source_is_named_with_the_cure(source, message):
+    with pytest.raises(UserError, match=message):
         source_of(source)
 
 
-def test_files_that_hold_no_pictures_are_named(tmp_path):
+def test_files_without_images_are_named(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(UserError, match=r"text.mp4: is no video that can be read"):
+    with pytest.raises(UserError, match=r"text.mp4: is not a readable video"):
         source_of(tmp_path / "text.mp4")
-    with pytest.raises(UserError, match="holds no image that can be read"):
+    with pytest.raises(UserError, match="contains no readable image"):
         source_of(tmp_path)
     (tmp_path / "empty.mp4").touch()
-    with pytest.raises(UserError, match=r"empty.mp4: is no video"):
+    with pytest.raises(UserError, match=r"empty.mp4: is not a readable video"):
         source_of(tmp_path / "empty.mp4")
 
 
@@ -168,6 +168,6 @@ def test_a_live_camera_cannot_be_lossless():
         source_of("0", lossless=True)
 
 
-def test_cameras_are_told_from_recordings():
+def test_cameras_and_recordings_are_distinguished():
     assert all(map(is_camera, ["0", "12", "/dev/video2", "rtsp://host/x", "http://host/x.mjpg"]))
     assert not any(map(is_camera, ["clip.mp4", "0.mp4", "/data/shots"]))
