@@ -1,4 +1,4 @@
-"""Frame → Boxes: finds the people in a picture."""
+"""Detection (Frame → Boxes): finds the people in a picture."""
 
 from typing import Protocol
 
@@ -8,17 +8,18 @@ from refit_rt import config
 from refit_rt.errors import UserError
 from refit_rt.types import Boxes, Frame
 
-DOUBTFUL = 0.5  # share of the threshold from which a box is still told: it may hold a followed person, never begin one
+# Boxes that score at least this share of the threshold are reported: they may continue a track, never start one.
+DOUBTFUL = 0.5
 
 
 class Detector(Protocol):
     """Anything that finds people."""
 
     def find(self, frame: Frame, known: np.ndarray) -> Boxes:
-        """All people of a frame, as far as the detector sees them, in the frame's own pixels.
+        """Returns the people that the detector finds in a frame, in the frame's own pixels.
 
-        known (k, 4) xyxy: where the people already followed should be. They are looked for first, and told when found.
-        Scores may lie between half of the setting `detect.threshold` and 1; who is new needs the full threshold.
+        known (k, 4) xyxy: predicted boxes of the current tracks. The detector searches there first.
+        Scores lie between half of the setting `detect.threshold` and 1; a new track needs the full threshold.
         """
         ...
 
@@ -28,19 +29,19 @@ class _Finder(Protocol):
 
 
 class WholePicture:
-    """One look at the whole picture answers everything."""
+    """A detector that looks at the whole picture once."""
 
     def __init__(self, finder: _Finder, threshold: float):
         self._finder = finder
         self._threshold = threshold
 
     def find(self, frame: Frame, known: np.ndarray) -> Boxes:
-        """As in Detector; `known` is not needed."""
+        """See Detector; `known` is ignored."""
         return Boxes(frame, *self._finder.find(frame.image, DOUBTFUL * self._threshold))
 
 
 class InParts:
-    """BlazePose on the picture and its parts."""
+    """BlazePose on the whole picture and on parts of it."""
 
     def __init__(self, blazepose, max_people: int, threshold: float):
         from refit_rt.detect.tiles import TiledBlazePose
@@ -49,12 +50,15 @@ class InParts:
         self._threshold = threshold
 
     def find(self, frame: Frame, known: np.ndarray) -> Boxes:
-        """As in Detector."""
+        """See Detector."""
         return Boxes(frame, *self._tiled.find(frame.image, known, self._threshold, DOUBTFUL * self._threshold))
 
 
 def make_detector(settings: config.Detect, max_people: int, threads: int = 0) -> Detector:
-    """The detector of the settings, BlazePose fetched if need be. threads 0: OpenVINO's choice. Raises UserError."""
+    """Makes the detector that the settings name and fetches BlazePose on first use.
+
+    threads: CPU threads; 0 leaves the choice to OpenVINO. Raises UserError for an unknown or unreadable detector.
+    """
     if settings.model == "blazepose":
         from refit_rt.detect.blazepose import BlazePoseDetector
         from refit_rt.detect.pull import pull
@@ -68,4 +72,4 @@ def make_detector(settings: config.Detect, max_people: int, threads: int = 0) ->
 
         return WholePicture(OnnxDetector(settings, threads), settings.threshold)
     known = "blazepose, or the path of an .onnx file"
-    raise UserError(f"detect.model: no detector {settings.model!r}. Set it to {known}")
+    raise UserError(f"detect.model: there is no detector {settings.model!r}. Set detect.model to {known}")

@@ -1,9 +1,9 @@
-"""What an .onnx detector answers: which layout it is, and the people in it.
+"""Output layouts of .onnx detectors: recognises the layout and decodes the people.
 
-| form | outputs | who writes it |
+| form | outputs | exported by |
 |---|---|---|
 | grid | (1, cells, 5 + classes): offsets, log sizes, objectness, classes | YOLOX's own export |
-| decoded | the same in input pixels | YOLOX with decode_in_inference |
+| decoded | as grid, in input pixels | YOLOX with decode_in_inference |
 | picked | (1, n, 5) x0 y0 x1 y1 score, with or without labels (1, n) | YOLOX and RTMDet of mmdeploy |
 | scored | boxes (1, n, 4) xyxy picture pixels, labels (1, n), scores (1, n) | RT-DETR, D-FINE, DEIM |
 | logits | boxes (1, n, 4) centre and size 0..1, logits (1, n, classes) | Hugging Face's RT-DETR and D-FINE; RF-DETR |
@@ -18,48 +18,49 @@ from scipy.special import expit
 from refit_rt.errors import UserError
 from refit_rt.geometry import iou
 
-STRIDES = (8, 16, 32)  # of YOLOX's three grids
-SAME = 0.6  # IoU above which two of YOLOX's boxes are one person; its demo has 0.45, which loses embracing people
-COCO_WITH_GAPS = 90  # classes from which the person is number 1 (COCO's own ids), below it is number 0
+STRIDES = (8, 16, 32)  # strides of YOLOX's three grids
+SAME = 0.6  # YOLOX boxes with a higher IoU are one person; YOLOX's demo uses 0.45, which loses embracing people
+COCO_WITH_GAPS = 90  # with at least this many classes (COCO's own ids) a person is class 1, otherwise class 0
 EXPECTED = {
     "yolox": "(1, cells, 5 + classes) of strides 8, 16, 32 or (1, n, 5)",
     "detr": "labels (1, n), boxes (1, n, 4), scores (1, n) or logits (1, n, classes), pred_boxes (1, n, 4)",
     "rfdetr": "dets (1, n, 4), labels (1, n, classes)",
 }
 
-Answers = dict[str, np.ndarray]  # output name -> array; an output without a name has its number
+Answers = dict[str, np.ndarray]  # output name -> array; an unnamed output goes by its index
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a file answers."""
+    """Which layout a file has, and which output holds what."""
 
     name: str  # yolox, detr or rfdetr: a value of detect.layout
     form: str  # a row of the table above
     boxes: str  # name of the output that holds the boxes
-    scores: str = ""  # of the scores or logits, where they are an output of their own
-    labels: str = ""
+    scores: str = ""  # name of the output that holds the scores or logits, if they are separate
+    labels: str = ""  # name of the output that holds the classes, if there is one
 
 
 def recognise(answers: Answers, size: tuple[int, int], wanted: str, path: Path) -> Layout:
-    """The layout of a file that answers so. Raises UserError if it is none, or not `wanted` (auto: any).
+    """Recognises the layout of a file from its outputs.
 
-    size: the network's width and height; path: named in the error.
+    answers: the outputs for one picture; size: the network's width and height; wanted: the setting detect.layout
+    (auto accepts any); path: the file, for the error. Raises UserError for an unknown layout or one not wanted.
     """
     found = _recognise(answers, size, wanted)
     shapes = ", ".join(f"{name} {array.shape}" for name, array in answers.items())
     if found is None:
         only = next(iter(answers.values()))
         if len(answers) == 1 and only.ndim == 3 and only.shape[2] == _cells(size):
-            cure = "This is the layout of YOLOv5 to v11, which is not read"
+            cure = "This is the layout of YOLOv5 to v11, which is not supported: use a YOLOX, DETR or RF-DETR export"
         else:
-            cure = "Export it as one of these, with a fixed size and a batch of one"
+            cure = "Export the detector in one of these layouts, with a fixed size and a batch of one"
         expected = EXPECTED if wanted == "auto" else {wanted: EXPECTED[wanted]}
         kinds = "; ".join(f"{name}: {text}" for name, text in expected.items())
-        raise UserError(f"{path}: answers {shapes}, which is no layout known ({kinds}). {cure}")
+        raise UserError(f"{path}: its outputs are {shapes}, which is no known layout ({kinds}). {cure}")
     if wanted != "auto" and found.name != wanted:
         raise UserError(
-            f"{path}: answers {shapes}, which is {found.name}, not detect.layout {wanted} ({EXPECTED[wanted]})."
+            f"{path}: its outputs are {shapes}, which is {found.name}, not detect.layout {wanted} ({EXPECTED[wanted]})."
             f" Set detect.layout to {found.name} or auto"
         )
     return found
@@ -71,7 +72,7 @@ def _recognise(answers: Answers, size: tuple[int, int], wanted: str) -> Layout |
     fives = [name for name, shape in shapes.items() if len(shape) == 3 and shape[2] == 5]
     lists = [name for name, shape in shapes.items() if len(shape) == 2]
     wide = [name for name, shape in shapes.items() if len(shape) == 3 and name not in fours]
-    if len(fours) > 1:  # four classes look like a box
+    if len(fours) > 1:  # the scores of four classes have the shape of boxes
         wide = [name for name in fours if "logits" in name or "labels" in name]
         fours = [name for name in fours if "box" in name or "dets" in name]
     if len(fours) == 1 and len(lists) == 2:
@@ -86,14 +87,14 @@ def _recognise(answers: Answers, size: tuple[int, int], wanted: str) -> Layout |
     if len(fives) == 1 and len(lists) <= 1:
         return Layout("yolox", "picked", fives[0], labels=lists[0] if lists else "")
     if len(wide) == 1 and not fours and shapes[wide[0]][1] == _cells(size) and shapes[wide[0]][2] > 5:
-        # Decoded centres lie all over the input, offsets within a few cells of their own.
+        # Decoded centres spread over the whole input; offsets stay within a few cells of their own cell.
         decoded = np.abs(answers[wide[0]][..., :2]).max() > max(size) / 2
         return Layout("yolox", "decoded" if decoded else "grid", wide[0])
     return None
 
 
 def _labels(lists: list[str], answers: Answers) -> str:
-    """Which of two (1, n) outputs holds the classes: the one that says so, else the one of integers."""
+    """Returns which of two (1, n) outputs holds the classes: the one named so, otherwise the one of integers."""
     named = [name for name in lists if "label" in name or "class" in name]
     whole = [name for name in lists if np.issubdtype(answers[name].dtype, np.integer)]
     return (named or whole or lists)[0]
@@ -106,9 +107,10 @@ def _cells(size: tuple[int, int]) -> int:
 def decode(
     layout: Layout, answers: Answers, size: tuple[int, int], picture: tuple[int, int], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """People: xyxy (n, 4) pixels counted from the picture's edge, score (n,).
+    """Decodes the people from a detector's outputs.
 
-    size, picture: width and height of the network's input and of the picture.
+    size, picture: width and height of the network's input and of the picture; threshold: the lowest score returned.
+    Returns xyxy (n, 4) in pixels from the picture's top-left corner and score (n,), best score first.
     """
     boxes = answers[layout.boxes][0].astype(np.float64)
     letterbox = max(picture[0] / size[0], picture[1] / size[1])
@@ -138,7 +140,7 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
 
 
 def from_grid(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """YOLOX's offsets and log sizes (cells, 4) -> centre and size in input pixels (cells, 4)."""
+    """Turns YOLOX's offsets and log sizes (cells, 4) into centre and size in input pixels (cells, 4)."""
     cells, strides = [], []
     for stride in STRIDES:
         columns, rows = np.meshgrid(np.arange(size[0] // stride), np.arange(size[1] // stride))
@@ -149,7 +151,7 @@ def from_grid(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _distinct(boxes: np.ndarray) -> list[int]:
-    """Rows of boxes (n, 4), best first, that do not repeat a better one."""
+    """Non-maximum suppression: returns the rows of boxes (n, 4), best first, that do not repeat a better one."""
     kept: list[int] = []
     for index in range(len(boxes)):
         if not kept or iou(boxes[index : index + 1], boxes[kept]).max() < SAME:

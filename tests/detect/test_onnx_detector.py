@@ -161,7 +161,7 @@ def test_a_size_may_be_set_where_the_file_leaves_it_open(tmp_path: Path) -> None
     path = write(tmp_path / "open.onnx", {"output": yolox(False)}, {"images": ["batch", 3, "height", "width"]})
     xyxy, _ = boxes_of(path, size_px=SIDE)
     np.testing.assert_allclose(xyxy, PERSON_IN_WIDE, atol=0.01)
-    with pytest.raises(UserError, match=r"open.onnx: does not say its input size .* Set detect.size_px"):
+    with pytest.raises(UserError, match=r"open.onnx: does not name its input size .* Set detect.size_px"):
         boxes_of(path)
 
 
@@ -175,13 +175,13 @@ def complaint(model: str, **settings) -> str:
 
 def test_a_file_of_no_known_layout_is_told_with_what_it_answers(tmp_path: Path) -> None:
     text = complaint(write(tmp_path / "odd.onnx", {"heatmap": np.zeros((1, 17, 16, 16), np.float32)}))
-    assert "odd.onnx: answers heatmap (1, 17, 16, 16), which is no layout known" in text
+    assert "odd.onnx: its outputs are heatmap (1, 17, 16, 16), which is no known layout" in text
     assert "yolox" in text
 
 
 def test_the_transposed_layout_of_other_yolos_is_named(tmp_path: Path) -> None:
     text = complaint(write(tmp_path / "v8.onnx", {"output0": np.zeros((1, 84, 84), np.float32)[:, :60]}))
-    assert "layout of YOLOv5 to v11, which is not read" in text
+    assert "layout of YOLOv5 to v11, which is not supported" in text
 
 
 def test_a_wrong_layout_setting_is_told_with_the_right_one(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_wrong_layout_setting_is_told_with_the_right_one(tmp_path: Path) -> No
 
 def test_a_size_that_contradicts_the_file_is_told(tmp_path: Path) -> None:
     text = complaint(write(tmp_path / "yolox.onnx", {"output": yolox(False)}), size_px=640)
-    assert "takes 64x64 pixels, detect.size_px is 640" in text
+    assert "takes 64x64 pixels, but detect.size_px is 640" in text
 
 
 def test_answers_that_cannot_be_are_told(tmp_path: Path) -> None:
@@ -211,6 +211,6 @@ def test_files_that_are_no_detector_are_told(tmp_path: Path) -> None:
     (tmp_path / "junk.onnx").write_bytes(b"this is no network")
     assert "junk.onnx: OpenVINO cannot read it" in complaint(str(tmp_path / "junk.onnx"))
     assert "none.onnx: no such file" in complaint(str(tmp_path / "none.onnx"))
-    assert "detect.model: no detector 'yolo'" in complaint("yolo")
+    assert "detect.model: there is no detector 'yolo'" in complaint("yolo")
     nhwc = write(tmp_path / "nhwc.onnx", {"output": yolox(False)}, {"images": [1, SIDE, SIDE, 3]})
     assert "channels first" in complaint(nhwc)
