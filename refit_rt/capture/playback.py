@@ -20,7 +20,7 @@ MOST_SKIPPED = 10  # in a row, so that a machine too slow to decode every frame 
 
 
 class Playback:
-    """Turns shots into frames. Lossless: all of them. Live: each when it is due; a frame whose time is over is skipped."""
+    """Turns shots into frames. Lossless: all of them. Live: each when it is due, and overdue ones are skipped."""
 
     def __init__(self, name: str, fps: float, lossless: bool, focal_over_diagonal: float | None = None) -> None:
         """focal_over_diagonal: the focal length divided by the image diagonal, if the recording states it."""

@@ -1,1 +1,1 @@
-"""Bodies drawn over pictures, and videos of them."""
+"""Draws bodies over images and writes overlay videos."""

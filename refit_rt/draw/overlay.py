@@ -1,4 +1,4 @@
-"""Bodies drawn over the video: the overlay, and sheets of moments."""
+"""Draws bodies over images, and lays images out on a contact sheet."""
 
 import math
 
@@ -12,25 +12,24 @@ from refit_rt.geometry import matrix_from_axis_angle
 from refit_rt.types import People
 
 OPACITY = 0.7
-COLOURS_BGR = np.array(  # calm, and apart from each other also for the colour-blind (after Okabe and Ito)
+COLOURS_BGR = np.array(  # muted, and distinct for colour-blind viewers too (after Okabe and Ito)
     [[214, 170, 110], [120, 178, 235], [150, 190, 110], [200, 150, 205], [120, 205, 225], [190, 200, 150],
      [150, 140, 225], [205, 195, 190]], np.float32
 )  # fmt: skip
-LIGHT = np.array(
-    [0.25, -0.6, -0.76], np.float32
-)  # towards the lamp, camera frame: above, at the viewer's right shoulder
+# The direction towards the lamp in the camera frame: above the viewer's right shoulder.
+LIGHT = np.array([0.25, -0.6, -0.76], np.float32)
 LABEL_GAP_PX = 6
 
 
 class Overlay:
-    """Draws people over pictures of one size. The body's surface is posed here, from the message alone."""
+    """Draws people over images of one size. It poses the body's surface itself, from the message alone."""
 
     def __init__(self, body: Body, size: tuple[int, int]) -> None:
-        """size: width and height of the pictures; the people may have been fitted in larger or smaller ones."""
+        """size: width and height of the images; the people may be fitted in larger or smaller images."""
         self.body, self.size = body, size
 
     def draw(self, image_bgr: np.ndarray, people: People) -> np.ndarray:
-        """image_bgr (height, width, 3) uint8 -> a copy with everybody's mesh blended over it, number and confidence."""
+        """image_bgr (height, width, 3) uint8 -> a copy with each person's mesh, id and confidence drawn over it."""
         out = image_bgr.copy()
         if len(people.ids) == 0:
             return out
@@ -59,7 +58,7 @@ class Overlay:
         return out
 
     def _surface(self, people: People, person: int) -> np.ndarray:
-        """(V, 3) float32 camera frame."""
+        """The posed surface of one person: (V, 3) float32, camera frame, metres."""
         points = self.body.vertices(matrix_from_axis_angle(people.poses[person]), people.betas[person])
         return points + people.trans[person].astype(np.float32)
 
@@ -78,7 +77,10 @@ class Overlay:
 def seen_window(
     points: np.ndarray, focal_px: float, centre_px: np.ndarray, size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the pixels a surface (V, 3) may touch; all when it reaches behind the camera."""
+    """Left, top, right, bottom of the pixels that a surface (V, 3) may cover.
+
+    right and bottom are exclusive. The window is the whole image when the surface reaches behind the camera.
+    """
     if points[:, 2].min() < 0.1:
         return 0, 0, size[0], size[1]
     x = points[:, 0] / points[:, 2] * focal_px + centre_px[0]
@@ -89,7 +91,7 @@ def seen_window(
 
 
 def contact_sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures of one shape (h, w, 3) side by side, row after row; what is missing in the last row stays black."""
+    """Lays images of one shape (h, w, 3) out row by row; empty places in the last row stay black."""
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
     sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
@@ -101,7 +103,10 @@ def contact_sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
 
 @numba.njit(**FAST)
 def _paint(ids, first, window, points, normals, faces, focal_px, centre_px, colour, image):
-    """Blends one body's pixels, ids from `first` on, over `image` (h, w, 3) uint8: lamp, sky, darker rims."""
+    """Blends the pixels of one body, whose ids start at `first`, over `image` (h, w, 3) uint8.
+
+    The shading adds a lamp and light from the sky, and darkens the rims.
+    """
     last = first + faces.shape[0]
     for y in range(window[1], window[3]):
         for x in range(window[0], window[2]):

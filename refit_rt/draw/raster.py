@@ -1,8 +1,9 @@
-"""Triangles to pixels: a z-buffer rasteriser in numba.
+"""A z-buffer rasteriser in numba: draws triangle meshes into id and depth buffers.
 
-A mesh is drawn into two buffers, the nearest triangle of each pixel and its inverse depth; colours come afterwards, one
-computation a visible pixel (`barycentric` says where on its triangle a pixel looks). Cameras are OpenCV's, pixel
-centres lie at integers, and only triangles whose corners run counter-clockwise towards the camera are seen.
+A mesh is drawn into two buffers, which hold the nearest triangle of each pixel and its inverse depth. Colours are
+computed afterwards, once per visible pixel (`barycentric` gives the point on the triangle that a pixel shows). Cameras
+follow OpenCV, pixel centres are at integer coordinates, and only triangles whose corners run counter-clockwise as seen
+from the camera are drawn.
 """
 
 import math
@@ -10,14 +11,14 @@ import math
 import numba
 import numpy as np
 
-# No exception on a division by zero (those are checked where they can happen), other threads run meanwhile.
+# A division by zero raises no exception (it is checked where it can happen), and other threads run meanwhile.
 FAST = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
-NEAR_M = 0.05  # what is closer than this to the camera's plane is cut off
-SLACK = 1e-7  # pixels on a shared edge belong to both triangles: no gaps
+NEAR_M = 0.05  # geometry closer than this to the camera's plane is clipped
+SLACK = 1e-7  # pixels on a shared edge belong to both triangles, so that no gaps appear
 
 
 def buffers(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Empty: inverse depth (height, width) float32 of 0: infinitely far; triangle ids (height, width) of -1."""
+    """Empty (height, width) buffers: inverse depth float32, 0 = infinitely far; triangle ids int32, -1 = none."""
     return np.zeros((height, width), np.float32), np.full((height, width), -1, np.int32)
 
 
@@ -25,9 +26,9 @@ def buffers(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, two_sided):
     """Draws a mesh into the buffers of a camera.
 
-    points (V, 3) float32 camera frame, metres; faces (F, 3) int32; focal_px and centre_px (2,) of the camera whose
-    picture the buffers are; inverse_depth, ids (height, width) as `buffers` makes them, written to: triangle f gets
-    the id first_id + f. two_sided: back faces are drawn as well.
+    points (V, 3) float32, camera frame, metres; faces (F, 3) int32; focal_px and centre_px (2,) describe the camera of
+    the buffers; inverse_depth and ids (height, width), as `buffers` makes them, are written to: triangle f gets the id
+    first_id + f. two_sided: back faces are drawn as well.
     """
     count = points.shape[0]
     screen = np.empty((count, 3), np.float32)  # x, y, 1/z
@@ -42,8 +43,13 @@ def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, 
         za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
         if za > 0 and zb > 0 and zc > 0:
             xa, ya, xb, yb, xc, yc = (
-                screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1],
-            )  # fmt: skip
+                screen[a, 0],
+                screen[a, 1],
+                screen[b, 0],
+                screen[b, 1],
+                screen[c, 0],
+                screen[c, 1],
+            )
             _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, first_id + f, inverse_depth, ids, two_sided)
         elif za > 0 or zb > 0 or zc > 0:
             _fill_clipped(points, a, b, c, first_id + f, focal_px, centre_px, inverse_depth, ids, two_sided)
@@ -51,13 +57,14 @@ def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, identity, inverse_depth, ids, two_sided):
-    """One triangle in screen coordinates; za, zb, zc are inverse depths."""
+    """Draws one triangle in screen coordinates; za, zb, zc are inverse depths."""
     height, width = ids.shape
     left, right = max(0.0, math.ceil(min(xa, xb, xc))), min(width - 1.0, math.floor(max(xa, xb, xc)))
     top, bottom = max(0.0, math.ceil(min(ya, yb, yc))), min(height - 1.0, math.floor(max(ya, yb, yc)))
     if left > right or top > bottom:
         return
-    area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)  # negative: its front, the y axis points down
+    # A negative area is the front, because the y axis points down.
+    area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
     if area == 0 or (area > 0 and not two_sided):
         return
     inverse_area = 1.0 / area
@@ -78,7 +85,7 @@ def _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, identity, inverse_depth, ids, two_
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _fill_clipped(points, a, b, c, identity, focal_px, centre_px, inverse_depth, ids, two_sided):
-    """A triangle that crosses the near plane: what lies beyond it, as one or two triangles."""
+    """Draws the part of a triangle beyond the near plane, which it crosses, as one or two triangles."""
     corners = (a, b, c)
     polygon = np.empty((4, 3))
     kept = 0
@@ -101,14 +108,25 @@ def _fill_clipped(points, a, b, c, identity, focal_px, centre_px, inverse_depth,
     p = polygon
     for i in range(2, kept):
         _fill(
-            p[0, 0], p[0, 1], p[0, 2], p[i - 1, 0], p[i - 1, 1], p[i - 1, 2], p[i, 0], p[i, 1], p[i, 2],
-            identity, inverse_depth, ids, two_sided,
-        )  # fmt: skip
+            p[0, 0],
+            p[0, 1],
+            p[0, 2],
+            p[i - 1, 0],
+            p[i - 1, 1],
+            p[i - 1, 2],
+            p[i, 0],
+            p[i, 1],
+            p[i, 2],
+            identity,
+            inverse_depth,
+            ids,
+            two_sided,
+        )
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def barycentric(points, a, b, c, ray_x, ray_y):
-    """Where the ray (ray_x, ray_y, 1) meets the plane of a triangle: its weights of corners a, b, c (Cramer's rule)."""
+    """The weights of corners a, b, c where the ray (ray_x, ray_y, 1) meets the triangle's plane (Cramer's rule)."""
     ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
     bx, by, bz = points[b, 0], points[b, 1], points[b, 2]
     cx, cy, cz = points[c, 0], points[c, 1], points[c, 2]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ONE_PRESS_S = 1.0  # `timeout` and some terminals send the same signal twice; a second one within this time is ignored
+# `timeout` and some terminals send one signal twice; a repeat within this time does not interrupt.
+ONE_PRESS_S = 1.0
 
 
 @contextmanager
@@ -33,7 +34,6 @@ def ended_by_signals(stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before[signal.SIGTERM])
-        if (
-            not asked_s
-        ):  # after a signal, the second half of a double press may still arrive while the program shuts down
+        # After a signal, its repeat may still arrive while the program shuts down.
+        if not asked_s:
             signal.signal(signal.SIGINT, before[signal.SIGINT])

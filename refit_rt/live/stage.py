@@ -41,12 +41,11 @@ class Timings:
         self.add(name, time.perf_counter() - start)
 
     def milliseconds(self) -> dict[str, tuple[float, float, int]]:
-        """Each step's median, 95th percentile and number of kept durations, in the order in which the steps first ran."""
+        """Each step's median, 95th percentile and number of kept durations, in the order of the steps' first runs."""
         rows = {}
         for name, seconds in list(self._seconds.items()):
-            kept = (
-                np.array(seconds.copy()) * 1e3
-            )  # a deque is copied in one step of the interpreter, so no lock is needed
+            # A deque is copied in one step of the interpreter, so no lock is needed.
+            kept = np.array(seconds.copy()) * 1e3
             rows[name] = (float(np.percentile(kept, 50)), float(np.percentile(kept, 95)), len(kept))
         return rows
 
@@ -69,9 +68,8 @@ class Stage(threading.Thread):
         timings: Timings | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(
-            name=name, daemon=True
-        )  # a camera call that hangs in the driver must not keep the process alive
+        # A daemon thread, because a camera call that hangs in the driver must not keep the process alive.
+        super().__init__(name=name, daemon=True)
         self.error: Exception | None = None
         self._work, self._source, self._sink, self._close = work, source, sink, close
         self._timings = timings or Timings()
@@ -87,7 +85,7 @@ class Stage(threading.Thread):
                 del item, result  # frees the image while the stage waits for the next one
         except Closed:
             pass
-        except Exception as error:  # noqa: BLE001 - kept for whoever joins the thread to raise
+        except Exception as error:  # noqa: BLE001 - kept for the thread that joins this one to raise
             self.error = error
         finally:
             self._source.close()

@@ -1,1 +1,1 @@
-"""Recordings of people's movement."""
+"""Reads and writes recordings of people's motion."""

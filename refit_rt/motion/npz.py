@@ -1,4 +1,4 @@
-"""motion.npz: what a run recorded, a row per person and frame."""
+"""Reads and writes motion.npz, the recording of a run: one row per person and frame."""
 
 import tempfile
 import zipfile
@@ -15,9 +15,9 @@ from refit_rt.types import PUBLISHED_FIELDS, People
 
 SCHEMA = "refit_rt.motion/1"
 
-NAMES = {"ids": "person"}  # where a column's name is not the field's
-FLAT = {"poses": (72,)}  # poses are one row of 72 numbers, as AMASS has them
-# The same names as in the file: `frame` counts at the source, `time_s` is seconds since the source's first frame.
+NAMES = {"ids": "person"}  # field → column, where the names differ
+FLAT = {"poses": (72,)}  # field → shape in the file: a pose is one row of 72 numbers, as in AMASS
+# The columns of the file. `frame` is the frame's index at the source; `time_s` is in seconds since its first frame.
 ROW = np.dtype(
     [("frame", "<i8"), ("time_s", "<f8")]
     + [(NAMES.get(name, name), dtype, FLAT.get(name, shape)) for name, (dtype, shape) in PUBLISHED_FIELDS.items()]
@@ -29,7 +29,7 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """A recording in memory: N rows, as in ROW."""
+    """A recording in memory, with N rows of the columns in ROW."""
 
     frame: np.ndarray  # (N,) int64
     time_s: np.ndarray  # (N,) float64
@@ -51,24 +51,33 @@ class Motion:
     schema: str = SCHEMA
 
     def people(self, frame: int, camera: str = "") -> People:
-        """The message of one frame. A recording keeps no principal point: the picture's middle is taken for it."""
+        """The people of one frame. A recording keeps no principal point, so the image centre stands in for it."""
         rows = np.flatnonzero(self.frame == frame)
         width, height = self.size
         return People.of(
             {name: getattr(self, NAMES.get(name, name))[rows] for name in PUBLISHED_FIELDS},
-            camera=camera, frame_index=frame, captured_s=0.0, time_s=float(self.time_s[rows[0]]) if len(rows) else 0.0,
-            dropped=0, size=self.size, focal_px=self.focal_px, centre_px=((width - 1) / 2, (height - 1) / 2),
-        )  # fmt: skip
+            camera=camera,
+            frame_index=frame,
+            captured_s=0.0,
+            time_s=float(self.time_s[rows[0]]) if len(rows) else 0.0,
+            dropped=0,
+            size=self.size,
+            focal_px=self.focal_px,
+            centre_px=((width - 1) / 2, (height - 1) / 2),
+        )
 
 
 class MotionWriter:
-    """Collects rows on disk, in a file without a name, so that hours need no memory; `close` makes the npz of them.
+    """Collects rows in an unnamed temporary file, so that hours of motion need no memory; `close` writes the npz.
 
-    Until then nothing is to be seen in the folder, and nothing stays behind when the process is killed.
+    Until then the folder shows no file, and no file stays behind when the process is killed.
     """
 
     def __init__(self, path: Path, fps: float, body: str, bundle: str) -> None:
-        """fps: frames a second of the source; 0: what the frames' numbers and times say. All raise UserError."""
+        """fps: the source's frame rate; 0: it is computed from the frames' indices and times.
+
+        Every method raises UserError when the disk cannot be written.
+        """
         self._path = path
         self._first: People | None = None
         self._last: People | None = None
@@ -78,7 +87,7 @@ class MotionWriter:
         self._count = 0
 
     def add(self, people: People) -> None:
-        """One row a person. Focal length and size are those of the first frame."""
+        """Adds one row per person. The recording's focal length and size are those of the first frame."""
         if self._first is None:
             self._first = people
             self._facts |= {"focal_px": people.focal_px, "size": people.size}
@@ -93,7 +102,7 @@ class MotionWriter:
         self._count += len(rows)
 
     def close(self) -> None:
-        """Writes the npz beside its place and then moves it there: whole, or not at all, as when no frame came."""
+        """Writes the npz, complete or not at all. Without any frame, it leaves no file."""
         if self._rows.closed or self._first is None or self._last is None:
             with _reported(self._path):
                 self._rows.close()
@@ -116,7 +125,7 @@ class MotionWriter:
             self._rows.close()
 
     def _write_column(self, archive: zipfile.ZipFile, name: str) -> None:
-        """One column of the rows as an npy member, a few thousand rows at a time."""
+        """Writes one column as an npy member of the archive, CHUNK_ROWS rows at a time."""
         field = np.zeros(0, ROW)[name]
         header = np.lib.format.header_data_from_array_1_0(field) | {"shape": (self._count, *field.shape[1:])}
         self._rows.seek(0)
@@ -128,7 +137,7 @@ class MotionWriter:
 
 @contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """A full disk, a folder that went away: as UserError."""
+    """Turns an OSError in the block (a full disk, a deleted folder) into a UserError."""
     try:
         yield
     except OSError as error:
@@ -136,25 +145,25 @@ def _reported(path: Path) -> Iterator[None]:
 
 
 def read_motion(path: Path) -> Motion:
-    """Reads a motion.npz. Raises UserError for a file that is missing, damaged, of another kind or incomplete."""
+    """Reads a motion.npz. Raises UserError if the file is missing, damaged, incomplete or of another kind."""
     cure = "Record it again: refit-rt run clip.mp4 --out DIR"
     try:
         with np.load(path, allow_pickle=False) as archive:
             entries = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. {cure}") from error
-    except Exception as error:  # numpy, zipfile and zlib each raise their own when bytes are missing
-        raise UserError(f"{path}: is no motion.npz ({error}). {cure}") from error
+    except Exception as error:  # numpy, zipfile and zlib each raise their own error for damaged bytes
+        raise UserError(f"{path}: is not a motion.npz ({error}). {cure}") from error
     missing = [name for name in (*COLUMNS, *FACTS) if name not in entries]
     if missing:
-        raise UserError(f"{path}: is no motion.npz, it lacks {', '.join(missing)}. {cure}")
+        raise UserError(f"{path}: is not a motion.npz, it lacks {', '.join(missing)}. {cure}")
     if str(entries["schema"]) != SCHEMA:
-        raise UserError(f"{path}: has schema '{entries['schema']}', but '{SCHEMA}' is read here. {cure}")
+        raise UserError(f"{path}: has schema '{entries['schema']}', but this version reads '{SCHEMA}'. {cure}")
     count = len(entries["frame"])
     for name in COLUMNS:
         expected = (count, *ROW[name].shape)
         if entries[name].shape != expected:
-            raise UserError(f"{path}: {name} is {entries[name].shape}, {expected} is needed. {cure}")
+            raise UserError(f"{path}: {name} has shape {entries[name].shape}, but {expected} is needed. {cure}")
     facts = {name: entries[name].item() for name in ("focal_px", "fps", "body", "bundle", "schema")}
     width, height = (int(side) for side in entries["size"])
     return Motion(**{name: entries[name] for name in COLUMNS}, size=(width, height), **facts)

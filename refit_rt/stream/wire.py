@@ -1,14 +1,14 @@
-"""People ↔ bytes: one safetensors blob a message.
+"""Encodes and decodes the messages of the stream: one safetensors blob per message.
 
 | bytes | what |
 |---|---|
 | 8 | length of the header, little-endian unsigned |
 | header | JSON padded with spaces to a multiple of 8: `__metadata__`, all text; `name: {dtype, shape, data_offsets}` |
-| rest | the arrays, packed, little-endian, row by row; offsets count from here |
+| rest | the arrays, packed, little-endian, row-major; offsets count from here |
 
-`unpack` is all that a reader in another language has to do. In Python, `safetensors.numpy.load` reads the arrays.
-refit_rt.types.PERSON_FIELDS lists the arrays, for n people (n may be 0). Poses are SMPL axis-angle: each joint is
-relative to its parent, joint 0 is the body in the camera's frame.
+`unpack` is all that a reader in another language has to implement. In Python, `safetensors.numpy.load` reads the
+arrays. refit_rt.types.PUBLISHED_FIELDS lists the arrays, for n people (n may be 0). Poses are SMPL axis-angle: each
+joint is relative to its parent, and joint 0 is the body's orientation in the camera frame.
 """
 
 import json
@@ -25,13 +25,13 @@ FRAME_OF_REFERENCE = "opencv-camera: x right, y down, z forward, metres"
 
 DTYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
-# Array → safetensors dtype. The order is the table's: 8-byte numbers come first, so that every array is aligned.
+# Array → safetensors dtype. The order is that of PUBLISHED_FIELDS: 8-byte numbers come first, which aligns every array.
 TENSORS = {name: CODES[np.dtype(dtype).newbyteorder("<")] for name, (dtype, _) in PUBLISHED_FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every message of one run says alike."""
+    """The facts that are the same in every message of one run."""
 
     epoch_s: float  # Unix time minus monotonic time, taken once
     body: str = ""
@@ -40,18 +40,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """One message as a subscriber gets it."""
+    """One message as a subscriber receives it."""
 
     people: People
-    captured_unix_s: float  # when the frame was grabbed, seconds since 1970 by the sender's clock
+    captured_unix_s: float  # when the frame was grabbed: seconds since 1970 on the sender's clock
     age_s: float  # from grab to send
-    status: str  # live; waiting: the source has vanished and is tried again, nobody is seen; ended: the last message
+    status: str  # live; waiting: the source is disconnected and being reopened, no people; ended: the last message
     body: str
     bundle: str
 
 
 def encode(people: People, run: Run, sent_s: float, status: str = "live") -> bytes:
-    """The message of one frame. `sent_s`: monotonic seconds now."""
+    """The message of one frame, as bytes. `sent_s`: the time of sending, in monotonic seconds."""
     about = {
         "schema": SCHEMA,
         "status": status,
@@ -78,7 +78,7 @@ def encode(people: People, run: Run, sent_s: float, status: str = "live") -> byt
 
 
 def pack(about: dict[str, str], arrays: dict[str, tuple[str, np.ndarray]]) -> bytes:
-    """Any metadata and arrays, each with its safetensors dtype -> a safetensors blob."""
+    """Metadata, and arrays each with its safetensors dtype -> a safetensors blob."""
     header: dict = {"__metadata__": about}
     parts, end = [], 0
     for name, (dtype, array) in arrays.items():
@@ -91,13 +91,13 @@ def pack(about: dict[str, str], arrays: dict[str, tuple[str, np.ndarray]]) -> by
 
 
 def unpack(blob: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The twin for readers in any language: metadata and arrays of a safetensors blob, without a library.
+    """The metadata and arrays of a safetensors blob, read without a library: the reference for other languages.
 
-    Raises ValueError (also KeyError, TypeError) for bytes that are none.
+    Raises ValueError, KeyError, TypeError or AttributeError for bytes that are not such a blob.
     """
     (length,) = struct.unpack_from("<Q", blob) if len(blob) >= 8 else (0,)
     if not 2 <= length <= len(blob) - 8:
-        raise ValueError("no header")
+        raise ValueError("no safetensors header")
     header = json.loads(blob[8 : 8 + length])
     about = header.pop("__metadata__", {})
     arrays = {}
@@ -109,14 +109,18 @@ def unpack(blob: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 
 def decode(blob: bytes) -> Message:
-    """The message in `blob`. Raises UserError for anything but a message of this schema."""
+    """The message in `blob`. Raises UserError for anything other than a message of this schema."""
     try:
         about, arrays = unpack(blob)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"stream: {len(blob)} bytes that are no refit_rt message. Check the address") from error
+        raise UserError(
+            f"stream: received {len(blob)} bytes that are not a refit_rt message. Check the address"
+        ) from error
     schema = about.get("schema")
     if schema != SCHEMA:
-        raise UserError(f"stream: schema '{schema}', but '{SCHEMA}' is read here. Use the same version on both sides")
+        raise UserError(
+            f"stream: schema '{schema}', but this version reads '{SCHEMA}'. Use the same version on both sides"
+        )
     try:
         people = People.of(
             {name: arrays[name] for name in TENSORS},
@@ -132,4 +136,6 @@ def decode(blob: bytes) -> Message:
         facts = {key: about[key] for key in ("status", "body", "bundle")}
         return Message(people, float(about["captured_unix_s"]), float(about["age_s"]), **facts)
     except (KeyError, ValueError) as error:
-        raise UserError(f"stream: an incomplete message ({error}). Use the same version on both sides") from error
+        raise UserError(
+            f"stream: received an incomplete message ({error}). Use the same version on both sides"
+        ) from error

@@ -91,9 +91,15 @@ def people_at(places: list[list[float]], ids: list[int], size: tuple[int, int] =
     scale = size[0] / SIZE[0]
     return People.of(
         {"ids": ids, "poses": poses, "trans": places, "confidence": np.full(n, 0.9)},
-        camera="c", frame_index=0, captured_s=0, time_s=0, dropped=0, size=size, focal_px=FOCAL * scale,
+        camera="c",
+        frame_index=0,
+        captured_s=0,
+        time_s=0,
+        dropped=0,
+        size=size,
+        focal_px=FOCAL * scale,
         centre_px=(size[0] / 2 - 0.5, size[1] / 2 - 0.5),
-    )  # fmt: skip
+    )
 
 
 def changed_box(drawn: np.ndarray, below_px: int) -> np.ndarray:

@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_said_in_a_line(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         npz.read_motion(path)
     path.write_bytes(b"PK no")
-    with pytest.raises(UserError, match=r"is no motion.npz"):
+    with pytest.raises(UserError, match=r"is not a motion.npz"):
         npz.read_motion(path)
     np.savez(path, poses=np.zeros(3))
     with pytest.raises(UserError, match="lacks frame, time_s"):
@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_said_in_a_line(tmp_path):
     with pytest.raises(UserError, match="schema 'other'"):
         npz.read_motion(path)
     np.savez(path, **{**whole, "betas": np.zeros((1, 9))})
-    with pytest.raises(UserError, match=r"betas is \(1, 9\), \(1, 10\) is needed"):
+    with pytest.raises(UserError, match=r"betas has shape \(1, 9\), but \(1, 10\) is needed"):
         npz.read_motion(path)
 
 

@@ -62,7 +62,7 @@ def test_a_vanished_source_sends_its_last_frame_with_nobody():
     "blob", [b"", b"hello", b"\xff" * 64, struct.pack("<Q", 2) + b"{]", struct.pack("<Q", 2) + b"[]"]
 )
 def test_bytes_that_are_no_message_are_refused(blob):
-    with pytest.raises(UserError, match="no refit_rt message"):
+    with pytest.raises(UserError, match="not a refit_rt message"):
         wire.decode(blob)
 
 
