@@ -1,8 +1,8 @@
-"""The one error meant for the person at the keyboard."""
+"""The error whose message is shown to the user."""
 
 
 class UserError(Exception):
-    """Something the user gave cannot be used. The message is one line: what, where, and the cure.
+    """Something that the user gave cannot be used. The message is one line with the place, the problem and the cure.
 
     The command line prints it without a traceback and exits with code 2.
     """

@@ -5,7 +5,7 @@ import itertools
 import logging
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -36,26 +36,30 @@ class FakeCapture:
 
 
 def test_a_camera_that_vanished_is_opened_again_with_growing_pauses(monkeypatch, caplog):
-    captures: list[Any] = [FakeCapture(3), None, None, FakeCapture(2), None]
-    lasting = Lasting("cam", "camera 0", lambda: captures.pop(0), longest_s=1.5)
-    pauses = []
-    monkeypatch.setattr(lasting._stopped, "wait", lambda pause_s: pauses.append(pause_s) or not captures)
-    seen_waiting = []
-    first = captures.pop(0)
-    frames = []
+    first, captures = FakeCapture(3), [None, None, FakeCapture(2)]
+    attempts, attempted_s = [], []
+
+    def connect() -> Any:
+        attempts.append(lasting.waiting)
+        attempted_s.append(time.monotonic())
+        return captures.pop(0)
+
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.02)
+    lasting = Lasting("cam", "camera 0", connect, longest_s=0.05)
+    indices, waiting = [], []
     with caplog.at_level(logging.WARNING):
-        for frame in lasting.frames(first):
-            frames.append(frame)
-            seen_waiting.append(lasting.waiting)
-            if len(captures) == 0:
-                break
-            if len(frames) == 5:
+        for frame in lasting.frames(cast("cv2.VideoCapture", first)):
+            indices.append(frame.index)
+            waiting.append(lasting.waiting)
+            if len(indices) == 5:
                 lasting.stop()
-    assert pauses[:3] == [0.5, 1.0, 1.5]  # and no longer than retry_s
-    assert [f.index for f in frames] == [0, 1, 2, 3, 4]
+    pauses_s = [record.args[1] for record in caplog.records if "attempt" in record.message and record.args]
+    assert pauses_s == [0.02, 0.04, 0.05]  # doubled, up to longest_s
+    assert (np.diff(attempted_s) > np.array(pauses_s[1:]) - 0.005).all()
+    assert attempts == [f"camera 0 is disconnected, attempt {number}" for number in (1, 2, 3)]
+    assert indices == [0, 1, 2, 3, 4]
     assert first.released
-    assert seen_waiting == [""] * 5
-    assert "camera 0 is disconnected, attempt 1" in caplog.text
+    assert waiting == [""] * 5
     assert "camera 0 is connected again" in caplog.text
 
 
