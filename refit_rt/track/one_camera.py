@@ -1,9 +1,9 @@
-"""Frame, Boxes → Tracks: who is who from frame to frame.
+"""Tracking in one camera (Frame, Boxes → Tracks): keeps each person's id across frames.
 
-In the manner of ByteTrack (Zhang et al. 2022): motion is predicted, sure boxes are matched first, doubtful ones only
-keep people who are followed already. Between two detections the boxes come from the fitted bodies. Two things differ:
-people are matched by distance over size, because a detector's square and the box of a body overlap badly, and somebody
-hidden is looked for both where he was heading and where he was last seen.
+The tracker follows ByteTrack (Zhang et al. 2022): it predicts motion and matches high-score boxes first; low-score
+boxes can only continue a track. Between two detections the boxes come from the fitted bodies. Two things differ from
+ByteTrack: matching uses distance over size, because a detector's square and a body's box overlap badly, and a lost
+track is searched for both at its predicted place and where the person was last seen.
 """
 
 from dataclasses import dataclass, field
@@ -16,29 +16,30 @@ from refit_rt import config
 from refit_rt.geometry import iou
 from refit_rt.types import Boxes, Frame, Tracks
 
-GATE = 0.5  # farthest match, in body sizes; two people shoulder to shoulder are 0.28 apart
-SEARCH_PER_S = 1.0  # body sizes by which the gate opens in each second unseen; walking is 0.8
-SIZE_WEIGHT = 0.25  # of the logarithm of two sizes' ratio, beside the distance
-UNSURE_COST = 0.1  # handicap of somebody hidden: who is in sight has the better claim to a box
-DRIFT = 0.35  # body sizes from body to detection above which the body is given up; bent people reach 0.25
-NEAR = 0.15  # body sizes from somebody in sight within which a box is no other person
-REPEAT_IOU, REPEAT_S = 0.7, 0.5  # bodies so much alike for so long are one person; people crossing part sooner
-ALONE_IOU = 0.3  # overlap with every other body below which a place is surely a person's own
-IN_VIEW = 0.1  # share of a body's box that must lie inside the picture
-STEADY = 3  # well fitted frames after which a loss is news, looked into at once
-UNFITTED = 5  # frames in a row without a body after which a person is lost
-PASSED_OVER = 3  # looks in a row which found somebody else to follow, after which a person gives way
-FULL_EVERY = 3  # times `every` frames between two looks that can only confirm
-EMPTY_EVERY, LONGEST_PAUSE = 10, 15  # frames between two looks into an empty picture, and for somebody lost
-ROLL_S = 0.15  # time constant of the roll
-SLOWING_S = 1.0  # time constant with which an unseen motion dies out
+GATE = 0.5  # largest distance of a match, in body sizes; two people shoulder to shoulder are 0.28 apart
+SEARCH_PER_S = 1.0  # body sizes by which the gate widens per unseen second; walking covers 0.8
+SIZE_WEIGHT = 0.25  # weight of the logarithm of two sizes' ratio, added to the distance
+UNSURE_COST = 0.1  # extra cost of a lost track: a visible track has the better claim to a box
+DRIFT = 0.35  # a body farther than this from its detection, in body sizes, restarts there; bent people reach 0.25
+NEAR = 0.15  # a box within this many body sizes of a visible track is not another person
+# Two bodies that overlap at least this much for this long are one person; crossing people separate sooner.
+REPEAT_IOU, REPEAT_S = 0.7, 0.5
+ALONE_IOU = 0.3  # below this overlap with every other body, a place surely belongs to its person
+IN_VIEW = 0.1  # smallest share of a body's box that must lie inside the picture
+STEADY = 3  # after this many good frames, losing the person triggers an immediate detection
+UNFITTED = 5  # consecutive frames without a body after which a track is lost
+PASSED_OVER = 3  # consecutive detections that find another person but not this one, after which the track gives way
+FULL_EVERY = 3  # with no room for new people, a detection runs every FULL_EVERY * `every` frames
+EMPTY_EVERY, LONGEST_PAUSE = 10, 15  # most frames between detections: with no visible track; for a lost one
+ROLL_S = 0.15  # time constant of the roll filter
+SLOWING_S = 1.0  # time constant with which an unobserved motion decays
 ACCELERATION = 4.0  # spectral density of a box's acceleration, sizes² / s³
-NOISE = 0.02  # of a body's box, in its size
+NOISE = 0.02  # standard deviation of a body's measured place, in body sizes
 IMPOSSIBLE = 1e6  # cost of a match beyond the gate
 
 
 class Known(NamedTuple):
-    """Where the people followed should be; those lost are left out."""
+    """Predicted places of the visible tracks; lost tracks are left out."""
 
     ids: np.ndarray  # (k,) int64
     xyxy: np.ndarray  # (k, 4) float32 image pixels
@@ -47,35 +48,34 @@ class Known(NamedTuple):
 
 @dataclass(slots=True)
 class _Person:
-    """Somebody followed. A place is centre x, centre y, width, height in pixels."""
+    """One track, visible or lost. A place is centre x, centre y, width, height in pixels."""
 
     id: int
     place: np.ndarray  # (4,) at time_s
-    time_s: float  # when last measured
-    seen: np.ndarray  # (4,) at seen_s, when last measured on his own, not in front of or behind others
+    time_s: float  # time of the last measurement
+    seen: np.ndarray  # (4,) at seen_s, the last measurement while no other body overlapped
     seen_s: float
     score: float = 0.0
     roll: float = 0.0
-    velocity: np.ndarray = field(default_factory=lambda: np.zeros(4))  # (4,) pixels a second
-    spread: np.ndarray = field(
-        default_factory=lambda: np.diag([NOISE**2, 1.0])
-    )  # (2, 2) of place and velocity, in sizes
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(4))  # (4,) pixels per second
+    # (2, 2) covariance of place and velocity, in body sizes and seconds
+    spread: np.ndarray = field(default_factory=lambda: np.diag([NOISE**2, 1.0]))
     visible: bool = True
-    fresh: bool = True  # placed by a detection in this frame
-    fitted: int = 0  # well fitted frames since the last loss
-    unfitted: int = 0  # frames in a row without a body
-    passed_over: int = 0  # looks in a row that found others to follow, but not this one
-    surprise: float = 0.0  # squared jumps off the expected motion, in sizes, over the last second or so
+    fresh: bool = True  # a detection placed the track in this frame
+    fitted: int = 0  # good frames since the track was last lost
+    unfitted: int = 0  # consecutive frames without a body
+    passed_over: int = 0  # consecutive detections that found another person but not this one
+    surprise: float = 0.0  # decaying sum (about 1 s) of squared jumps off the predicted motion, in body sizes
 
     def at(self, time_s: float) -> np.ndarray:
-        """The place (4,) expected at a time."""
+        """Returns the predicted place (4,) at a time."""
         travel_s = SLOWING_S * (1 - np.exp(-max(0.0, time_s - self.time_s) / SLOWING_S))
         place = self.place + travel_s * self.velocity
         place[2:] = np.clip(place[2:], self.place[2:] / 2, self.place[2:] * 2)
         return place
 
     def put(self, place: np.ndarray, roll: float, score: float, time_s: float) -> None:
-        """Begins anew at a detection; a roll of exactly 0 is one the detector does not know."""
+        """Restarts the track at a detection; a roll of exactly 0 means that the detector does not measure it."""
         self.place = self.seen = place
         self.time_s = self.seen_s = time_s
         self.roll, self.score = roll or self.roll, score
@@ -84,9 +84,9 @@ class _Person:
         self.unfitted = 0
 
     def measure(self, place: np.ndarray, roll: float, score: float, time_s: float) -> None:
-        """A body was fitted at a place (4,): one Kalman filter for all four numbers, its noise in body sizes."""
+        """Takes in a fitted body's place (4,): one Kalman filter serves all four numbers, its noise in body sizes."""
         dt = max(0.0, time_s - self.time_s)
-        if self.fresh:  # a detector's square is larger than a body: no motion can be read off the difference
+        if self.fresh:  # a detector's square is larger than a body's box: their difference is no motion
             self.place, self.roll = place, roll
         else:
             kept = np.exp(-dt / SLOWING_S)
@@ -108,47 +108,49 @@ class _Person:
 class Tracker:
     """Follows people through one camera's frames.
 
-    For every frame, in this order: `predict`, `wants_detection` and, if it says so, a detection, `update`, the fit,
-    `observe`. The same frames give the same ids, and no id comes twice.
+    For every frame, the caller runs in this order: `predict`; `wants_detection` and, if it is true, the detector;
+    `update`; the fit; `observe`. The same frames give the same ids, and no id is used twice.
     """
 
     def __init__(self, settings: config.Track, threshold: float = 0.5, min_confidence: float = 0.3):
-        """threshold: `detect.threshold`, the least score of somebody new; min_confidence: `fit.min_confidence`."""
+        """threshold: `detect.threshold`, the lowest score of a new track; min_confidence: `fit.min_confidence`."""
         self._settings = settings
         self._threshold = threshold
         self._min_confidence = min_confidence
-        self._people: list[_Person] = []  # by id
+        self._people: list[_Person] = []  # visible and lost tracks, sorted by id
         self._next_id = 0
-        self._looked: int | None = None  # index of the frame last searched by a detector
-        self._pause = 1  # frames until the next look for somebody lost
-        self._size = (0, 0)  # of the picture
-        self._alike: dict[tuple[int, int], float] = {}  # ids of two alike bodies -> since when
+        self._detected: int | None = None  # index of the frame last searched by a detector
+        self._pause = 1  # frames from one detection to the next while a track is lost
+        self._size = (0, 0)  # width and height of the picture
+        self._alike: dict[tuple[int, int], float] = {}  # ids of two overlapping bodies -> time since when, in seconds
 
     def predict(self, time_s: float) -> Known:
-        """Where the people followed should be at a time (`Frame.time_s`). Changes nothing."""
+        """Predicts the visible tracks at a time (`Frame.time_s`). Changes nothing."""
         people = self._visible()
         ids, roll = np.array([person.id for person in people], np.int64), [person.roll for person in people]
         return Known(ids, _xyxy([person.at(time_s) for person in people]), np.array(roll, np.float32))
 
     def wants_detection(self, frame_index: int, every: int) -> bool:
-        """Whether to search this frame: each `every` frames, sooner when nobody is followed or somebody is lost.
+        """Returns whether to run the detector on this frame.
 
-        Seldom when as many are followed as may be: nobody new can come then, and a look costs a frame its time.
+        It runs once per `every` frames, more often when no track is visible or one is lost, and less often when
+        `max_people` tracks are visible: no new track can start then, and a detection takes time from the frame.
         """
-        if self._looked is None:
+        if self._detected is None:
             return True
         wait = every if self._visible() else min(every, EMPTY_EVERY)
         if len(self._visible()) >= self._settings.max_people:
             wait = FULL_EVERY * every
         if any(not person.visible for person in self._people) and self._room() > 0:
             wait = min(wait, self._pause)
-        since = frame_index - self._looked
+        since = frame_index - self._detected
         return since >= wait or since < 0
 
     def update(self, frame: Frame, boxes: Boxes | None) -> Tracks:
-        """The people to fit in this frame, by id, at most `max_people`; boxes: the detection, if one was wanted.
+        """Returns the tracks to fit in this frame, sorted by id, at most `max_people`.
 
-        `fresh` marks who is new, found again, or was so far from the detection that the body is not to be trusted.
+        boxes: the frame's detection, or None if none was run. `fresh` marks tracks that are new, found again, or so far
+        from their detection that the body is not to be trusted.
         """
         self._size = frame.size
         for person in self._visible():
@@ -157,10 +159,10 @@ class Tracker:
             if person.unfitted > UNFITTED:
                 self._lose(person)
         if boxes is not None:
-            self._look(boxes, frame.time_s)
-            self._looked = frame.index
+            self._assign(boxes, frame.time_s)
+            self._detected = frame.index
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            # Only a look may end somebody's time, or he would be given up between his return and the next look.
+            # Only a detection may end a track: otherwise a person who returns is given up just before being found.
             keep_s = self._settings.keep_s
             self._people = [p for p in self._people if p.visible or frame.time_s - p.time_s <= keep_s]
         known, people = self.predict(frame.time_s), self._visible()
@@ -170,9 +172,10 @@ class Tracker:
     def observe(
         self, ids: np.ndarray, xyxy: np.ndarray, roll: np.ndarray, confidence: np.ndarray, time_s: float
     ) -> None:
-        """What the fit made of the Tracks: boxes of bodies (n, 4) image pixels, roll (n,) radians, confidence (n,).
+        """Takes in the fit of the Tracks: boxes of bodies (n, 4) image pixels, roll (n,) radians, confidence (n,).
 
-        Whoever is fitted badly, or has left the picture, is lost: looked for at once, and kept for `keep_s`.
+        A track whose fit is bad, or whose body has left the picture, is lost: the detector searches for it at once, and
+        it is kept for `keep_s`.
         """
         by_id = {person.id: person for person in self._visible()}
         for index, number in enumerate(ids.tolist()):
@@ -187,31 +190,32 @@ class Tracker:
         self._compare(time_s)
 
     def forget(self) -> None:
-        """Follows nobody any more, and wants a detection at once. Ids go on."""
-        self._people, self._alike, self._looked, self._pause = [], {}, None, 1
+        """Drops all tracks and asks for a detection at once. Ids are not reused."""
+        self._people, self._alike, self._detected, self._pause = [], {}, None, 1
 
     def _visible(self) -> list[_Person]:
         return [person for person in self._people if person.visible]
 
     def _room(self) -> int:
-        """How many more may be followed."""
+        """Returns how many more tracks may start."""
         return self._settings.max_people - len(self._visible())
 
     def _lose(self, person: _Person) -> None:
-        if person.fitted >= STEADY:  # a false find, lost as soon as it is fitted, must not make every frame a search
+        # A false find is lost as soon as it is fitted: it must not trigger a search each time.
+        if person.fitted >= STEADY:
             self._pause = 1
         person.visible, person.fresh, person.fitted = False, False, 0
 
     def _in_view(self, box: np.ndarray) -> bool:
-        """Is a body's box (4,) sound, large enough and not wholly outside the picture?"""
+        """Returns whether a body's box (4,) is finite, large enough and not almost wholly outside the picture."""
         sides = box[2:] - box[:2]
         if not np.isfinite(box).all() or sides.min() <= 0 or sides.max() < self._settings.min_height_px:
             return False
         inside = np.minimum(box[2:], self._size) - np.maximum(box[:2], 0)
         return bool(np.prod(np.clip(inside, 0, None)) >= IN_VIEW * np.prod(sides))
 
-    def _look(self, boxes: Boxes, time_s: float) -> None:
-        """Matches a detection to the people: the sure boxes, then the doubtful ones; who is left begins."""
+    def _assign(self, boxes: Boxes, time_s: float) -> None:
+        """Matches a detection to the tracks: high-score boxes first, then low-score ones; the rest start new tracks."""
         places = _places(boxes.xyxy)
         large = places[:, 2:].max(1, initial=0) >= self._settings.min_height_px
         sure = np.flatnonzero(large & (boxes.score >= self._threshold))
@@ -249,7 +253,7 @@ class Tracker:
     def _match(
         self, people: list[_Person], places: np.ndarray, boxes: np.ndarray, time_s: float, astray: set[int]
     ) -> dict[int, tuple[int, float]]:
-        """Pairs people with the boxes (rows of places) at the least cost: id -> box, how far apart in body sizes."""
+        """Pairs tracks with boxes (rows of places) at the lowest total cost: id -> box, distance in body sizes."""
         if not people or not len(boxes):
             return {}
         there = places[boxes]
@@ -264,13 +268,13 @@ class Tracker:
         return {people[i].id: (int(boxes[j]), float(apart[i, j])) for i, j in pairs if cost[i, j] < IMPOSSIBLE}
 
     def _astray(self) -> set[int]:
-        """Of each two alike bodies, the one on the wrong person: who jumped there, else the younger."""
+        """Returns which of each two overlapping bodies is on the wrong person: the one that jumped, else the newer."""
         by_id = {person.id: person for person in self._people}
         pairs = [(by_id[a], by_id[b]) for a, b in self._alike if a in by_id and b in by_id]
         return {a.id if a.surprise > 2 * b.surprise else b.id for a, b in pairs}
 
     def _compare(self, time_s: float) -> None:
-        """Notes who stands alone; where two bodies have lain on one person for some time, one is lost."""
+        """Notes which tracks stand alone, and loses one of two tracks that stay on the same person for REPEAT_S."""
         people = [person for person in self._visible() if person.time_s == time_s]
         boxes = _xyxy([person.place for person in people])
         overlap = np.triu(iou(boxes, boxes), 1)
@@ -286,25 +290,25 @@ class Tracker:
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How far apart places (n, 4) and (m, 4) are, in body sizes (n, m): centres, and a little for unequal sizes."""
+    """Distance of places (n, 4) and (m, 4) in body sizes (n, m): between centres, plus a little for unequal sizes."""
     size_a, size_b = a[:, None, 2:].max(-1), b[None, :, 2:].max(-1)
     apart = np.linalg.norm(a[:, None, :2] - b[None, :, :2], axis=-1) / ((size_a + size_b) / 2)
     return apart + SIZE_WEIGHT * np.abs(np.log(size_a / size_b))
 
 
 def _places(xyxy: np.ndarray) -> np.ndarray:
-    """Boxes (n, 4) -> centre and size (n, 4)."""
+    """Turns boxes (n, 4) into centres and sizes (n, 4)."""
     xyxy = xyxy.astype(np.float64)
     return np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], 1)
 
 
 def _xyxy(places: list[np.ndarray]) -> np.ndarray:
-    """Centre and size -> boxes (n, 4) float32."""
+    """Turns centres and sizes into boxes (n, 4) float32."""
     stacked = np.stack(places) if places else np.zeros((0, 4))
     half = stacked[:, 2:] / 2
     return np.concatenate([stacked[:, :2] - half, stacked[:, :2] + half], 1).astype(np.float32)
 
 
 def _turned(angle: float, by: float) -> float:
-    """The sum of two angles, within half a turn."""
+    """Returns the sum of two angles, wrapped to [-pi, pi)."""
     return float((angle + by + np.pi) % (2 * np.pi) - np.pi)
