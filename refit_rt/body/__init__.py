@@ -1,1 +1,1 @@
-"""The body: SMPL's joints, markers and vertices, in numpy and numba."""
+"""The SMPL body model in numpy and numba, the import of SMPL files, and known statures."""

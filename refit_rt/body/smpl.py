@@ -1,8 +1,8 @@
-"""The body: SMPL's joints, markers and vertices from a body file, in numpy and numba.
+"""The SMPL body model: joints, markers and vertices from a body file, in numpy and numba.
 
-SMPL (Loper et al. 2015): the template is shaped by betas, corrected by pose blend shapes, and skinned linearly along a
-tree of 24 joints. Everything here is in the body frame (y up, facing +z in the T-pose, left is +x) and in metres,
-before any translation; the root joint turns about itself and stays at its rest place.
+In SMPL (Loper et al. 2015), betas shape the template, pose blend shapes correct it, and linear blend skinning poses it
+along a tree of 24 joints. Everything here is in the body frame (y up, facing +z in the T-pose, left is +x), in metres,
+without translation: the root joint rotates about itself and stays at its rest position.
 """
 
 import hashlib
@@ -22,20 +22,20 @@ JOINT_NAMES: tuple[str, ...] = (
     *("r_wrist", "l_hand", "r_hand"),
 )
 PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-JOINTS, BETAS, POSE_FEATURES = 24, 10, 207  # 207: the nine entries of 23 rotations, the root's left out
+JOINTS, BETAS, POSE_FEATURES = 24, 10, 207  # 207: nine entries for each of 23 rotations, without the root's
 PACKAGED = ASSETS / "body" / "body.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Skin:
-    """What skinning needs of some points of the surface, the influences packed point after point."""
+    """The data that skin a set of surface points, with the influences packed point after point."""
 
     template: np.ndarray  # (n, 3) float32 metres
-    shape_dirs: np.ndarray  # (n, 3, 10) float32 metres a unit of beta
-    pose_dirs: np.ndarray | None  # (n * 3, pose features that matter) float32 metres
-    pose_columns: np.ndarray  # (pose features that matter,) int64 into the 207
+    shape_dirs: np.ndarray  # (n, 3, 10) float32 metres per unit of beta
+    pose_dirs: np.ndarray | None  # (n * 3, used pose features) float32 metres; None: the body has none
+    pose_columns: np.ndarray  # (used pose features,) int64 index into the 207
     starts: np.ndarray  # (n + 1,) int32: point i has influences starts[i]:starts[i + 1]
-    bones: np.ndarray  # (influences,) int32 joint
+    bones: np.ndarray  # (influences,) int32 joint index
     weights: np.ndarray  # (influences,) float32
 
 
@@ -47,12 +47,12 @@ class Body:
     template: np.ndarray  # (vertex, 3) float32 metres
     shape_dirs: np.ndarray  # (vertex, 3, 10) float32
     pose_dirs: np.ndarray | None  # (vertex, 3, 207) float32; None: the body has no pose blend shapes
-    joint_template: np.ndarray  # (24, 3) float32 metres: the regressor on the template
-    joint_shape_dirs: np.ndarray  # (24, 3, 10) float32: the regressor on the shape blend shapes
+    joint_template: np.ndarray  # (24, 3) float32 metres: the regressor applied to the template
+    joint_shape_dirs: np.ndarray  # (24, 3, 10) float32: the regressor applied to the shape blend shapes
     skinning: np.ndarray  # (vertex, 24) float32, each row sums to 1
     faces: np.ndarray  # (face, 3) int32, counter-clockwise seen from outside
     parents: np.ndarray  # (24,) int32, -1 for the root
-    markers: np.ndarray | None  # (67,) int32 vertex ids; None: the file names none
+    markers: np.ndarray | None  # (67,) int32 vertex ids; None: the file holds none
     digest: str  # sha256 of the file
     surface_skin: Skin = field(init=False, repr=False)
     marker_skin: Skin | None = field(init=False, repr=False)
@@ -63,52 +63,52 @@ class Body:
         object.__setattr__(self, "marker_skin", None if self.markers is None else _skin(self, self.markers))
 
     def joints(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        """rotations (24, 3, 3), betas (10,) -> joints (24, 3) float32 metres, body frame."""
+        """Returns the posed joints (24, 3) float32 metres, body frame. rotations (24, 3, 3), betas (10,)."""
         return joint_transforms(self, rotations, betas)[1].astype(np.float32)
 
     def rest_pelvis(self, betas: np.ndarray) -> np.ndarray:
-        """betas (..., 10) -> (..., 3) metres: the place that the root turns about, before any translation."""
+        """Returns the point (..., 3) metres that the root rotates about, without translation. betas (..., 10)."""
         return self.joint_template[0] + betas @ self.joint_shape_dirs[0].T
 
     def vertices(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        """rotations (24, 3, 3), betas (10,) -> the posed surface (vertex, 3) float32 metres, body frame."""
+        """Returns the posed surface (vertex, 3) float32 metres, body frame. rotations (24, 3, 3), betas (10,)."""
         return _posed(self, self.surface_skin, rotations, betas)
 
     def markers_at(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        """rotations (24, 3, 3), betas (10,) -> markers (67, 3) float32 metres, without posing the other vertices.
+        """Returns the posed markers (67, 3) float32 metres, body frame; it does not pose the other vertices.
 
-        Raises UserError when the body file names no markers.
+        rotations (24, 3, 3), betas (10,). Raises UserError when the body file holds no markers.
         """
         if self.marker_skin is None:
-            raise UserError(f"body '{self.name}' names no markers. Import it again: refit-rt import-smpl")
+            raise UserError(f"body '{self.name}' holds no markers. Import it again with refit-rt import-smpl")
         return _posed(self, self.marker_skin, rotations, betas)
 
 
 def load_body(path: Path | None = None) -> Body:
     """Reads a body file (.npz); None reads the free body of this package.
 
-    Raises UserError for a file that is missing, unreadable, incomplete or does not fit together.
+    Raises UserError for a file that is missing, unreadable, incomplete or inconsistent.
     """
     path = PACKAGED if path is None else Path(path)
     try:
         blob = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: body file cannot be read ({error.strerror}). Check body in the settings") from error
+        raise UserError(f"{path}: the body file cannot be read ({error.strerror}). Check its path") from error
     if path.suffix != ".npz":
-        raise UserError(f"{path}: is no body file (.npz). Make one of a SMPL file: refit-rt import-smpl {path.name}")
+        raise UserError(f"{path}: is not a body file (.npz). Make one with refit-rt import-smpl {path.name}")
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
             entries = {key: archive[key] for key in archive.files}
-    except Exception as error:  # numpy, zipfile and zlib each raise their own when bytes are missing
-        raise UserError(f"{path}: damaged body file ({error}). Import it again: refit-rt import-smpl") from error
+    except Exception as error:  # numpy, zipfile and zlib each raise their own error when bytes are missing
+        raise UserError(f"{path}: damaged body file ({error}). Import it again with refit-rt import-smpl") from error
     return body_from_arrays(entries, str(path), hashlib.sha256(blob).hexdigest())
 
 
 def body_from_arrays(entries: dict[str, np.ndarray], place: str, digest: str = "") -> Body:
-    """The body of SMPL's arrays under SMPL's names, checked.
+    """Checks SMPL's arrays under SMPL's names and makes a Body from them.
 
-    Needs v_template (V, 3), shapedirs (V, 3, >=10), J_regressor (24, V), weights (V, 24), f (F, 3), kintree_table
-    (2, 24); may have posedirs (V, 3, 207), markers (67,) and name. `place` is what an error calls it. Raises UserError.
+    Required: v_template (V, 3), shapedirs (V, 3, >=10), J_regressor (24, V), weights (V, 24), f (F, 3), kintree_table
+    (2, 24). Optional: posedirs (V, 3, 207), markers (67,) and name. Errors begin with `place`. Raises UserError.
     """
     check_arrays(entries, place)
     template = entries["v_template"].astype(np.float64)
@@ -132,40 +132,41 @@ def body_from_arrays(entries: dict[str, np.ndarray], place: str, digest: str = "
 
 
 def check_arrays(entries: dict[str, np.ndarray], place: str) -> None:
-    """Raises UserError unless the arrays make a SMPL body: see `body_from_arrays`."""
+    """Raises UserError unless the arrays make a SMPL body (see `body_from_arrays`)."""
     needed = ("v_template", "shapedirs", "J_regressor", "weights", "f", "kintree_table")
     missing = [key for key in needed if key not in entries]
     if missing:
-        raise UserError(f"{place}: is no SMPL body, it lacks {', '.join(missing)}. Use SMPL_NEUTRAL or the free body")
+        raise UserError(f"{place}: is no SMPL body: it lacks {', '.join(missing)}. Use SMPL_NEUTRAL or the free body")
     vertices = entries["v_template"].shape[0] if entries["v_template"].ndim else 0
     shapes = {"v_template": (vertices, 3), "J_regressor": (JOINTS, vertices), "weights": (vertices, JOINTS)}
     betas = entries["shapedirs"].shape[-1] if entries["shapedirs"].ndim else 0
-    shapes["shapedirs"] = (vertices, 3, max(BETAS, betas))  # SMPL also comes with 300
+    shapes["shapedirs"] = (vertices, 3, max(BETAS, betas))  # some SMPL files hold 300
     shapes |= {"f": (len(entries["f"]) if entries["f"].ndim else 0, 3), "kintree_table": (2, JOINTS)}
     if "posedirs" in entries:
         shapes["posedirs"] = (vertices, 3, POSE_FEATURES)
     for key, shape in shapes.items():
         if entries[key].shape != shape:
             wrong = f"{key} is {entries[key].shape} where {shape} is needed"
-            raise UserError(f"{place}: {wrong}. Only SMPL bodies of 24 joints fit (not SMPL-H, SMPL-X, STAR)")
+            raise UserError(f"{place}: {wrong}. Use a SMPL body of 24 joints (not SMPL-H, SMPL-X, STAR)")
         if not np.issubdtype(entries[key].dtype, np.number) or not np.isfinite(entries[key]).all():
-            raise UserError(f"{place}: {key} holds values that are no finite numbers. Fetch or import the file again")
+            raise UserError(f"{place}: {key} holds values that are not finite numbers. Fetch or import the file again")
     if tuple(entries["kintree_table"][0, 1:].astype(np.int64)) != PARENTS[1:]:
-        raise UserError(f"{place}: its joints are not SMPL's tree. Only SMPL bodies of 24 joints fit")
+        raise UserError(f"{place}: its joints are not SMPL's tree. Use a SMPL body of 24 joints")
     _check_ids(entries["f"], vertices, f"{place}: faces")
     if "markers" in entries:
         if entries["markers"].ndim != 1:
-            raise UserError(f"{place}: markers is {entries['markers'].shape}, a list of vertex ids is needed")
+            wrong = f"markers is {entries['markers'].shape} where a list of vertex ids is needed"
+            raise UserError(f"{place}: {wrong}. Import it again with refit-rt import-smpl")
         _check_ids(entries["markers"], vertices, f"{place}: marker ids")
 
 
 def _check_ids(ids: np.ndarray, vertices: int, what: str) -> None:
     if ids.size == 0 or not np.issubdtype(ids.dtype, np.integer) or ids.min() < 0 or ids.max() >= vertices:
-        raise UserError(f"{what} do not fit its {vertices} vertices. They belong to another body: import it again")
+        raise UserError(f"{what} do not fit its {vertices} vertices. Import the body again, with its own ids")
 
 
 def vertices_reference(body: Body, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """The slow twin of `Body.vertices`: dense linear blend skinning in float64, as in the SMPL paper -> (V, 3)."""
+    """Reference for `Body.vertices`: dense linear blend skinning in float64, as in the SMPL paper. Returns (V, 3)."""
     shaped = body.template + body.shape_dirs.astype(np.float64) @ betas
     rest = body.joint_template + body.joint_shape_dirs.astype(np.float64) @ betas
     if body.pose_dirs is not None:
@@ -183,7 +184,7 @@ def vertices_reference(body: Body, rotations: np.ndarray, betas: np.ndarray) -> 
 
 
 def _skin(body: Body, points: np.ndarray) -> Skin:
-    """The part of a body that poses the vertices `points` (n,)."""
+    """Extracts the data of a body that skin the vertices `points` (n,)."""
     skinning = body.skinning[points]
     rows, bones = np.nonzero(skinning)
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(points)))])
@@ -204,7 +205,7 @@ def _skin(body: Body, points: np.ndarray) -> Skin:
 
 
 def _posed(body: Body, skin: Skin, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """(n, 3) float32: the points of `skin`, shaped and posed."""
+    """Shapes and poses the points of `skin`; returns (n, 3) float32 metres."""
     place_from_rest, _ = joint_transforms(body, rotations, betas)
     rest = skin.template
     if skin.pose_dirs is not None:
@@ -215,7 +216,7 @@ def _posed(body: Body, skin: Skin, rotations: np.ndarray, betas: np.ndarray) -> 
 
 
 def joint_transforms(body: Body, rotations: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each joint's transform of rest points (24, 3, 4) float32, and the joints (24, 3) float64."""
+    """Returns each joint's transform of rest points (24, 3, 4) float32 and the joints (24, 3) float64."""
     rest = body.joint_template + body.joint_shape_dirs @ np.asarray(betas, np.float64)
     return _chain(np.ascontiguousarray(rotations, np.float64), rest, body.parents)
 
@@ -272,7 +273,7 @@ def skin_points(rest, shape_dirs, starts, bones, weights, place_from_rest, betas
 
 
 def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
-    """A read-only contiguous copy."""
+    """Returns a read-only contiguous copy."""
     copy = np.array(array, dtype, order="C")
     copy.flags.writeable = False
     return copy

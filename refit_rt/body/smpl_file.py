@@ -1,4 +1,4 @@
-"""The user's own SMPL file → a body file: reads .pkl and .npz without chumpy and without running what they hold."""
+"""Converts the user's own SMPL file (.pkl, .npz) to a body file, without chumpy and without running any code in it."""
 
 import io
 import json
@@ -23,20 +23,20 @@ SEXES = {"neutral": "neutral", "male": "male", "m": "male", "female": "female", 
 SEARCH_DEPTH = 4  # SMPL_python_v.1.1.0/smpl/models/<file>
 SMPL_VERTICES = 6890
 SMPL_MARKERS = ASSETS / "body" / "smpl_markers.json"
-MOST_ENTRIES = 50_000_000  # a sparse matrix that would unfold to more numbers than this is no part of a body
+MOST_ENTRIES = 50_000_000  # a sparse matrix with more entries than this is not part of a body
 CURE = "Download it again from smpl.is.tue.mpg.de (SMPL_NEUTRAL.pkl)"
 LICENCE = "SMPL model licence of the Max Planck Society: the user's own copy, not to be passed on"
 
 
 def import_smpl(path: Path, out: Path, markers: np.ndarray | None = None) -> Path:
-    """Turns a SMPL file, or the one in a folder, into a body file that `load_body` reads, and returns its path.
+    """Converts a SMPL file, or the one in a folder, to a body file that `load_body` reads, and returns its path.
 
-    markers (67,) are vertex ids; None takes ReFit's surface markers when the body has SMPL's 6890 vertices, and no
-    markers otherwise. `out` (.npz) is there whole or not at all. Raises UserError.
+    markers: vertex ids (67,); None takes ReFit's surface markers when the body has SMPL's 6890 vertices, and no
+    markers otherwise. `out` (.npz) is written whole or not at all. Raises UserError.
     """
     out = Path(out)
     if out.suffix != ".npz":
-        raise UserError(f"{out}: a body file ends in .npz. Give another name")
+        raise UserError(f"{out}: the name of a body file ends in .npz. Give such a name")
     source = find_smpl(Path(path))
     arrays: dict[str, Any] = read_smpl(source)
     if markers is None and len(arrays["v_template"]) == SMPL_VERTICES:
@@ -47,16 +47,16 @@ def import_smpl(path: Path, out: Path, markers: np.ndarray | None = None) -> Pat
     sex = re.search(r"_(neutral|male|female|m|f)(?=[_.])", source.name.lower())
     arrays["name"] = np.array(f"smpl_{SEXES[sex[1]]}" if sex else source.stem)
     arrays["licence"] = np.array(LICENCE)
-    with write_whole(out, "Give another place") as part:
+    with write_whole(out, "Give another path") as part:
         np.savez_compressed(part, **arrays)
     return out
 
 
 def read_smpl(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a SMPL .pkl or .npz file, or of the one found in a folder, under SMPL's names.
+    """Reads the arrays of a SMPL .pkl or .npz file, or of the one found in a folder, under SMPL's names.
 
     float32 v_template (V, 3), shapedirs (V, 3, 10), posedirs (V, 3, 207) if any, J_regressor (24, V), weights (V, 24);
-    int32 f (F, 3), kintree_table (2, 24) with -1 above the root. Raises UserError, also for a pickle that asks for
+    int32 f (F, 3), kintree_table (2, 24) with -1 above the root. Raises UserError, also for a pickle that holds
     anything but plain data.
     """
     path = find_smpl(Path(path))
@@ -68,21 +68,21 @@ def read_smpl(path: Path) -> dict[str, np.ndarray]:
         found = _read_npz(blob) if zipfile.is_zipfile(io.BytesIO(blob)) else _read_pickle(io.BytesIO(blob))
         arrays = {key: _array(found[key]) for key in WANTED if found.get(key) is not None}
     except _RefusedError as error:
-        raise UserError(f"{path}: {error}, which no SMPL file needs, so it was not opened. {CURE}") from error
+        raise UserError(f"{path}: {error}, which no SMPL file needs, so it is not opened. {CURE}") from error
     except MemoryError as error:
-        raise UserError(f"{path}: asks for more memory than there is. {CURE}") from error
+        raise UserError(f"{path}: asks for more memory than this machine has. {CURE}") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{path}: is no SMPL file or is damaged ({type(error).__name__}). {CURE}") from error
+        raise UserError(f"{path}: is not a SMPL file or is damaged ({type(error).__name__}). {CURE}") from error
     check_arrays(arrays, str(path))
     tree = arrays["kintree_table"].astype(np.int64)
-    tree[:, 0] = (-1, 0)  # stored as 2**32 - 1
+    tree[:, 0] = (-1, 0)  # SMPL stores the root's parent as 2**32 - 1
     arrays["shapedirs"] = arrays["shapedirs"][:, :, :BETAS]
     floats = {key: value.astype(np.float32) for key, value in arrays.items()}
     return floats | {"f": arrays["f"].astype(np.int32), "kintree_table": tree.astype(np.int32)}
 
 
 def find_smpl(path: Path) -> Path:
-    """The SMPL file at `path`, or in that folder and below it, neutral before male and female. Raises UserError."""
+    """Returns the SMPL file at `path`; in or below a folder, the neutral one or the only one. Raises UserError."""
     if not path.exists():
         raise UserError(f"{path}: does not exist. Give a SMPL file (SMPL_NEUTRAL.pkl) or a folder that holds one")
     if not path.is_dir():
@@ -97,23 +97,24 @@ def find_smpl(path: Path) -> Path:
         return files[0]
     if files:
         listed = ", ".join(str(file.relative_to(path)) for file in files)
-        raise UserError(f"{path}: holds no neutral body but {listed}. Name the one to import")
+        raise UserError(f"{path}: holds no neutral body but {listed}. Give the path of the one to import")
     raise UserError(
-        f"{path}: holds no SMPL file such as SMPL_NEUTRAL.pkl or basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl"
+        f"{path}: holds no SMPL file. Give a folder that holds one, such as SMPL_NEUTRAL.pkl or"
+        " basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl"
     )
 
 
 def smpl_markers() -> np.ndarray:
-    """The 67 vertex ids (67,) int32 of SMPL's mesh that ReFit's published weights look at."""
+    """Returns the vertex ids (67,) int32 of the markers on SMPL's mesh that ReFit's published weights use."""
     return np.array(json.loads(SMPL_MARKERS.read_text())["vertex_ids"], np.int32)
 
 
 class _RefusedError(pickle.UnpicklingError):
-    """A pickle asked for code."""
+    """Raised when a pickle asks to run code."""
 
 
 class _Inert:
-    """Stands in for an object of a library that is not needed: keeps its state, runs nothing."""
+    """Stands in for another library's object: keeps its state and runs nothing."""
 
     state: dict[str, Any]
 
@@ -127,40 +128,40 @@ class _Inert:
 
 
 class _Chumpy(_Inert):
-    """chumpy.Ch: its value is the array x."""
+    """Stands in for chumpy.Ch, whose value is the array x."""
 
 
 class _Columns(_Inert):
-    """scipy.sparse.csc_matrix: data, indices, indptr."""
+    """Stands in for scipy.sparse.csc_matrix: data, indices, indptr."""
 
 
 class _Rows(_Inert):
-    """scipy.sparse.csr_matrix: data, indices, indptr."""
+    """Stands in for scipy.sparse.csr_matrix: data, indices, indptr."""
 
 
 class _Triplets(_Inert):
-    """scipy.sparse.coo_matrix: data, row, col."""
+    """Stands in for scipy.sparse.coo_matrix: data, row, col."""
 
 
 def _rebuilt(kind: type, base: type, _: Any) -> _Inert:
-    """copyreg._reconstructor, for stand-ins only."""
+    """Replaces copyreg._reconstructor and builds stand-ins only."""
     if not issubclass(kind, _Inert) or base is not object:
-        raise _RefusedError("asks to build a foreign object")
+        raise _RefusedError("asks to build an object that is not plain data")
     return kind()
 
 
 def _dtype(code: str, align: int = 0, copy: int = 0) -> np.dtype:
-    """numpy.dtype as Python 2 called it, with numbers for booleans, of which numpy 2.4 warns."""
+    """Replaces numpy.dtype: Python 2 passes numbers for its booleans, about which numpy 2.4 warns."""
     return np.dtype(code, bool(align), bool(copy))
 
 
 def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str, _: Any = None) -> np.ndarray:
-    """numpy's _frombuffer, by which arrays are pickled under protocol 5."""
+    """Replaces numpy's _frombuffer, which pickle protocol 5 uses for arrays."""
     return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """_codecs.encode as Python 3 uses it to store bytes under protocol 2."""
+    """Replaces _codecs.encode, which Python 3 uses to store bytes under protocol 2."""
     if encoding != "latin1":
         raise _RefusedError(f"asks for the codec {encoding}")
     return text.encode("latin1")
@@ -190,7 +191,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
 class _PlainUnpickler(pickle.Unpickler):
     """Loads data and refuses code: only the names in ALLOWED exist, and every chumpy class is a stand-in.
 
-    The names come as the file has them, Python 2's as well.
+    Names stay as the file has them, including Python 2's.
     """
 
     def find_class(self, module: str, name: str) -> Any:
@@ -202,13 +203,13 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _read_pickle(file: Any) -> dict[str, Any]:
-    """A pickled dict, also of Python 2; keys as str."""
+    """Reads a pickled dict, from Python 2 or 3; its keys become str."""
     found = _PlainUnpickler(file, encoding="latin1").load()
     return {key.decode() if isinstance(key, bytes) else key: value for key, value in found.items()}
 
 
 def _read_npz(blob: bytes) -> dict[str, Any]:
-    """The wanted entries of an .npz; object entries, as SMPL_NEUTRAL.npz may hold, go through the same unpickler."""
+    """Reads the WANTED entries of an .npz; object entries, as in some SMPL_NEUTRAL.npz, use the same unpickler."""
     found: dict[str, Any] = {}
     with zipfile.ZipFile(io.BytesIO(blob)) as archive:
         for key in set(WANTED) & {name.removesuffix(".npy") for name in archive.namelist()}:
@@ -225,8 +226,8 @@ def _read_npz(blob: bytes) -> dict[str, Any]:
 
 
 def _array(value: Any) -> np.ndarray:
-    """A plain array of an array, a boxed object, a stand-in for a chumpy array or for a sparse matrix."""
-    for _ in range(4):  # chumpy in an object array in chumpy: nothing real is nested deeper
+    """Makes a plain array from an array, a boxed object, or a stand-in for a chumpy array or a sparse matrix."""
+    for _ in range(4):  # no SMPL file nests deeper than chumpy in an object array in chumpy
         if isinstance(value, np.ndarray) and value.dtype.hasobject:
             value = value.item()
         elif isinstance(value, _Chumpy):
@@ -240,7 +241,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _dense(matrix: _Inert) -> np.ndarray:
-    """The array (rows, columns) of a sparse stand-in."""
+    """Makes the dense array (rows, columns) of a sparse stand-in."""
     state = matrix.state
     shape = tuple(int(n) for n in state.get("_shape", state.get("shape", ())))
     if len(shape) != 2 or not 0 < shape[0] * shape[1] <= MOST_ENTRIES:
@@ -250,5 +251,5 @@ def _dense(matrix: _Inert) -> np.ndarray:
         return sparse.coo_matrix((state["data"], places), shape=shape).toarray()
     make = sparse.csc_matrix if isinstance(matrix, _Columns) else sparse.csr_matrix
     built = make((state["data"], state["indices"], state["indptr"]), shape=shape)
-    built.check_format(full_check=True)  # an index outside the matrix would write outside the array
+    built.check_format(full_check=True)  # an index outside the matrix writes outside the array
     return built.toarray()

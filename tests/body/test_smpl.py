@@ -238,7 +238,7 @@ def written(path: Path, arrays: dict[str, np.ndarray], **changed: np.ndarray | N
         ({"weights": np.zeros((13048, 55))}, r"weights is \(13048, 55\) where \(13048, 24\) is needed"),
         ({"shapedirs": np.zeros((13048, 3, 4))}, "shapedirs is"),
         ({"posedirs": np.zeros((13048, 3, 486))}, "posedirs is"),
-        ({"v_template": np.full((13048, 3), np.nan)}, "v_template holds values that are no finite numbers"),
+        ({"v_template": np.full((13048, 3), np.nan)}, "v_template holds values that are not finite numbers"),
         ({"v_template": np.array("text")}, "v_template is"),
         ({"kintree_table": np.zeros((2, 24), int)}, "not SMPL's tree"),
     ],
@@ -265,5 +265,5 @@ def test_a_missing_or_damaged_body_file_is_refused(tmp_path: Path):
 def test_a_body_without_markers_says_so_when_asked_for_them(tmp_path, arrays):
     bare = load_body(written(tmp_path / "bare.npz", arrays, markers=None))
     assert bare.markers is None
-    with pytest.raises(UserError, match="names no markers"):
+    with pytest.raises(UserError, match="holds no markers"):
         bare.markers_at(*some_pose(0))

@@ -138,7 +138,7 @@ def test_a_folder_is_searched_for_the_neutral_body_under_its_known_names(tmp_pat
     (folder / "basicmodel_f_lbs_10_207_0_v1.1.0.pkl").write_bytes(b"the other one")
     (folder / "basicmodel_m_lbs_10_207_0_v1.1.0.pkl").write_bytes(b"another one")
     (tmp_path / "SMPLX_NEUTRAL.npz").write_bytes(b"not this")
-    with pytest.raises(UserError, match=r"no neutral body but .*basicmodel_f.*Name the one"):
+    with pytest.raises(UserError, match=r"no neutral body but .*basicmodel_f.*Give the path of the one"):
         read_smpl(tmp_path)
     (folder / "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl").write_bytes(pickle.dumps(smpl, 4))
     check_read(tmp_path, smpl)
@@ -246,7 +246,7 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path, smpl, share, kind):
         ({"J_regressor": None}, "lacks J_regressor"),
         ({"v_template": "text"}, "v_template is"),
         ({"f": np.full((5, 3), 7000)}, "faces do not fit"),
-        ({"J_regressor": collections.OrderedDict()}, "no SMPL file|J_regressor is"),
+        ({"J_regressor": collections.OrderedDict()}, "not a SMPL file|J_regressor is"),
     ],
 )
 def test_a_body_of_another_kind_is_refused(tmp_path, smpl, changed, said):
