@@ -1,4 +1,4 @@
-"""How good a network is: `python -m training.evaluate benchmark` on held-out renders, `… real` on a real clip.
+"""Evaluates a network on held-out renders (`benchmark`) or on a real clip (`real`), and prints tables.
 
 python -m training.evaluate benchmark runs/edge/last.pt runs/bench --sheets OUT
 python -m training.evaluate real edge CLIP_FOLDER --calibration FILE --reference FILE.npz --sheets OUT
@@ -18,95 +18,111 @@ import torch
 import tyro
 
 from refit_rt import config
+from refit_rt.commands.bench.table import Table
 from refit_rt.errors import UserError
 from training.allocator import keep_freed_memory
 from training.evaluation import metrics, real_fit
 from training.evaluation.real_clip import LIMBS, load_reference, whole_rig
 from training.evaluation.real_fit import Clip, Track, Way
-from training.reporting import printed
+from training.reporting import command_line, print_parts, run
 
 log = logging.getLogger(__name__)
-SHOWN, APART = 8, 10  # frames on a sheet, and how far apart two of the same camera lie
+SHOWN, APART = 8, 10  # tiles on a sheet, and the least distance in frames of two tiles of one camera
 Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the track, caption
 
 BENCHMARK_PROTOCOL = """\
 Benchmark {store}: {stills} stills; {clips} clips, {clip_rows} moments; {long} long clips, {long_rows} moments.
-Averaged weights of {checkpoint}, encoder in {precision}. Crops and their boxes are the store's own.
-MPJPE: mean error of SMPL's 24 joints, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the
-pelvis as origin; px: joints of the 256-pixel crop that truly lie in it. Each cell: mean / median.
-cold i: i updates from the network's own first estimate. warm i: i updates from a start as live: {share:g} times the
-answer to the person's moment before ({live} updates; the first moment {iterations}, cold) plus {rest:g} times the first
-estimate; where the two face away from each other the answer alone, the landmarks' left and right exchanged; started
-anew, cold, when sizes disagree or confidence falls below {least:g}. "cold 0", "warm 0": the start itself.
-Every second look at a person is at the mirror image, and warm {live} is the mean of both hands (refit_rt.fit.mirror).
-As sent: followed, then through the filter that every subscriber's bodies go through (refit_rt.fit.smooth).
-Jitter: second difference of the joints about the pelvis, mean mm a moment squared; acceleration error: that of the
-difference from the truth. Long clips are followed at their own rate and at a half and a quarter of it.
+Weights: {checkpoint} (averaged), encoder in {precision}. Crops and boxes are the store's own.
+MPJPE is the mean error of SMPL's 24 joints with the pelvis as origin, PA the same after the best similarity, PVE that
+of all vertices with the same origin, and px that of the joints that lie in the crop of 256 px; each is mean / median.
+"cold i" are i updates from the network's first estimate. "warm i" are i updates from the live fitter's start: {share:g}
+times the result of the previous moment ({live} updates; {iterations}, cold, at the first moment) plus {rest:g} times
+the first estimate. Where the two face away from each other, the result alone is used, and left and right of the
+landmarks are exchanged. A fit restarts cold if the two differ in size or its confidence falls below {least:g}.
+"cold 0" and "warm 0" are the starts. Every other moment is fitted mirrored, and "warm {live}" averages mirrored and
+unmirrored fits (refit_rt.fit.mirror). "published" is followed, then smoothed (refit_rt.fit.smooth).
+Jitter is the mean second difference of the joints about the pelvis in mm per moment squared, the acceleration error
+that of their errors. Long clips are followed at their own rate and at a half and a quarter of it.
 """
 
 REAL_PROTOCOL = """\
-Clip {folder}: {views} cameras of {frames} frames at {fps:g} a second, every frame of every camera, each camera on its
-own; bundle {bundle}, encoder in {precision}, fit.mirror {mirror}{tall}.
-Truth: {joints} limb joints, those that two cameras see, triangulated from mediapipe in all cameras (residual median
-{residual:.1f} px); mediapipe's hips and shoulders are not quite the body's: a perfect fit keeps about 17 mm. Boxes and
-roll of cold starts: mediapipe's landmarks. Share of the last body in a warm start: {blend:g}.
-MPJPE: the middle of the hips as origin; PA: after the best similarity (mean / median); 2-D: mean distance of projected
-joints from the truth's, per cent of the stature ({height:.2f} m) at that depth; jitter: second difference of joints
-about the hips, mean / median, mm a frame squared (in brackets the truth's own, mostly the detector's noise); depth:
-error of the hips' distance, mean ± deviation; size: bone lengths over the truth's; turned: frames in which the body
-faces more than 90 degrees away from the truth. As sent: after the filter that every subscriber's bodies go through
-(refit_rt.fit.smooth). Cold is the same at every rate but for the jitter.
+Clip {folder}: {views} cameras, {frames} frames each at {fps:g} fps. Every frame is fitted, each camera by itself.
+Bundle: {bundle}, encoder in {precision}, fit.mirror {mirror}{stature}. A warm start has {blend:g} of the last body.
+Truth: {joints} limb joints, triangulated from mediapipe in all cameras (median residual {residual:.1f} px). Its hips
+and shoulders differ from the body's, so a perfect fit keeps about 17 mm. Cold starts use mediapipe's boxes and roll.
+MPJPE has the middle of the hips as origin, PA is the same after the best similarity; both are mean / median. 2-D is
+the mean distance of projected joints from the true ones, in per cent of the stature ({height:.2f} m) at that depth.
+Jitter is the second difference of the joints about the hips, mean / median in mm per frame squared; in brackets that of
+the truth, mostly the detector's noise. Depth is the error of the hips' distance, mean ± deviation; size is the length
+of bones over the true one; turned is the share of frames in which the body faces more than 90 degrees away from the
+truth. "published" is followed, then smoothed (refit_rt.fit.smooth). Cold fits differ between rates in jitter alone.
 """
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A checkpoint on held-out renders."""
+    """Evaluates an edge network on held-out renders."""
 
-    checkpoint: tyro.conf.Positional[Path]
-    """A last.pt of training.train; its averaged weights are evaluated."""
+    checkpoint: tyro.conf.Positional[str]
+    """A last.pt of training.train, whose averaged weights are evaluated, or a bundle: a shipped one's name or a
+    folder."""
     store: tyro.conf.Positional[Path]
     """Folder of training.evaluation.make_benchmark, or of training.produce --held-out."""
     iterations: int = 5
+    """Largest number of updates."""
     live: int = config.Fit().iterations
-    """Updates of a warm answer before it is handed on to the next moment."""
+    """Updates of a followed fit whose result the next moment starts from."""
     blend: float = config.Fit().blend
+    """Share of the last body in a warm start."""
     precision: Literal["f32", "bf16"] = "f32"
-    """Of the encoder; bf16 is computed by torch, on any processor, slowly."""
+    """Precision of the encoder. torch computes bf16 on any processor, but slowly."""
     limit: int = 0
-    """About so many rows of each kind, none of people with more moments; 0: all."""
+    """About this many rows of each kind, without people who have more moments. 0: all."""
     threads: int = 1
+    """Processor threads."""
     sheets: Path | None = None
     """Folder for pictures of the best, median and worst stills, cold after the last update."""
+    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the tables alone, in Markdown, with the command and the processor."""
 
 
 @dataclass(frozen=True)
 class Real:
-    """The runtime on a real clip of several calibrated cameras."""
+    """Evaluates the runtime on a real clip of several calibrated cameras."""
 
     bundle: tyro.conf.Positional[str]
-    """A bundle's name or folder, or a checkpoint (last.pt), which is exported first."""
+    """A bundle's name or folder, or a checkpoint (last.pt), which is turned into a bundle first."""
     folder: tyro.conf.Positional[Path]
-    """Synchronised videos, named as in the calibration."""
+    """Folder of synchronised videos, named as in the calibration."""
     calibration: Path
+    """The rig's file, in this project's format or Caliscope's toml."""
     reference: Path
-    """Truth made by training.evaluation.real_clip."""
+    """The truth, from training.evaluation.real_clip."""
     rates: tuple[float, ...] = (60.0, 30.0, 15.0)
-    """Frames a second at which tracking is tried; the clip's own rate must be a multiple of each."""
+    """Frames per second at which people are followed. The clip's own rate must be a multiple of each."""
     iterations: tuple[int, ...] = (1, 2, 3, 5)
+    """Numbers of updates."""
     blend: float = config.Fit().blend
+    """fit.blend of `refit-rt run`."""
     mirror: Literal["off", "turns", "both"] = config.Fit().mirror
     """fit.mirror of `refit-rt run`."""
     stature_m: float = 0.0
-    """fit.stature_m of `refit-rt run`; 0: not known."""
+    """fit.stature_m of `refit-rt run`. 0: not known."""
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
+    """fit.precision of `refit-rt run`."""
     threads: int = 1
+    """fit.threads of `refit-rt run`."""
     sheets: Path | None = None
-    """Folder for pictures of the best, median and worst frames of the tracked fit with live settings."""
+    """Folder for pictures of the best, median and worst frames of the followed fit with live settings."""
+    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the tables alone, in Markdown, with the command and the processor."""
 
 
-def benchmark(settings: Benchmark) -> Iterator[str]:
-    """Protocol and tables. Raises UserError."""
+Verb = Annotated[Benchmark, tyro.conf.subcommand("benchmark")] | Annotated[Real, tyro.conf.subcommand("real")]
+
+
+def benchmark(settings: Benchmark) -> Iterator[str | Table]:
+    """Yields protocol and tables. Raises UserError."""
     from training.evaluation import benchmark as held_out
     from training.evaluation.benchmark_report import report
     from training.store.shards import Store
@@ -122,95 +138,140 @@ def benchmark(settings: Benchmark) -> Iterator[str]:
     kind, first = scores.chains.kind, scores.chains.place == 0
     rows, people = (np.bincount(kinds, minlength=len(held_out.KINDS)) for kinds in (kind, kind[first]))
     yield BENCHMARK_PROTOCOL.format(
-        store=settings.store, stills=people[0], clips=people[1], clip_rows=rows[1], long=people[2], long_rows=rows[2],
-        checkpoint=settings.checkpoint, share=protocol.share, rest=1 - protocol.share, live=protocol.live,
-        iterations=protocol.iterations, least=protocol.min_confidence, precision=protocol.precision)  # fmt: skip
-    yield report(scores, settings.live)
+        store=settings.store,
+        stills=people[0],
+        clips=people[1],
+        clip_rows=rows[1],
+        long=people[2],
+        long_rows=rows[2],
+        checkpoint=settings.checkpoint,
+        share=protocol.share,
+        rest=1 - protocol.share,
+        live=protocol.live,
+        iterations=protocol.iterations,
+        least=protocol.min_confidence,
+        precision=protocol.precision,
+    )
+    yield from report(scores, settings.live)
     if settings.sheets:
         from training.evaluation.benchmark_sheets import still_sheets
 
-        yield f"\nPictures of stills: {', '.join(still_sheets(network, store, scores, settings.sheets))}"
+        yield f"Pictures of stills: {', '.join(still_sheets(network, store, scores, settings.sheets))}"
 
 
-def real(settings: Real) -> Iterator[str]:
-    """Protocol and tables. Raises UserError."""
+def real(settings: Real) -> Iterator[str | Table]:
+    """Yields protocol and tables. Raises UserError."""
     reference = load_reference(settings.reference)
     clips = [real_fit.load_clip(settings.folder, camera, reference) for camera in whole_rig(settings.calibration)]
     steps = [_every(reference.fps, rate) for rate in settings.rates]
     if not steps or min(settings.iterations, default=0) < 1:
-        raise UserError("--rates and --iterations: at least one of each is needed, and one update or more")
-    fit = config.Fit(precision=settings.precision, threads=settings.threads, mirror=settings.mirror,
-                     stature_m=settings.stature_m)  # fmt: skip
+        raise UserError("--rates and --iterations: give at least one of each, and iterations of at least 1")
+    fit = config.Fit(
+        precision=settings.precision,
+        threads=settings.threads,
+        mirror=settings.mirror,
+        stature_m=settings.stature_m,
+    )
     like = config.check(config.Settings(fit=fit)).fit
     with bundle_folder(settings.bundle) as folder:
         runtime = real_fit.Runtime(folder, like)
         known = metrics.known_of(reference.points)
         yield REAL_PROTOCOL.format(
-            folder=settings.folder, views=len(clips), frames=len(reference.points), fps=reference.fps,
-            joints=known.sum(), bundle=settings.bundle, precision=settings.precision, mirror=settings.mirror,
-            tall=f", fit.stature_m {settings.stature_m:g}" if settings.stature_m else "",
-            residual=np.nanmedian(reference.residual_px[:, known]), blend=settings.blend,
-            height=reference.height_m)  # fmt: skip
+            folder=settings.folder,
+            views=len(clips),
+            frames=len(reference.points),
+            fps=reference.fps,
+            joints=known.sum(),
+            bundle=settings.bundle,
+            precision=settings.precision,
+            mirror=settings.mirror,
+            stature=f", fit.stature_m {settings.stature_m:g}" if settings.stature_m else "",
+            residual=np.nanmedian(reference.residual_px[:, known]),
+            blend=settings.blend,
+            height=reference.height_m,
+        )
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
         live = next((way for way in warm if way.iterations == config.Fit().iterations), warm[0])
-        sent = [replace(live, every=step, sent=True) for step in steps]
+        published = [replace(live, every=step, published=True) for step in steps]
         rows, shown = [], []
-        for way in [*cold, *warm, *sent]:
-            log.info("%s, %g frames a second", _name(way), reference.fps / way.every)
+        for way in [*cold, *warm, *published]:
+            log.info("%s, %g fps", _name(way), reference.fps / way.every)
             tracks = runtime.fit(clips, way)
             rows += [_row(way, step, clips, tracks) for step in ([way.every] if way.warm else steps)]
             shown = tracks if way == live else shown
-        yield metrics.table(HEAD, rows)
-        what = f"{_name(live)}, {reference.fps / live.every:g} frames a second"
-        yield f"\n{what}, joint by joint:\n{_joints(clips, shown)}"
+        yield Table(HEADS, rows)
+        what = f"{_name(live)}, {reference.fps / live.every:g} fps"
+        yield _joints(what, clips, shown)
         if settings.sheets:
-            yield f"\nPictures of {what}: {', '.join(_sheets(clips, shown, runtime.body, settings.sheets))}"
+            yield f"Pictures of {what}: {', '.join(_sheets(clips, shown, runtime.body, settings.sheets))}"
 
 
-HEAD = ["start, updates", "fps", "MPJPE mm", "PA-MPJPE mm", "2-D %", "jitter mm", "depth mm", "size %", "turned %",
-        "PA each camera"]  # fmt: skip
+HEADS = [
+    "start, updates",
+    "fps",
+    "MPJPE mm",
+    "PA-MPJPE mm",
+    "2-D %",
+    "jitter mm",
+    "depth mm",
+    "size %",
+    "turned %",
+    "PA per camera",
+]
 
 
 def _every(fps: float, rate: float) -> int:
-    """Frames to step at a rate. Raises UserError."""
+    """The step in frames that gives a rate. Raises UserError if there is none."""
     every = round(fps / rate) if rate > 0 else 0
     if every < 1 or abs(every * rate - fps) > 0.02 * fps:
-        raise UserError(f"--rates {rate:g}: the clip has {fps:g} frames a second, which is no multiple of it")
+        raise UserError(f"--rates {rate:g}: the clip's {fps:g} fps are no multiple of it. Give {fps:g} or {fps / 2:g}")
     return every
 
 
 def _name(way: Way) -> str:
-    return f"{'warm' if way.warm else 'cold'} {way.iterations}{', as sent' if way.sent else ''}"
+    return f"{'warm' if way.warm else 'cold'} {way.iterations}{', published' if way.published else ''}"
 
 
 def _row(way: Way, step: int, clips: list[Clip], tracks: list[Track]) -> list[str]:
-    """One line of the table; a cold fit of every frame also tells how it would shake at lower rates."""
+    """Makes one row of the table. A cold fit of every frame also gives the jitter at lower rates, for every step-th."""
     scores = [real_fit.scores(clip, track.every(step // way.every)) for clip, track in zip(clips, tracks, strict=True)]
     all_of = {name: np.concatenate([score[name] for score in scores]) for name in scores[0]}
 
     def both(name: str) -> str:
         return f"{all_of[name].mean():.1f} / {np.median(all_of[name]):.1f}"
 
-    return [_name(way), f"{clips[0].fps / step:g}", both("mpjpe"), both("pa"), f"{all_of['px'].mean():.1f}",
-            f"{all_of['jitter'].mean():.0f} / {np.median(all_of['jitter']):.0f} ({all_of['true_jitter'].mean():.0f})",
-            f"{all_of['depth'].mean():.0f} ± {all_of['depth'].std():.0f}", f"{all_of['size'].mean():.0f}",
-            f"{all_of['turned'].mean():.1f}", " ".join(f"{score['pa'].mean():.0f}" for score in scores)]  # fmt: skip
+    return [
+        _name(way),
+        f"{clips[0].fps / step:g}",
+        both("mpjpe"),
+        both("pa"),
+        f"{all_of['px'].mean():.1f}",
+        f"{all_of['jitter'].mean():.0f} / {np.median(all_of['jitter']):.0f} ({all_of['true_jitter'].mean():.0f})",
+        f"{all_of['depth'].mean():.0f} ± {all_of['depth'].std():.0f}",
+        f"{all_of['size'].mean():.0f}",
+        f"{all_of['turned'].mean():.1f}",
+        " ".join(f"{score['pa'].mean():.0f}" for score in scores),
+    ]
 
 
-def _joints(clips: list[Clip], tracks: list[Track]) -> str:
-    """Where the error sits: mm about the hips and per cent of the stature in the picture, left and right together."""
+def _joints(what: str, clips: list[Clip], tracks: list[Track]) -> Table:
+    """Makes the table of errors per limb joint, left and right together: mm about the hips, and per cent of the stature
+    in the picture."""
     parts = [real_fit.joint_errors(clip, track) for clip, track in zip(clips, tracks, strict=True)]
     pairs = [np.concatenate(columns).reshape(-1, len(LIMBS) // 2, 2) for columns in zip(*parts, strict=True)]
     mm, share = (
         [f"{a:.1f} / {b:.1f}" for a, b in zip(p.mean((0, 2)), np.median(p, (0, 2)), strict=True)] for p in pairs
     )
     names = [name.removeprefix("l_") for name in LIMBS[::2]]
-    return metrics.table(["mean / median", *names], [["mm about the hips", *mm], ["2-D %", *share]])
+    return Table([f"{what}: mean / median", *names], [["mm about the hips", *mm], ["2-D %", *share]])
 
 
 def _sheets(clips: list[Clip], tracks: list[Track], body, folder: Path) -> list[str]:
-    """Best, median and worst frames, by error after Procrustes, of all cameras; the pictures' paths."""
+    """Draws sheets of the best, median, worst and evenly spread frames of all cameras, by error after Procrustes.
+
+    Returns the paths of the pictures.
+    """
     from training.evaluation.sheets import sheet, tiles
 
     found: list[Piece] = []
@@ -234,7 +295,7 @@ def _sheets(clips: list[Clip], tracks: list[Track], body, folder: Path) -> list[
 
 
 def _apart(pieces: list[Piece]) -> list[Piece]:
-    """The first few that are not of the same moment of the same camera."""
+    """The first SHOWN pieces of which no two are near in time and of the same camera."""
     chosen: list[Piece] = []
     for piece in pieces:
         near = [one for one in chosen if one[1] is piece[1] and abs(one[3] - piece[3]) < APART]
@@ -245,7 +306,7 @@ def _apart(pieces: list[Piece]) -> list[Piece]:
 
 @contextmanager
 def bundle_folder(name: str) -> Iterator[Path]:
-    """A bundle's folder; of a checkpoint, a bundle made for the time being. Raises UserError."""
+    """Finds a bundle's folder, or makes a temporary one of a checkpoint. Raises UserError."""
     if Path(name).suffix != ".pt":
         from refit_rt.bundle.read import find_bundle
 
@@ -259,12 +320,12 @@ def bundle_folder(name: str) -> Iterator[Path]:
 
 
 def main() -> int:
-    """The command line."""
-    settings = tyro.cli(Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
-                        | Annotated[Real, tyro.conf.subcommand("real")], description=__doc__)  # type: ignore  # fmt: skip
-    return printed(benchmark(settings) if isinstance(settings, Benchmark) else real(settings))
+    """The command line. Returns the exit code."""
+    settings = tyro.cli(Verb, description=__doc__)  # type: ignore[call-overload]
+    parts = benchmark(settings) if isinstance(settings, Benchmark) else real(settings)
+    command = command_line("training.evaluate") if settings.markdown else ""
+    return run(lambda: print_parts(parts, command))
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.exit(main())

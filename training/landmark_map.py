@@ -1,10 +1,11 @@
-"""Where BlazePose's landmarks sit on our body: each a fixed mixture of joints and markers, measured on renders.
+"""Maps the free body to BlazePose's landmarks: each is a fixed mixture of joints and markers, measured on renders.
 
-`python -m training.landmark_map STORE` makes training/landmarks.npz. It tells a backbone that learns what its landmarks
-should be, and makes landmarks for people whom nobody rendered (training.lifting).
+`python -m training.landmark_map STORE` makes training/landmarks.npz. The map gives the target landmarks for training
+the backbone, and landmarks for people without pictures (training.lifting).
 """
 
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,20 +15,22 @@ import torch
 import tyro
 from torch import Tensor
 
+from refit_rt.files import write_whole
 from refit_rt.model.camera import View
 from training.losses import Truth
+from training.reporting import run
 
 log = logging.getLogger(__name__)
 FILE = Path(__file__).parent / "landmarks.npz"
-POINTS = 39  # 33 landmarks and six points that BlazePose keeps for itself
+POINTS = 39  # 33 landmarks, and six auxiliary points of BlazePose
 RIDGE = 3e-2
-RIGHT_PX = 12.0  # rows with a larger mean error teach nothing about where landmarks sit
-WHOLE = 0.95  # share of the body's points in the crop of those that do
-ROUNDS = 3
+RIGHT_PX = 12.0  # rows with a larger mean error are outliers, and do not count in the fit
+WHOLE = 0.95  # rows with a smaller share of the body's points in the crop do not count either
+ROUNDS = 3  # of fitting and leaving out outliers
 
 
 class Landmarks(NamedTuple):
-    """BlazePose's answer about a crop."""
+    """BlazePose's output for crops."""
 
     pixels: Tensor  # (B, 39, 2) crop px
     depth: Tensor  # (B, 39) crop px behind the hips
@@ -35,7 +38,7 @@ class Landmarks(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """Joints and markers (B, 24 + M) as BlazePose speaks of points."""
+    """Joints and markers (B, P = 24 + M) in BlazePose's coordinates."""
 
     pixels: Tensor  # (B, P, 2) crop px
     depth: Tensor  # (B, P) crop px behind the hips
@@ -44,7 +47,7 @@ class Observed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LandmarkMap:
-    """Weights (39, P + 1) of each mixture; the last column is a constant."""
+    """Weights (39, P + 1) of the mixtures; the last column is a constant."""
 
     to_pixels: Tensor
     to_depth: Tensor
@@ -59,13 +62,13 @@ class LandmarkMap:
 
 
 def load_map(device: torch.device | str = "cpu", path: Path = FILE) -> LandmarkMap:
-    """The one that ships with training/."""
+    """Loads a map, by default the one that ships with training/."""
     with np.load(path) as archive:
         return LandmarkMap(*(torch.from_numpy(archive[name]).to(device) for name in LandmarkMap.__dataclass_fields__))
 
 
 def observed(truth: Truth, trans: Tensor, view: View) -> Observed:
-    """trans (B, 3) metres."""
+    """Expresses the true body, at trans (B, 3) metres, in BlazePose's coordinates."""
     points = torch.cat([truth.joints, truth.markers], 1)
     pixels = torch.cat([truth.joints_px, truth.markers_px], 1).clamp(-400, 656)
     hips = truth.joints[:, 1:3].mean(1, keepdim=True)
@@ -75,23 +78,23 @@ def observed(truth: Truth, trans: Tensor, view: View) -> Observed:
 
 
 def answer_of(landmarks: Tensor, world: Tensor) -> Landmarks:
-    """The network's raw (B, 195) and (B, 117)."""
+    """Unpacks the network's raw landmarks (B, 195) and world landmarks (B, 117)."""
     points = landmarks.view(-1, POINTS, 5)
     return Landmarks(points[..., :2], points[..., 2], world.view(-1, POINTS, 3))
 
 
 def mixed(weights: Tensor, points: Tensor) -> Tensor:
-    """(L, P + 1), (B, P, d) -> (B, L, d)."""
+    """Applies mixtures (L, P + 1) to points (B, P, d) -> (B, L, d)."""
     return weights[:, :-1] @ points + weights[:, -1:]
 
 
 def inside(pixels: Tensor) -> Tensor:
-    """Share of points (B, P, 2) in the crop, (B,)."""
+    """The share (B,) of points (B, P, 2) px that lie in the crop."""
     return ((pixels > 0) & (pixels < 256)).all(-1).float().mean(1)
 
 
 def fit_mixture(points: Tensor, landmarks: Tensor) -> Tensor:
-    """Weights (L, P + 1) that make landmarks (rows, L, d) of points (rows, P, d) and a constant; ridge regression."""
+    """Finds weights (L, P + 1) that give landmarks (rows, L, d) from points (rows, P, d), by ridge regression."""
     rows = torch.cat([points, torch.ones_like(points[:, :1])], 1).transpose(1, 2).flatten(0, 1).double()
     wanted = landmarks.transpose(1, 2).flatten(0, 1).double()
     gram = rows.T @ rows
@@ -100,7 +103,7 @@ def fit_mixture(points: Tensor, landmarks: Tensor) -> Tensor:
 
 
 def fit_map(seen: Observed, answer: Landmarks) -> LandmarkMap:
-    """From many rows. Rows where BlazePose took the person for something else are found out and left aside."""
+    """Fits a map to many rows, without the outliers on which BlazePose errs."""
     good = inside(seen.pixels) > WHOLE
     for _ in range(ROUNDS):
         found = LandmarkMap(
@@ -115,18 +118,22 @@ def fit_map(seen: Observed, answer: Landmarks) -> LandmarkMap:
 
 @dataclass(frozen=True)
 class Settings:
-    """Measures where BlazePose puts its landmarks."""
+    """Measures where BlazePose places its landmarks on the free body."""
 
     store: tyro.conf.Positional[Path]
+    """Folder of training.produce."""
     backbone: str = ""
-    """BlazePose's own weights: its .tflite (downloaded if left out), or a file of `training.checkpoint --own 1`."""
+    """BlazePose's own weights: its .tflite, which is downloaded if no file is given, or a checkpoint of
+    `training.checkpoint --own 1`."""
     rows: int = 4096
+    """Rows of the store to measure on."""
     out: Path = FILE
+    """The file to write."""
 
 
 @torch.no_grad()
 def main(settings: Settings) -> None:
-    """Looks at rows of a store."""
+    """Measures on rows of a store and writes the map. Raises UserError."""
     from refit_rt.body.smpl import load_body
     from refit_rt.model.blazepose import BlazePose
     from refit_rt.model.body import BodyTorch
@@ -149,12 +156,15 @@ def main(settings: Settings) -> None:
     found = fit_map(seen, answer)
     off = (found(seen).pixels - answer.pixels)[:, :33].norm(dim=-1).mean(1)
     whole = inside(seen.pixels) > WHOLE
-    log.info("%d rows, %.0f %% right; there %.1f px off in the mean, %.0f mm", len(off),
-             100 * (off < RIGHT_PX).float().mean(), off[whole & (off < RIGHT_PX)].mean(),
-             1000 * (found(seen).metres - answer.metres)[whole & (off < RIGHT_PX)].norm(dim=-1).mean())  # fmt: skip
-    np.savez_compressed(settings.out, **{name: getattr(found, name).numpy() for name in found.__dataclass_fields__})
+    right = off < RIGHT_PX
+    off_mm = 1000 * (found(seen).metres - answer.metres)[whole & right].norm(dim=-1).mean()
+    share, off_px = 100 * right.float().mean(), off[whole & right].mean()
+    log.info(
+        "%d rows, %.0f %% without gross errors; their mean error is %.1f px, %.0f mm", len(off), share, off_px, off_mm
+    )
+    with write_whole(settings.out) as part, part.open("wb") as file:
+        np.savez_compressed(file, **{name: getattr(found, name).numpy() for name in found.__dataclass_fields__})
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main(tyro.cli(Settings))
+    sys.exit(run(lambda: main(tyro.cli(Settings))))

@@ -1,8 +1,8 @@
-"""Bodies without pictures: poses from motion, cameras, and the landmarks the backbone would answer, errors included.
+"""People without pictures: poses, cameras, and the landmarks that the backbone would predict, with typical errors.
 
-The network's first estimate and the part of its loop that looks at landmarks learn from these too: thousands a second,
-where rendering gives tens. Where landmarks sit on a body is known (training.landmark_map); how they err is taken from
-the last rows that the trainer saw.
+They train the first estimate and the part of the loop that reads landmarks: thousands per second, where rendering gives
+tens. training.landmark_map gives the true landmarks of a body; their errors are copied from the last rows that the
+trainer has drawn.
 """
 
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from training.synthetic import cameras, motion
 from training.synthetic.motion import about_y
 from training.synthetic.people import random_betas
 
-DONORS, ENOUGH = 4096, 512  # the last rows whose errors are lent, and how many there must be
-CANDIDATES = 192  # of which the one seen most alike is taken
-YAW_SCALE_RAD, INSIDE_SCALE = 0.3, 0.1  # how alike two views are
+DONORS, ENOUGH = 4096, 512  # rows whose errors are kept, and the fewest that suffice
+CANDIDATES = 192  # donors drawn per person, of which the one with the most similar view lends its errors
+YAW_SCALE_RAD, INSIDE_SCALE = 0.3, 0.1  # differences of heading and of share in the crop that weigh the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lifted:
-    """A batch of simulated answers and the truth behind them."""
+    """A batch of simulated encoder outputs, and the truth."""
 
     encoded: Encoded
     view: View
@@ -38,7 +38,7 @@ class Lifted:
 
 
 class Lifter:
-    """Draws batches, once it has seen `ENOUGH` rows."""
+    """Draws batches of people without pictures, once it has noted the errors of `ENOUGH` rows."""
 
     def __init__(self, net: ReFit, recorded: "motion.Motion | None") -> None:
         from refit_rt.body.smpl import load_body
@@ -54,7 +54,7 @@ class Lifter:
 
     @torch.no_grad()
     def note(self, truth: Truth, trans: Tensor, view: View, landmarks: Tensor, world: Tensor) -> None:
-        """Keeps the errors of a batch's raw landmarks (B, 195) and world landmarks (B, 117); old ones are forgotten."""
+        """Keeps the errors of a batch's raw landmarks (B, 195) and world landmarks (B, 117), and drops the oldest."""
         seen, answer = observed(truth, trans, view), answer_of(landmarks, world)
         ideal = self._map(seen)
         place = torch.cat([ideal.pixels, ideal.depth[..., None]], -1)
@@ -65,14 +65,14 @@ class Lifter:
             self.donors.pop(0)
 
     def batch(self, count: int, rng: np.random.Generator) -> Lifted:
-        """So many people that nobody rendered."""
+        """Draws `count` people."""
         rotations, betas, trans, view = self._people(count, rng)
         with torch.no_grad():
             net = self._net
             truth = truth_of(net.body, rotations, betas, trans, view)
             landmarks, world = self._answers(truth, observed(truth, trans, view), rng)
             flat = blazepose_of(net).flat(landmarks.new_zeros(count, 288, 2, 2), landmarks, world)
-            # The picture's own summary is hidden, as it is in part of training.
+            # There is no picture, so its 2x2 summary is hidden, as it is for some rendered rows.
             flat[:, landmarks.shape[1] + world.shape[1] :] = 0
             points = landmarks.view(-1, POINTS, 5)[:, :KEYPOINTS]
             keypoints = torch.cat([points[..., :3], torch.sigmoid(points[..., 3:4])], -1)
@@ -107,7 +107,7 @@ class Lifter:
         return rotations, betas, trans, View(box, focal_px, centre_px)
 
     def _answers(self, truth: Truth, seen: Observed, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Landmarks (B, 195) and world landmarks (B, 117) with the errors of donors seen alike."""
+        """Makes landmarks (B, 195) and world landmarks (B, 117) with the errors of donors in similar views."""
         offs, offs_m, yaws, insides = (torch.cat(parts) for parts in zip(*self.donors, strict=True))
         candidates = torch.from_numpy(rng.integers(0, len(offs), (len(seen.pixels), CANDIDATES))).to(self._device)
         yaw = facing(truth.rotations)[:, None] - yaws[candidates]
@@ -120,7 +120,7 @@ class Lifter:
 
 
 def box_of(rng: np.random.Generator, pixels: np.ndarray, view: cameras.View) -> np.ndarray:
-    """A tracker's box round points (n, 2): what is in the picture, and some more. (3,) centre and side."""
+    """Draws a tracker's box (3,), centre and side, around the points (n, 2) px that lie in the picture or near it."""
     half = np.array(view.size) / 2 * (1 + rng.uniform(0, 0.4))
     within = pixels[(np.abs(pixels - view.centre_px) < half).all(1)]
     box = cameras.box_around(within if len(within) > 8 else pixels)
@@ -130,6 +130,6 @@ def box_of(rng: np.random.Generator, pixels: np.ndarray, view: cameras.View) -> 
 
 
 def facing(rotations: Tensor) -> Tensor:
-    """Where a body (B, 24, 3, 3) faces in the picture: angle about the vertical, (B,) radians."""
+    """The headings (B,) in radians about the vertical of bodies (B, 24, 3, 3), relative to the camera."""
     forward = rotations[:, 0, :, 2]
     return torch.atan2(forward[:, 0], -forward[:, 2])

@@ -1,4 +1,4 @@
-"""What one batch of rendered people teaches: where its loops start, and the terms of its loss."""
+"""The loss of one batch of rendered people: where its loops start, and the terms of the loss."""
 
 import numpy as np
 import torch
@@ -21,13 +21,13 @@ from training.recipe import EdgeRecipe
 from training.starts import apart, disturb, exchanged, turn_camera
 from training.store.batches import Batch, Drawn, make_batch
 
-LIFTED_WEIGHT = 0.5  # of a person without a picture, beside one with
-LANDMARK_REACH = 64.0  # px outside of the crop up to which a landmark is taught
-OWN = 312  # numbers of the summary that are landmarks; the rest, the 2x2 summary, is hidden now and then
+LIFTED_WEIGHT = 0.5  # weight of people without pictures, relative to rendered ones
+LANDMARK_REACH = 64.0  # landmarks up to this many px outside the crop are taught
+LANDMARK_NUMBERS = 312  # the first numbers of the summary; the rest, the 2x2 summary, is hidden for some rows
 
 
 class Objective:
-    """The loss of a network. lifter: makes people without pictures; None: none."""
+    """The loss of a network. lifter: the source of people without pictures; None: there are none."""
 
     def __init__(self, net: ReFit, recipe: EdgeRecipe, lifter: Lifter | None) -> None:
         self.net, self.recipe, self.lifter = net, recipe, lifter
@@ -41,7 +41,8 @@ class Objective:
             self.heat = Heat(blazepose_of(net).feature_channels, 24 + net.config.marker_count).to(self.device)
 
     def see(self, images: Tensor, learn: bool) -> tuple[BackboneOutput, tuple[Tensor, Tensor]]:
-        """Crops (B, 3, 256, 256) → whitened answers, and the raw landmarks (B, 195) and world landmarks (B, 117)."""
+        """Runs the backbone on crops (B, 3, 256, 256). Returns its whitened output, and the raw landmarks (B, 195) and
+        world landmarks (B, 117)."""
         backbone = blazepose_of(self.net)
         with (
             torch.set_grad_enabled(learn and self.learns),
@@ -52,7 +53,7 @@ class Objective:
         return backbone.see(features, summary, landmarks, world), (landmarks, world)
 
     def agree_of(self, drawn: Drawn, now: Batch) -> Agree | None:
-        """What makes the views of each group agree; None: nobody is seen by several cameras."""
+        """The function that makes the views of each group agree; None if no row is seen by several cameras."""
         if drawn.groups == 0:
             return None
         cameras = torch.from_numpy(drawn.rows.camera_from_world[drawn.alone :]).to(self.device)
@@ -61,10 +62,10 @@ class Objective:
     def start_of(
         self, drawn: Drawn, now: Batch, iterations: int, agree: Agree | None = None
     ) -> tuple[Estimate, Tensor]:
-        """Where each row's loop starts: a body in its crop's camera, and that body's weight (B,), 0: cold. Views that
-        agree start from the same body, at the same weight.
+        """Chooses where each row's loop starts: a body in its crop's camera, and that body's weight (B,); 0 is cold.
+        Views that agree start from the same body with the same weight.
 
-        iterations: of the network's own answers to moments before.
+        iterations: the number of updates of the network's own estimates of previous moments.
         """
         truth, count = now.truth, len(now.roll)
         pose, betas, cam = disturb(sixd_from_matrix(truth.rotations), truth.betas.clone(), truth.cam.clone())
@@ -89,7 +90,7 @@ class Objective:
         return self.net.place(state, now.view), weight
 
     def terms(self, drawn: Drawn, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The terms of one batch, already weighted."""
+        """The weighted terms of one batch."""
         now = make_batch(drawn.rows, self.net.body, self.device)
         self.net.train()
         agree = self.agree_of(drawn, now)
@@ -97,7 +98,9 @@ class Objective:
             start, weight = self.start_of(drawn, now, int(rng.integers(1, 5)), agree)
         seen, (landmarks, world) = self.see(now.images, learn=True)
         hidden = torch.rand(len(now.roll), 1, device=self.device) < self.recipe.summary_dropout
-        summary = torch.cat([seen.summary[:, :OWN], torch.where(hidden, 0.0, seen.summary[:, OWN:])], 1)
+        summary = torch.cat(
+            [seen.summary[:, :LANDMARK_NUMBERS], torch.where(hidden, 0.0, seen.summary[:, LANDMARK_NUMBERS:])], 1
+        )
         encoded = self.net.encode_features(seen._replace(summary=summary))
         encoded, weight = self._settle(encoded, now, start, weight, agree)
         estimates = self.net(encoded, now.view, int(rng.integers(2, 5)), start, weight, agree)
@@ -116,32 +119,33 @@ class Objective:
         return terms
 
     def _landmark_loss(self, now: Batch, landmarks: Tensor, world: Tensor) -> Tensor:
-        """The backbone's own landmarks against where they sit on the true body; px/128 and metres alike."""
+        """Compares the backbone's landmarks with their places on the true body, in px/128 and in metres."""
         with torch.no_grad():
-            wanted = self.landmark_map(observed(now.truth, now.trans, now.view))
-            near = ((wanted.pixels > -LANDMARK_REACH) & (wanted.pixels < 256 + LANDMARK_REACH)).all(-1).float()
+            target = self.landmark_map(observed(now.truth, now.trans, now.view))
+            near = ((target.pixels > -LANDMARK_REACH) & (target.pixels < 256 + LANDMARK_REACH)).all(-1).float()
             here = near * inside(observed(now.truth, now.trans, now.view).pixels).clamp(min=0.2)[:, None]
-        told = answer_of(landmarks, world)
-        pixels = smooth_l1_loss(told.pixels / 128, wanted.pixels / 128, beta=0.05, reduction="none").mean(-1)
-        depth = smooth_l1_loss(told.depth / 128, wanted.depth / 128, beta=0.1, reduction="none")
-        metres = smooth_l1_loss(told.metres, wanted.metres, beta=0.05, reduction="none").mean(-1)
+        predicted = answer_of(landmarks, world)
+        pixels = smooth_l1_loss(predicted.pixels / 128, target.pixels / 128, beta=0.05, reduction="none").mean(-1)
+        depth = smooth_l1_loss(predicted.depth / 128, target.depth / 128, beta=0.1, reduction="none")
+        metres = smooth_l1_loss(predicted.metres, target.metres, beta=0.05, reduction="none").mean(-1)
         return ((pixels + 0.3 * depth + metres) * here).mean()
 
     @torch.no_grad()
     def _settle(
         self, encoded: Encoded, now: Batch, start: Estimate, weight: Tensor, agree: Agree | None
     ) -> tuple[Encoded, Tensor]:
-        """What the fitter does with a start that faces away from the fresh estimate: it is believed wholly, and the
-        landmarks' left and right are exchanged. Here only where the start is the right one; else it is cold."""
+        """Handles starts that face away from the first estimate as the fitter does: it trusts the start fully and
+        exchanges left and right of the landmarks. A start that is further from the truth than the first estimate is
+        dropped instead: its row is cold."""
         fresh = self.net.first(encoded, now.view, agree)
-        away = faces_away(start.rotations[:, 0], fresh.rotations[:, 0]) & (weight > 0)
+        opposed = faces_away(start.rotations[:, 0], fresh.rotations[:, 0]) & (weight > 0)
         right = apart(start.rotations, now.truth.rotations) < apart(fresh.rotations, now.truth.rotations)
-        weight = torch.where(away, right.float(), weight)
+        weight = torch.where(opposed, right.float(), weight)
         assert encoded.keypoints is not None
-        return encoded._replace(keypoints=exchanged(encoded.keypoints, away & right)), weight
+        return encoded._replace(keypoints=exchanged(encoded.keypoints, opposed & right)), weight
 
     def _lifted_loss(self, now: Lifted) -> Tensor:
-        """Half of them start cold, half from a disturbed truth, as a tracker does."""
+        """The loss of people without pictures. Half of them start cold, half from a perturbed truth."""
         truth = now.truth
         with torch.no_grad():
             start = State(*disturb(sixd_from_matrix(truth.rotations), truth.betas.clone(), truth.cam.clone()))

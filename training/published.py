@@ -1,7 +1,7 @@
-"""ReFit as published: HRNet on SMPL's body, from the data sets of the field, with the official losses.
+"""Training ReFit as published: HRNet and SMPL's body, on public data sets, with the official losses.
 
 Wang & Daniilidis, ICCV 2023, section 3.6, and the official configs/config.yaml: squared errors of keypoints in the
-picture and in space, of rotation matrices and of the shape, every iteration 0.85 times as heavy as the one after it.
+picture and in space, of rotation matrices and of the shape. Each iteration weighs 0.85 times the one after it.
 """
 
 from collections.abc import Generator
@@ -28,9 +28,9 @@ from training.store.shards import LABELS
 
 
 class Weights(NamedTuple):
-    """Of each term."""
+    """The weight of each term."""
 
-    keypoints_2d: float = 5.0  # the crop's half side as unit
+    keypoints_2d: float = 5.0  # in units of half the crop's side
     keypoints_3d: float = 5.0  # metres
     rotations: float = 1.0  # entries of the matrices
     betas: float = 0.001
@@ -38,7 +38,7 @@ class Weights(NamedTuple):
 
 
 class Published:
-    """What training.train needs of a model that learns from labelled pictures."""
+    """The task of training.train for ReFit as published, which learns from labelled pictures."""
 
     def __init__(self, recipe: PublishedRecipe, place: Place, resumes: bool) -> None:
         self.recipe, self.place = recipe, place
@@ -59,11 +59,11 @@ class Published:
         return [{"params": list(self.net.parameters()), "share": 1.0}]
 
     def batches(self, first_step: int) -> Generator[Batch, None, None]:
-        """Endless, the same from any step on."""
+        """Yields batches without end. A batch depends on its step alone, not on the first one."""
         yield from batches(self.mix, first_step, self.recipe.workers)
 
     def terms(self, batch: Batch, rng: np.random.Generator | None) -> dict[str, Tensor]:
-        """The terms of one batch; rng is not needed."""
+        """The weighted terms of one batch. rng is not used."""
         batch = Batch(*(part.to(self.place.device) for part in batch))
         label = dict(zip(LABELS, batch.labels.split(list(LABELS.values()), dim=1), strict=True))
         view = View(label["box"], label["focal_px"][:, 0], label["centre_px"])
@@ -84,7 +84,7 @@ class Published:
         return {name: self.recipe.loss_scale * term for name, term in sums.items()}
 
     def _terms(self, estimate: Estimate, truth: Truth, view: View, batch: Batch) -> dict[str, Tensor]:
-        """One iteration's. Rows without SMPL count in the picture alone."""
+        """The terms of one iteration. Rows without SMPL labels count by their keypoints alone."""
         points = self.keypoints(estimate.rotations, estimate.betas)
         points_px = project_to_crop(points, estimate.cam, view)
         off = keypoint_losses(points, points_px, batch.keypoints_2d, batch.keypoints_3d, self.keypoints.known)
@@ -100,15 +100,16 @@ class Published:
         }
 
     def grow(self) -> int:
+        """The number of rows, which is fixed."""
         return sum(len(table) for table in self.mix.tables)
 
     def memory(self) -> list:
-        """Nothing is kept between steps."""
+        """Returns nothing: no tensors are kept between steps."""
         return []
 
     def remember(self, memory: list) -> None:
-        """See `memory`."""
+        """Does nothing; see `memory`."""
 
     def evaluate(self) -> np.ndarray | None:
-        """Nothing during training: python -m training.evaluation.sets says how good it is on 3DPW and EMDB."""
+        """Returns None. python -m training.evaluation.sets evaluates a checkpoint on 3DPW and EMDB."""
         return None

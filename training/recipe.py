@@ -9,6 +9,8 @@ from refit_rt.errors import UserError
 from training.datasets.crop import Augment
 from training.datasets.mix import SetRecipe
 
+EXAMPLE = "training/configs/edge.yaml"
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of every recipe. Folders are relative to the working directory."""
@@ -133,5 +135,7 @@ def read_recipe(path: Path) -> Recipe:
         raw = msgspec.yaml.decode(Path(path).read_bytes(), type=dict[str, Any])
         kind = EdgeRecipe if raw.get("model", "edge") == "edge" else PublishedRecipe
         return msgspec.convert(raw, kind)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UserError(f"{path}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Give a recipe, such as {EXAMPLE}") from error
+    except msgspec.MsgspecError as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}. Compare it with {EXAMPLE}") from error

@@ -1,4 +1,4 @@
-"""The edge network on rendered people: its first weights, its batches, its loss and its curve."""
+"""Training the edge network on rendered people: its first weights, batches, loss and evaluation."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -24,13 +24,13 @@ from training.store.shards import Store
 from training.synthetic.generator import HELD_EVERY
 from training.synthetic.motion import load_motion, part
 
-STATISTICS_ROWS = 400  # from which a fresh backbone's answers are whitened
+STATISTICS_ROWS = 400  # rows that give the statistics for whitening a new backbone's output
 CHUNK = 32
-HEAT_RATE = 10.0  # of the recipe's: it begins from nothing, and must know the map before it can teach it
+HEAT_RATE = 10.0  # times the recipe's rate: random weights must learn the map before they can teach it
 
 
 class Rendered:
-    """What training.train needs of a model that learns from a store."""
+    """The task of training.train for the edge network, which learns from a store."""
 
     def __init__(self, recipe: EdgeRecipe, place: Place, resumes: bool) -> None:
         self.recipe, self.place = recipe, place
@@ -51,15 +51,15 @@ class Rendered:
         self.objective = Objective(self.net, recipe, self._lifter() if recipe.lifted else None)
 
     def _begin(self) -> None:
-        """The first weights of a new run."""
+        """Sets the first weights of a new run."""
         recipe, backbone = self.recipe, blazepose_of(self.net)
         if recipe.start_from:
             load_into(self.net, read_start(recipe.start_from), "average", Path(recipe.start_from))
-        if recipe.compare:  # not whitened: what it answers now says nothing of what it will
+        if recipe.compare:  # without whitening: statistics of random weights mean nothing for trained ones
             randomise(backbone)
             return
         if recipe.start_from:
-            backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # a checkpoint may divide by less
+            backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # a checkpoint may divide by smaller numbers
             return
         load_own(backbone, recipe.backbone_tflite)
         rng = np.random.default_rng(recipe.seed)
@@ -70,7 +70,7 @@ class Rendered:
         backbone.set_statistics(*(torch.cat(parts) for parts in zip(*raw, strict=True)))
 
     def _anchor(self) -> BlazePose | None:
-        """What the backbone is held to."""
+        """The network whose weights the backbone is held to; None if it is free."""
         if not self.recipe.hold or self.recipe.compare:
             return None
         own = BlazePose()
@@ -82,18 +82,18 @@ class Rendered:
         return Lifter(self.net, part(recorded, HELD_EVERY, False) if recorded else None)
 
     def groups(self) -> list[dict]:
-        """The backbone's weights learn in proportion to their size, the heads' as they are."""
+        """The parameter groups. The backbone's weights learn in proportion to their size, the heads' do not."""
         own = set() if self.recipe.compare else {id(p) for p in self.net.backbone.parameters()}
         heads = {"params": [p for p in self.net.parameters() if p.requires_grad and id(p) not in own], "share": 1.0}
         recipe, backbone = self.recipe, []
         if recipe.frozen >= 0 and own:
             backbone = [group_of(self.net.backbone, recipe.backbone_rate, recipe.hold, self._anchor())]
         heat = self.objective.heat
-        begun = [] if heat is None else [{"params": list(heat.parameters()), "share": HEAT_RATE}]
-        return [heads, *backbone, *begun]
+        second_task = [] if heat is None else [{"params": list(heat.parameters()), "share": HEAT_RATE}]
+        return [heads, *backbone, *second_task]
 
     def batches(self, first_step: int) -> Generator[Drawn, None, None]:
-        """Endless; what a step sees depends on seed, process and step alone (and on how far the store has grown)."""
+        """Yields batches without end. A batch depends on seed, process, step and the number of rows in the store."""
         recipe = self.recipe
         groups = min(round(recipe.around * recipe.batch / recipe.cameras), recipe.batch // recipe.cameras)
 
@@ -107,19 +107,21 @@ class Rendered:
         return self.objective.terms(batch, rng)
 
     def grow(self) -> int:
-        """Looks for new rows; how many there are."""
+        """Looks for new rows and returns how many there are."""
         self.store.rescan()
         return len(self.store)
 
     def memory(self) -> list:
-        """Whose errors the next people without pictures borrow; then the weights of the map's second task."""
+        """The errors that people without pictures borrow, and the weights of the map's second task."""
         donors = [] if self.objective.lifter is None else self.objective.lifter.donors
         return [donors, [] if self.objective.heat is None else [p.detach() for p in self.objective.heat.parameters()]]
 
     @torch.no_grad()
     def remember(self, memory: list) -> None:
         donors, heat = memory
-        if self.objective.lifter is not None and self.place.first:  # what the other processes remembered is not kept
+        if (
+            self.objective.lifter is not None and self.place.first
+        ):  # a checkpoint holds the first process's memory alone
             self.objective.lifter.donors = [tuple(part.to(self.place.device) for part in one) for one in donors]
         if self.objective.heat is not None:
             for parameter, kept in zip(self.objective.heat.parameters(), heat, strict=True):
@@ -127,7 +129,7 @@ class Rendered:
 
     @torch.no_grad()
     def evaluate(self) -> np.ndarray | None:
-        """Cold, on held-out people: (iterations + 1, rows, 3) MPJPE mm, PA-MPJPE mm, px of the crop."""
+        """Errors of cold fits of held-out people (iterations + 1, rows, 3): MPJPE mm, PA-MPJPE mm, px of the crop."""
         held = self.held
         if held is None:
             return None
@@ -141,8 +143,8 @@ class Rendered:
 
 
 def randomise(backbone: BlazePose) -> None:
-    """Random weights that carry a signal through 60 layers, with batch-norm or without (He's); the landmarks begin in
-    the crop's middle."""
+    """Sets random weights that carry a signal through 60 layers, with batch norm or without (He et al., ICCV 2015). The
+    landmarks begin in the middle of the crop."""
     for layer in backbone.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

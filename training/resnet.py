@@ -1,7 +1,7 @@
-"""A backbone to compare BlazePose with, as dear on a processor: a thin ResNet-18 with a feature pyramid.
+"""A backbone to compare BlazePose with, at the same cost on a processor: a thin ResNet-18 with a feature pyramid.
 
-He et al., CVPR 2016; Lin et al., CVPR 2017. Nobody has trained one on real people, so it begins from random weights;
-map, summary and landmarks have BlazePose's shapes, and everything after them is the same.
+He et al., CVPR 2016; Lin et al., CVPR 2017. There are no weights trained on real people, so it begins with random ones.
+Its map, summary and landmarks have BlazePose's shapes, and everything after them is the same.
 """
 
 import torch
@@ -11,11 +11,11 @@ from torch.nn.functional import interpolate
 from refit_rt.model.blazepose import BlazePose, separable
 from refit_rt.model.hrnet import conv_bn, conv_bn_relu
 
-WIDTH = 26  # of the first stage: with it a crop costs what BlazePose costs in OpenVINO
+WIDTH = 26  # channels of the first stage: a crop then takes as long as with BlazePose in OpenVINO
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around a skip; the first may halve."""
+    """Two 3x3 convolutions with a skip connection; the first may halve the resolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Block(nn.Module):
 
 
 class ResNet(BlazePose):
-    """(B, 3, 256, 256) RGB 0..1 -> `BackboneOutput`, as BlazePose answers."""
+    """Maps pictures (B, 3, 256, 256) RGB 0..1 to the same `BackboneOutput` as BlazePose."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +45,7 @@ class ResNet(BlazePose):
         self.squeeze = separable(widths[-1], 288)
 
     def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The map (B, 48, 64, 64), and the last stage's output (B, 208, 8, 8)."""
         x, levels = self.begin(images), []
         for stage in self.stages:
             x = stage(x)

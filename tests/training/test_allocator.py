@@ -1,4 +1,4 @@
-"""Freed memory stays with the process where the C library lets one say so."""
+"""Freed memory stays with the process if the C library allows it."""
 
 import ctypes
 import platform
@@ -10,7 +10,7 @@ import pytest
 
 from training import allocator
 
-# Minor page faults of asking for 64 MB and touching it, a second to fourth time.
+# Counts the minor page faults of allocating and touching 64 MB a second, third and fourth time.
 FAULTS = """
 import resource, sys
 import numpy as np
@@ -26,7 +26,7 @@ sys.stdout.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the settings")
-def test_an_array_that_is_asked_for_again_is_not_fetched_page_by_page_again():
+def test_an_array_that_is_allocated_again_is_not_fetched_page_by_page_again():
     faults = {}
     for way in ("keep", "leave"):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The map's second task: heat and depth are asked for where joints and markers lie."""
+"""The map's second task: heat and depth are predicted where joints and markers lie."""
 
 import pytest
 
@@ -24,14 +24,14 @@ def truth_at(places: Tensor, depth: Tensor | None = None) -> Truth:
 
 
 def bumps(places: Tensor) -> Tensor:
-    """(1, 6, 64, 64) a map a point, one where the point is and falling to zero over 6 px."""
+    """Maps (1, 6, 64, 64), one per point: 1 at the point, falling towards zero over 6 px."""
     centres = 4 * torch.arange(SIDE) + 1.5
     off_x, off_y = (centres - places[:, :1], centres - places[:, 1:])
     return torch.exp(-(off_y[:, :, None] ** 2 + off_x[:, None] ** 2) / (2 * heat.SPREAD_PX**2))[None]
 
 
-def seeing() -> Heat:
-    """Takes channel i of the map for the heat of point i."""
+def channels_as_heat() -> Heat:
+    """A task that takes channel i of the map as the heat of point i."""
     one = Heat(POINTS, POINTS)
     with torch.no_grad():
         for parameter in one.parameters():
@@ -42,13 +42,13 @@ def seeing() -> Heat:
     return one
 
 
-def test_heat_where_the_points_lie_costs_less_than_heat_beside_them():
-    there = float(seeing()(bumps(PLACES), truth_at(PLACES)).detach())
+def test_heat_at_the_points_costs_less_than_heat_beside_them():
+    there = float(channels_as_heat()(bumps(PLACES), truth_at(PLACES)).detach())
     for shift in ((8.0, 0.0), (0.0, 8.0), (-8.0, 0.0)):
-        beside = float(seeing()(bumps(PLACES + torch.tensor(shift)), truth_at(PLACES)).detach())
+        beside = float(channels_as_heat()(bumps(PLACES + torch.tensor(shift)), truth_at(PLACES)).detach())
         assert beside > there + 0.3
-    nothing = float(seeing()(torch.zeros(1, POINTS, SIDE, SIDE), truth_at(PLACES)).detach())
-    assert abs(nothing - torch.tensor(float(SIDE**2)).log()) < 1e-3  # no heat anywhere: any cell is as likely
+    nothing = float(channels_as_heat()(torch.zeros(1, POINTS, SIDE, SIDE), truth_at(PLACES)).detach())
+    assert abs(nothing - torch.tensor(float(SIDE**2)).log()) < 1e-3  # without heat all cells are equally likely
     assert there < nothing - 2
 
 
@@ -59,8 +59,8 @@ def test_depth_is_read_where_the_point_lies():
             parameter.zero_()
         one.shared.weight[0, 0] = 1
         one.depth.weight[:, 0] = 0.01
-    across = (4 * torch.arange(SIDE) + 1.5).expand(1, 1, SIDE, SIDE)  # the map says how far right a pixel is
-    right = 0.01 * (PLACES[:, 0] - PLACES[0, 0])  # depths count from the first joint's
+    across = (4 * torch.arange(SIDE) + 1.5).expand(1, 1, SIDE, SIDE)  # the map holds each pixel's x
+    right = 0.01 * (PLACES[:, 0] - PLACES[0, 0])  # depths are relative to the first joint's
     with torch.no_grad():
         one.depth.bias.fill_(-0.01 * float(PLACES[0, 0]))
     uniform = torch.tensor(float(SIDE**2)).log()
@@ -69,19 +69,22 @@ def test_depth_is_read_where_the_point_lies():
     assert float(one(across, truth_at(PLACES, down)).detach() - uniform) > 1
 
 
-def test_points_outside_of_the_crop_say_nothing():
+def test_points_outside_the_crop_do_not_count():
     outside = PLACES.clone()
     outside[3] = torch.tensor([300.0, -20.0])
     further = outside.clone()
     further[3] = torch.tensor([-500.0, 90.0])
     torch.testing.assert_close(
-        seeing()(bumps(PLACES), truth_at(outside)), seeing()(bumps(PLACES), truth_at(further)), rtol=1e-5, atol=1e-5
+        channels_as_heat()(bumps(PLACES), truth_at(outside)),
+        channels_as_heat()(bumps(PLACES), truth_at(further)),
+        rtol=1e-5,
+        atol=1e-5,
     )
-    alone = seeing()(bumps(PLACES), truth_at(PLACES + 1000))
+    alone = channels_as_heat()(bumps(PLACES), truth_at(PLACES + 1000))
     assert float(alone.detach()) == 0
 
 
-def test_the_map_learns_from_it():
+def test_the_map_learns_from_the_second_task():
     torch.manual_seed(0)
     one, features = Heat(POINTS, POINTS), torch.rand(1, POINTS, SIDE, SIDE).requires_grad_()
     before = one(features, truth_at(PLACES))

@@ -1,4 +1,4 @@
-"""Training on several cameras' views of one moment: they are one person in one world, and their loops agree."""
+"""Training on several cameras' views of one moment: they show one person in one world, and their loops agree."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def cameras_of(drawn: Drawn) -> torch.Tensor:
 
 
 def moved_mm(net, a: State, b: State, view: camera.View) -> torch.Tensor:
-    """(B,) how far the joints of two states are apart in the camera's frame, at most."""
+    """The largest distance (B,) mm between the joints of two states in the camera's frame."""
     places = []
     for state in (a, b):
         joints, _ = net.body(matrix_from_6d(state.pose6d), state.betas)
@@ -85,21 +85,21 @@ def test_the_cameras_of_a_group_see_the_same_joints_in_the_world(generator):
     assert (ahead @ ahead.T)[~np.eye(4, dtype=bool)].max() < 0.98  # all look from elsewhere
 
 
-def test_a_group_of_a_number_is_the_same_whatever_was_drawn_before(generator):
+def test_the_group_of_a_number_does_not_depend_on_earlier_ones(generator):
     once, again = generator.around(2, 7), Generator(seed=5, outfits=4).around(2, 7)
     for a, b in zip(once, again, strict=True):
         np.testing.assert_array_equal(a.image, b.image)
         np.testing.assert_array_equal(a.camera_from_world, b.camera_from_world)
 
 
-def test_true_views_agree_on_the_truth_also_in_the_mirror(store, net):
-    for flip, worst_mm in ((0.0, 0.5), (1.0, 2.0)):  # the body is its own mirror image to a millimetre
+def test_true_views_agree_on_the_truth_also_when_mirrored(store, net):
+    for flip, worst_mm in ((0.0, 0.5), (1.0, 2.0)):  # the body is symmetric to a millimetre
         drawn, now = drawn_and_batch(store, net, flip)
         agreed = agree_in_groups(net.body, now.view, cameras_of(drawn))(true_state(now))
         assert moved_mm(net, agreed, true_state(now), now.view).max() < worst_mm
 
 
-def test_groups_agree_as_the_runtime_makes_one_person_s_views_agree_and_others_are_left_alone(store, net):
+def test_groups_agree_as_in_the_runtime_and_other_rows_do_not_change(store, net):
     drawn, now = drawn_and_batch(store, net, 0.0)
     torch.manual_seed(0)
     truth = true_state(now)
@@ -116,7 +116,7 @@ def test_groups_agree_as_the_runtime_makes_one_person_s_views_agree_and_others_a
     assert better < 0.6 * off
 
 
-def test_the_mean_rotation_has_a_gradient_also_where_all_views_agree():
+def test_the_mean_rotation_has_a_gradient_even_where_all_views_agree():
     torch.manual_seed(1)
     turn = matrix_from_axis_angle(torch.randn(4, 3)).double()
     mean = (0.7 * turn + 0.1 * torch.randn(4, 3, 3).double()).requires_grad_()
@@ -159,7 +159,7 @@ def test_groups_of_one_view_teach_what_rows_alone_do(store, net, tmp_path):
         torch.testing.assert_close(found[1][name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_groups_come_back_whole_and_are_mirrored_whole(store, net):
+def test_groups_are_drawn_whole_and_mirrored_whole(store, net):
     assert [int(views) for _, _, views in store.around] == [3, 4]
     drawn, _ = drawn_and_batch(store, net, 0.5, groups=8)
     plain = draw(store, np.random.default_rng(2), 2 + 3 * 8, 0.8, 0.0, 8, 3)()
@@ -172,7 +172,7 @@ def test_groups_come_back_whole_and_are_mirrored_whole(store, net):
     assert (there.truth.joints[:, torch.from_numpy(SWAP), 1] - here.truth.joints[..., 1]).abs().max() < 2e-3
 
 
-def test_stores_without_groups_are_read_and_asked_for_groups_they_say_so(store, tmp_path, generator):
+def test_stores_without_groups_are_read_but_have_none_to_draw(store, tmp_path, generator):
     writer = Writer(tmp_path / "old", "seed0")
     still = generator.sample(3)
     writer.add([(still.image, produce.label_row(still))] * 2)
@@ -187,8 +187,17 @@ def test_stores_without_groups_are_read_and_asked_for_groups_they_say_so(store, 
 
 
 def test_a_run_with_a_share_of_groups_draws_and_learns_from_them(store, tmp_path):
-    trainer = Trainer(EdgeRecipe(store=str(store.folder), out=str(tmp_path), start_from="edge", lifted=0,
-                                 frozen=-1, batch=5, around=0.6, cameras=3))  # fmt: skip
+    recipe = EdgeRecipe(
+        store=str(store.folder),
+        out=str(tmp_path),
+        start_from="edge",
+        lifted=0,
+        frozen=-1,
+        batch=5,
+        around=0.6,
+        cameras=3,
+    )
+    trainer = Trainer(recipe)
     batches = trainer.task.batches(0)
     drawn = next(batches)
     assert (drawn.groups, drawn.cameras, drawn.alone) == (1, 3, 2)

@@ -1,4 +1,4 @@
-"""ReFit's published recipe learns from labelled pictures, and rows teach no more than they know."""
+"""ReFit's published recipe learns from labelled pictures, and rows teach only what their labels hold."""
 
 import pytest
 
@@ -22,12 +22,24 @@ def recipe(tmp_path, monkeypatch) -> PublishedRecipe:
     labels = write_spin(tmp_path, [person(seed) for seed in range(3)])
     sets = {"h36m": SetRecipe(kind="spin", labels=str(labels), images=str(tmp_path), ratio=1.0)}
     return PublishedRecipe(
-        model="hrnet_w48", backbone="none", body="", sets=sets, augment=NOTHING, out=str(tmp_path / "run"), steps=24,
-        batch=3, rate=6e-3, clip_norm=4.0, weight_decay=0.0, marker_dropout=0.0, iterations=3, workers=1,
-    )  # fmt: skip
+        model="hrnet_w48",
+        backbone="none",
+        body="",
+        sets=sets,
+        augment=NOTHING,
+        out=str(tmp_path / "run"),
+        steps=24,
+        batch=3,
+        rate=6e-3,
+        clip_norm=4.0,
+        weight_decay=0.0,
+        marker_dropout=0.0,
+        iterations=3,
+        workers=1,
+    )
 
 
-def test_the_error_falls_on_what_is_learned_by_heart(recipe):
+def test_the_error_on_the_training_rows_falls(recipe):
     trainer = Trainer(recipe)
     batches = trainer.task.batches(0)
     terms = [trainer.step(next(batches)) for _ in range(recipe.steps)]
@@ -38,7 +50,7 @@ def test_the_error_falls_on_what_is_learned_by_heart(recipe):
     assert Trainer(recipe).steps == recipe.steps
 
 
-def test_a_row_without_a_body_teaches_by_its_keypoints_alone(recipe):
+def test_a_row_without_smpl_labels_teaches_by_its_keypoints_alone(recipe):
     task = published.Published(recipe, Place(0, 1, torch.device("cpu")), resumes=False)
     batch = next(task.batches(0))
     blind = batch._replace(has_smpl=torch.zeros(3), has_place=torch.zeros(3))

@@ -1,4 +1,4 @@
-"""Training: rows as they are, in the mirror and from the moment before; steps that can be repeated; nothing lost."""
+"""Training: plain and mirrored rows, rows of previous moments, repeatable steps, and runs that lose nothing."""
 
 import logging
 import os
@@ -38,21 +38,30 @@ from training.train import Trainer  # noqa: E402
 BODY = load_body()
 SHIPPED = "edge"  # the bundle that the runs here start from
 CONFIGS = ROOT / "training/configs"
+TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def row(turn: float, lift: float) -> tuple[np.ndarray, np.ndarray]:
-    """A person 3 m before a 640x480 camera, turned by `turn`, one arm lifted: a noisy picture and the truth."""
+    """A picture of noise, and the truth of a person 3 m from a 640x480 camera, turned by `turn`, one arm lifted."""
     rotations = np.tile(np.eye(3), (24, 1, 1))
     rotations[0] = np.array([[np.cos(turn), 0, np.sin(turn)], [0, -1, 0], [np.sin(turn), 0, -np.cos(turn)]])
     rotations[16] = [[np.cos(lift), -np.sin(lift), 0], [np.sin(lift), np.cos(lift), 0], [0, 0, 1]]
     betas = np.array([0.5, -1, 0.3, 0, 0, 0, 0, 0, 0, 0], np.float32)
     image = np.random.default_rng(int(1000 * (turn + 3 * lift))).integers(0, 255, (256, 256, 3), np.uint8)
     sample = Sample(
-        image=image, rotations=rotations.astype(np.float32), betas=betas,
-        trans=np.array([0.1, 0.25, 3.0], np.float32), box=np.array([330.0, 250.0, 420.0], np.float32), focal_px=600.0,
-        centre_px=np.array([319.5, 239.5], np.float32), size=(640, 480), joints=np.zeros((24, 3), np.float32),
-        roll=0.1, visible=1.0, kind=-1,
-    )  # fmt: skip
+        image=image,
+        rotations=rotations.astype(np.float32),
+        betas=betas,
+        trans=np.array([0.1, 0.25, 3.0], np.float32),
+        box=np.array([330.0, 250.0, 420.0], np.float32),
+        focal_px=600.0,
+        centre_px=np.array([319.5, 239.5], np.float32),
+        size=(640, 480),
+        joints=np.zeros((24, 3), np.float32),
+        roll=0.1,
+        visible=1.0,
+        kind=-1,
+    )
     return image, label_row(sample, 30.0)
 
 
@@ -67,25 +76,33 @@ def store(tmp_path) -> Store:
 
 def recipe(store: Store, out: Path, **changes) -> EdgeRecipe:
     """Four steps of two rows."""
-    said = {"store": str(store.folder), "out": str(out), "start_from": SHIPPED, "steps": 4, "batch": 2,
-            "lifted": 0, "frozen": 12, "save_every_s": 1e9}  # fmt: skip
-    return EdgeRecipe(**(said | changes))
+    settings = {
+        "store": str(store.folder),
+        "out": str(out),
+        "start_from": SHIPPED,
+        "steps": 4,
+        "batch": 2,
+        "lifted": 0,
+        "frozen": 12,
+        "save_every_s": 1e9,
+    }
+    return EdgeRecipe(**(settings | changes))
 
 
-def test_a_row_in_the_mirror_is_the_mirrored_person_where_the_mirrored_picture_shows_them(store):
+def test_a_mirrored_row_shows_the_mirrored_person_where_the_mirrored_picture_does(store):
     rows = store.take(store.index)
     flipped = mirror(rows, np.ones(len(rows.labels), bool))
     body = BodyTorch(BODY)
     there, here = make_batch(flipped, body), make_batch(rows, body)
     expected = here.truth.joints_px[:, torch.from_numpy(SWAP)].clone()
     expected[..., 0] = 255 - expected[..., 0]
-    assert (there.truth.joints_px - expected).norm(dim=-1).max() < 0.5  # px: the body is not quite its mirror image
+    assert (there.truth.joints_px - expected).norm(dim=-1).max() < 0.5  # px: the body is not quite symmetric
     np.testing.assert_array_equal(flipped.images[:, :, ::-1], rows.images)
     back = mirror(flipped, np.ones(len(rows.labels), bool))
     np.testing.assert_allclose(back.labels, rows.labels, atol=1e-4)
 
 
-def test_rows_that_are_not_mirrored_stay_as_they_are(store):
+def test_rows_that_are_not_mirrored_do_not_change(store):
     rows = store.take(store.index)
     only = np.arange(len(rows.labels)) == 2
     flipped = mirror(rows, only)
@@ -93,7 +110,7 @@ def test_rows_that_are_not_mirrored_stay_as_they_are(store):
     np.testing.assert_array_equal(flipped.images[~only], rows.images[~only])
 
 
-def test_a_step_draws_the_same_rows_whatever_was_drawn_before(store):
+def test_the_rows_of_a_step_do_not_depend_on_earlier_steps(store):
     def choose(step: int):
         return draw(store, np.random.default_rng([0, step]), 3, 1.0, 0.5)
 
@@ -109,7 +126,7 @@ def test_a_step_draws_the_same_rows_whatever_was_drawn_before(store):
     assert any(len(drawn.own) for drawn in first)
 
 
-def test_landmarks_are_asked_for_where_blazepose_puts_them(store):
+def test_target_landmarks_are_where_blazepose_places_them(store):
     body = BodyTorch(BODY)
     now = make_batch(store.take(store.index[:1]), body)
     wanted = load_map()(observed(now.truth, now.trans, now.view))
@@ -119,7 +136,7 @@ def test_landmarks_are_asked_for_where_blazepose_puts_them(store):
     assert wanted.pixels[0, 0, 1] < joints[12, 1]  # the nose is above the neck
 
 
-def test_a_run_that_was_interrupted_ends_with_the_same_weights(store, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_weights(store, tmp_path, monkeypatch):
     monkeypatch.setattr(lifting, "ENOUGH", 2)  # people without pictures from the second step on
     whole = Trainer(recipe(store, tmp_path / "whole", lifted=3))
     assert whole.run()
@@ -154,7 +171,7 @@ def test_steps_are_in_proportion_to_the_weights():
     assert scale[0].mean() > 5 * scale[1].mean() > 20 * scale[5].mean()
 
 
-def test_weights_that_are_held_go_back_by_the_rate_and_free_ones_do_not():
+def test_held_weights_move_back_by_the_rate_and_free_ones_do_not():
     linear, anchor = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
     before, target = (module.weight.detach().clone() for module in (linear, anchor))
     for hold, back in ((2.0, 0.02), (0.0, 0.0)):
@@ -166,9 +183,9 @@ def test_weights_that_are_held_go_back_by_the_rate_and_free_ones_do_not():
         torch.testing.assert_close(linear.weight.detach(), before + back * (target - before))
 
 
-def test_a_backbone_held_to_its_own_stays_nearer_to_it_and_goes_on_so_after_a_pause(store, tmp_path):
+def test_a_held_backbone_stays_nearer_to_its_own_weights_also_after_a_pause(store, tmp_path):
     far = []
-    for hold in (0.0, 3e4):  # the rate is still rising: a step goes a small part of the way
+    for hold in (0.0, 3e4):  # the learning rate is still rising, so each step moves a small part of the way
         made = recipe(store, tmp_path / str(hold), steps=2, hold=hold, start_from=SHIPPED)
         Trainer(made).run()
         trainer = Trainer(msgspec.structs.replace(made, steps=4))
@@ -197,7 +214,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(store, tmp_path, monkeypatc
     assert "Make room" in caplog.text
 
 
-def test_a_full_disk_leaves_the_shards_before_it(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_earlier_shards(tmp_path, monkeypatch):
     writer = Writer(tmp_path / "store", "seed0")
     writer.add([row(0, 0)])
     writer.flush()
@@ -223,11 +240,16 @@ def test_a_checkpoint_of_another_network_is_refused(store, tmp_path):
         Trainer(recipe(store, tmp_path / "run"))
 
 
-def test_a_wrong_key_and_a_gpu_that_is_not_there_are_named(store, tmp_path):
+def test_a_wrong_key_and_a_missing_gpu_are_named(store, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("store: a\nout: b\nepochs: 3\n")
     with pytest.raises(UserError, match=r"recipe\.yaml.*epochs"):
         read_recipe(path)
+    path.write_text("store: [\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml: [^\n]* line 2[^\n]*Compare it with [^\n]*$"):
+        read_recipe(path)
+    with pytest.raises(UserError, match=r"gone\.yaml: cannot be read \(No such file or directory\)"):
+        read_recipe(tmp_path / "gone.yaml")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no GPU"):
             Trainer(recipe(store, tmp_path / "run", device="cuda"))
@@ -244,9 +266,13 @@ def test_two_processes_learn_as_one(store, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_bytes(msgspec.yaml.encode(recipe(store, tmp_path / "run", steps=2, frozen=-1, flip=0.0)))
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.train",
-         str(path)], capture_output=True, text=True, timeout=240, check=False, cwd=ROOT,
-    )  # fmt: skip
+        [*TWO_PROCESSES, "-m", "training.train", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = read_checkpoint(tmp_path / "run/last.pt")
     assert found["steps"] == 2
@@ -262,11 +288,11 @@ def test_a_frozen_backbone_stays(store, tmp_path):
 
 
 @pytest.mark.parametrize("compare", ["random", "resnet"])
-def test_another_backbone_learns_in_the_same_run_and_answers_in_the_same_shapes(store, tmp_path, compare):
+def test_another_backbone_learns_in_the_same_way_and_has_the_same_shapes(store, tmp_path, compare):
     trainer = Trainer(recipe(store, tmp_path / "run", steps=2, compare=compare, start_from="", heat=0.3))
     net = trainer.net
     before = [p.detach().clone() for p in net.backbone.parameters()]
-    assert all(p.requires_grad for p in net.backbone.parameters())  # `frozen` is of BlazePose's own weights
+    assert all(p.requires_grad for p in net.backbone.parameters())  # `frozen` applies to BlazePose's own weights alone
     with torch.no_grad():
         raw = blazepose_of(net).raw(torch.rand(2, 3, 256, 256))
     assert [tuple(part.shape) for part in raw] == [(2, 48, 64, 64), (2, 288, 2, 2), (2, 195), (2, 117)]
@@ -276,8 +302,8 @@ def test_another_backbone_learns_in_the_same_run_and_answers_in_the_same_shapes(
     assert sum(moved) > 0.9 * len(moved)
 
 
-def test_a_step_keeps_to_the_device_it_is_given(store, tmp_path, monkeypatch):
-    """torch's meta device stands in for a GPU: whatever is left on the processor meets it and fails."""
+def test_a_step_uses_the_given_device_alone(store, tmp_path, monkeypatch):
+    """torch's meta device stands in for a GPU: a tensor left on the processor makes the step fail."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # meta has none
     monkeypatch.setattr(lifting, "ENOUGH", 2)
     asked = recipe(store, tmp_path / "run", start_from="", lifted=2, frozen=0, perturbed=0.5, heat=0.3)
@@ -305,11 +331,14 @@ torch.save([net.weight.detach(), net.weight.grad, net.bias.grad], r"{tmp_path}/"
 leave()
 """
     (tmp_path / "both.py").write_text(code)
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*run, str(tmp_path / "both.py")], capture_output=True, text=True, timeout=240, check=False,
+        [*TWO_PROCESSES, str(tmp_path / "both.py")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for rank in "01":
         weight, gradient, bias = torch.load(tmp_path / rank)
@@ -324,7 +353,7 @@ def heat_of(trainer: Trainer) -> Heat:
     return trainer.task.objective.heat
 
 
-def test_the_maps_second_task_learns_beside_the_heads_and_goes_on_after_a_pause(store, tmp_path):
+def test_the_maps_second_task_learns_and_continues_after_a_pause(store, tmp_path):
     asked = recipe(store, tmp_path / "run", heat=0.3, steps=2)
     trainer = Trainer(asked)
     heat = heat_of(trainer)
@@ -335,10 +364,10 @@ def test_the_maps_second_task_learns_beside_the_heads_and_goes_on_after_a_pause(
     again = heat_of(Trainer(asked))
     for kept, one in zip(heat.parameters(), again.parameters(), strict=True):
         assert torch.equal(kept, one)
-    assert not any("heat" in name for name in read_checkpoint(trainer.last)["average"])  # nothing of it ships
+    assert not any("heat" in name for name in read_checkpoint(trainer.last)["average"])  # none of it ships
 
 
-def test_scales_go_where_the_parameters_are():
+def test_scales_move_to_the_parameters_device():
     group = {"params": [torch.nn.Parameter(torch.ones(3, 2))], "scales": [torch.ones(3, 2)]}
     kept = ScaledAdamW([group]).state_dict()
     elsewhere = ScaledAdamW([{"params": [torch.nn.Parameter(torch.ones(3, 2, device="meta"))], "scales": []}])
@@ -346,7 +375,7 @@ def test_scales_go_where_the_parameters_are():
     assert elsewhere.param_groups[0]["scales"][0].device.type == "meta"
 
 
-def test_a_stopped_run_says_so_and_leaves_a_checkpoint(store, tmp_path, monkeypatch):
+def test_a_stopped_run_returns_false_and_saves_a_checkpoint(store, tmp_path, monkeypatch):
     trainer = Trainer(recipe(store, tmp_path / "run"))
 
     @contextmanager

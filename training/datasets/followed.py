@@ -59,11 +59,11 @@ class Scores:
 
     def _acceleration(self, points: np.ndarray) -> list[np.ndarray]:
         third = np.flatnonzero(self.place >= 2)  # a run's rows are consecutive
-        told = []
+        errors = []
         for i in range(points.shape[1]):
             off = points[:, i] - self.true_points
-            told.append(1000 * np.linalg.norm(off[third] - 2 * off[third - 1] + off[third - 2], axis=-1).mean(-1))
-        return told
+            errors.append(1000 * np.linalg.norm(off[third] - 2 * off[third - 1] + off[third - 2], axis=-1).mean(-1))
+        return errors
 
 
 class Yardstick:
@@ -102,8 +102,16 @@ def runs(table: Table, limit: int) -> tuple[np.ndarray, np.ndarray]:
 class Scorer:
     """One evaluation: the network, the previous fit of each run, and the scores so far."""
 
-    def __init__(self, network: ReFit, table: Table, own: Body, bodies: Bodies, protocol: Protocol, limit: int,
-                 regressor: np.ndarray | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        network: ReFit,
+        table: Table,
+        own: Body,
+        bodies: Bodies,
+        protocol: Protocol,
+        limit: int,
+        regressor: np.ndarray | None,
+    ) -> None:
         rows, place = runs(table, limit)
         self.table = table.take(rows)
         self._network, self._protocol, self._bodies = network, protocol, bodies
@@ -120,8 +128,15 @@ class Scorer:
         joints = 24 if regressor is None else len(regressor) - 1
         errors = np.full((2, count, ways, len(MEASURES)), np.nan)
         points = np.zeros((2, count, ways, joints, 3), np.float32)
-        self.out = Scores(self.table.chains, place, errors[0], errors[1], points[0], points[1],
-                          np.zeros((count, joints, 3), np.float32))  # fmt: skip
+        self.out = Scores(
+            chain=self.table.chains,
+            place=place,
+            cold=errors[0],
+            warm=errors[1],
+            cold_points=points[0],
+            warm_points=points[1],
+            true_points=np.zeros((count, joints, 3), np.float32),
+        )
 
     def block(self, rows: np.ndarray) -> None:
         """Scores rows (B,) of different runs, all at the same place in their runs."""
@@ -140,29 +155,29 @@ class Scorer:
             crops = self._crops(records, pictures, leans(cold[-1], crops, self._network.config.crop_px), rows)
             cold = self._network(crops.encoded, crops.view, self._protocol.iterations)
         note(self.out.cold, self.out.cold_points, cold, crops.roll)
-        answer, away = cold[-1], torch.zeros(len(rows), dtype=torch.bool, device=self._device)
+        answer, opposed = cold[-1], torch.zeros(len(rows), dtype=torch.bool, device=self._device)
         if self.out.place[rows[0]]:
             if self._protocol.upright:
                 crops = self._crops(records, pictures, self._lean[self._run[rows]], rows)
                 cold = self._network(crops.encoded, crops.view, self._protocol.iterations)
-            warm, away = self._follow(rows, crops, cold)
+            warm, opposed = self._follow(rows, crops, cold)
             note(self.out.warm, self.out.warm_points, warm, crops.roll)
             answer = warm[self._protocol.live]
         else:
             self.out.warm_points[rows] = self.out.cold_points[rows]
-        who = torch.from_numpy(self._run[rows])
-        self._memory.keep(who.to(self._device), answer, crops, torch.ones_like(away), away)
+        people = torch.from_numpy(self._run[rows]).to(self._device)
+        self._memory.keep(people, answer, crops, torch.ones_like(opposed), opposed)
         self._lean[self._run[rows]] = leans(answer, crops, self._network.config.crop_px)
 
     def _follow(self, rows: np.ndarray, crops: Crops, cold: list[Estimate]) -> tuple[list[Estimate], Tensor]:
         """Fits from the previous frame, as the runtime does; where that is impossible, returns the cold fits."""
-        who = torch.from_numpy(self._run[rows]).to(self._device)
-        start, away, anew = self._memory.start(self._network, who, crops, cold[0], self._protocol.share)
+        people = torch.from_numpy(self._run[rows]).to(self._device)
+        start, exchange, restarted = self._memory.start(self._network, people, crops, cold[0], self._protocol.share)
         encoded = crops.encoded
         if encoded.keypoints is not None:
-            encoded = encoded._replace(keypoints=exchanged(encoded.keypoints, away))
+            encoded = encoded._replace(keypoints=exchanged(encoded.keypoints, exchange))
         warm = [start, *self._network(encoded, crops.view, self._protocol.iterations, start)[1:]]
-        return [either(anew, cold[i], one) for i, one in enumerate(warm)], away
+        return [either(restarted, cold[i], one) for i, one in enumerate(warm)], exchange
 
     def _crops(self, records: list[Record], pictures: list[np.ndarray], roll: np.ndarray, rows: np.ndarray) -> Crops:
         """Crops at the labels' boxes, turned by roll (B,)."""
@@ -206,20 +221,27 @@ class Scorer:
 
 
 @torch.no_grad()
-def score(network: ReFit, table: Table, own: Body, bodies: Bodies, protocol: Protocol, limit: int = 0,
-          regressor: np.ndarray | None = None) -> Scores:  # fmt: skip
+def score(
+    network: ReFit,
+    table: Table,
+    own: Body,
+    bodies: Bodies,
+    protocol: Protocol,
+    limit: int = 0,
+    regressor: np.ndarray | None = None,
+) -> Scores:
     """Scores every frame, or the first `limit` of each person. own: the network's body; bodies: the truth's.
 
     regressor (1 + J, vertices) gives the origin and the joints to compare; None: SMPL's 24 about the pelvis. Raises
     UserError.
     """
     scorer = Scorer(network, table, own, bodies, protocol, limit, regressor)
-    done, told = 0, time.monotonic()
+    done, logged = 0, time.monotonic()
     for rows in blocks(scorer.out.place):
         scorer.block(rows)
         done += len(rows)
-        if time.monotonic() - told > 30:
-            told = time.monotonic()
+        if time.monotonic() - logged > 30:
+            logged = time.monotonic()
             log.info("%s: %d of %d frames", table.source, done, len(scorer.out.place))
     return scorer.out
 
@@ -234,8 +256,10 @@ def blocks(place: np.ndarray) -> Iterator[np.ndarray]:
 def leans(estimate: Estimate, crops: Crops, crop_px: int) -> np.ndarray:
     """(B,) radians by which people lean in the picture, from their trunks in their crops."""
     joints, roll = estimate.joints_px.cpu().numpy(), crops.roll.cpu().numpy()
-    return np.array([turn + lean(one[PELVIS], one[NECK], SHORT_TORSO * crop_px, 0.0)
-                     for one, turn in zip(joints, roll, strict=True)])  # fmt: skip
+    least_px = SHORT_TORSO * crop_px
+    return np.array(
+        [turn + lean(one[PELVIS], one[NECK], least_px, 0.0) for one, turn in zip(joints, roll, strict=True)]
+    )
 
 
 def turns(roll: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""How accurate a network is: on held-out renders, on real clips and on the data sets of the field."""
+"""Evaluation of networks: on held-out renders, on real clips and on public data sets."""

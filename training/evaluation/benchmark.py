@@ -1,8 +1,8 @@
-"""A checkpoint on a held-out store: errors an iteration, cold and from the network's own answer of the moment before.
+"""Scores a network on a held-out store: errors per iteration, each moment cold and from the previous moment.
 
-Rows of a store form chains (one person's moments): stills, clips, and long clips, which are followed at their own rate
-and at a half and a quarter of it. The first moment of a chain is fitted cold; every later one both cold and followed,
-its start as the runtime makes it: see `tracked`. Nothing is kept from one network to the next.
+The rows of a store form chains, the moments of one person: stills, clips, and long clips, which are followed at their
+own rate and at a half and a quarter of it. The first moment of a chain is fitted cold, each later one both cold and
+followed, with the start that the runtime chooses (see `tracked`).
 """
 
 import logging
@@ -26,8 +26,7 @@ from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import Encoded, Estimate, ReFit, build
-from refit_rt.model.weights import read_checkpoint
-from training.checkpoint import load_into
+from training.checkpoint import load_into, read_start
 from training.evaluation import metrics
 from training.evaluation.real_clip import MEDIAPIPE_LIMBS, SMPL_LIMBS
 from training.evaluation.tracked import Crops, Memory, Pass, confidence, either, part_of, some
@@ -37,57 +36,61 @@ from training.store.shards import LABELS, Rows, Store
 log = logging.getLogger(__name__)
 BATCH = 32
 MEASURES = ("mpjpe", "pa", "pve", "px")  # mm, mm after Procrustes, mm of the whole surface, pixels of the crop
-EVERY = (1, 2, 4)  # long clips are followed at every n-th frame
-LONG = 600  # moments from which a chain is a long clip
+EVERY = (1, 2, 4)  # long clips are followed in every n-th frame
+LONG = 600  # chains of at least this many moments are long clips
+LOG_S = 30.0
 KINDS = ("stills", "clips", "long clips")
 Precision = Literal["f32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How people are fitted."""
+    """How the network fits people in an evaluation."""
 
     iterations: int = 5
-    live: int = config.Fit().iterations  # updates of a followed answer before it is handed on
+    live: int = config.Fit().iterations  # updates of a followed fit whose result the next moment starts from
     share: float = config.Fit().blend  # of the last body in the start
-    min_confidence: float = config.Fit().min_confidence  # below it live starts cold, and forgets
-    turns: bool = config.Fit().mirror == "turns"  # every second look at a person is at the mirror image
+    min_confidence: float = config.Fit().min_confidence  # below it the live fitter starts cold and forgets the body
+    turns: bool = config.Fit().mirror == "turns"  # every other moment is fitted mirrored
     precision: Precision = "f32"  # of the encoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chains:
-    """Whose moment each of n chosen rows is."""
+    """The chain of each of n chosen rows."""
 
-    row: np.ndarray  # (n,) of the store
+    row: np.ndarray  # (n,) in the store
     place: np.ndarray  # (n,) in its chain, from 0
-    chain: np.ndarray  # (n,) which chain, by the row of its first moment
-    kind: np.ndarray  # (n,) of KINDS
-    fps: np.ndarray  # (n,) moments a second; 0: a still
+    chain: np.ndarray  # (n,) the row of the chain's first moment
+    kind: np.ndarray  # (n,) index into KINDS
+    fps: np.ndarray  # (n,) moments per second; 0: a still
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Of n rows. Followed at r rates: NaN where a row is not of that rate, for first moments, and for what was not
-    computed: long clips have no PVE, and make `live` updates only."""
+    """The scores of n rows, followed at r rates.
+
+    Followed scores are NaN where a row is skipped at a rate, for first moments, and where they are not computed: long
+    clips have no PVE, and only `live` updates.
+    """
 
     chains: Chains
     cold: np.ndarray  # (n, iterations + 1, MEASURES); [:, 0] is the first estimate
     warm: np.ndarray  # (r, n, iterations + 1, MEASURES); [..., 0, :] is the start
-    restarted: np.ndarray  # (r, n) bool: live had to start cold
-    cold_joints: np.ndarray  # (n, 24, 3) metres, pelvis at the origin, camera before the crop's roll; last iteration
-    warm_joints: np.ndarray  # (r, n, 24, 3) the same, after `live` updates; of first moments the cold ones
-    warm_poses: np.ndarray  # (r, n, 24, 3) axis-angle of those, camera before the crop's roll
+    restarted: np.ndarray  # (r, n) bool: the live fitter would start cold
+    cold_joints: np.ndarray  # (n, 24, 3) metres about the pelvis, in the unrolled camera, after the last update
+    warm_joints: np.ndarray  # (r, n, 24, 3) the same after `live` updates; the cold ones for first moments
+    warm_poses: np.ndarray  # (r, n, 24, 3) axis-angle of the same bodies, in the unrolled camera
     warm_betas: np.ndarray  # (r, n, 10)
     true_joints: np.ndarray  # (n, 24, 3)
     visible: np.ndarray  # (n,) share of the surface
     landmarks_px: np.ndarray  # (n,) mean error of the backbone's limb landmarks; NaN: it has none
-    away: np.ndarray  # (n,) -1 faces the camera .. 1 turns the back
+    facing_away: np.ndarray  # (n,) from -1, facing the camera, to 1, with the back to it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Rows as the network and the measures take them."""
+    """Rows in the form that the network and the measures take."""
 
     crops: Crops
     rotations: Tensor  # (B, 24, 3, 3)
@@ -96,16 +99,17 @@ class Batch:
     visible: Tensor  # (B,)
 
 
-def load_network(checkpoint: Path, body: Body | None = None) -> ReFit:
-    """The averaged weights of a checkpoint of training.train, ready to evaluate. Raises UserError."""
+def load_network(source: str | Path, body: Body | None = None) -> ReFit:
+    """Loads an edge network for evaluation: the averaged weights of a checkpoint of training.train, or a bundle, by the
+    name of a shipped one or by its folder. Raises UserError."""
     network = build(EDGE, body or load_body())
-    load_into(network, read_checkpoint(checkpoint), "average", checkpoint)
+    load_into(network, read_start(source), "average", Path(source))
     return network.eval()
 
 
 def encode(network: ReFit, images: np.ndarray, precision: Precision = "f32") -> Encoded:
-    """(B, 256, 256, 3) uint8 RGB. bf16: what convolutions take and give is rounded so, as `fit.precision: bf16` does it
-    where the processor can; torch does it anywhere, slowly."""
+    """Encodes crops (B, 256, 256, 3) uint8 RGB. With bf16, inputs and outputs of convolutions are rounded as with
+    `fit.precision: bf16`; torch does so on any processor, but slowly."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         encoded = network.encode(pixels)
@@ -114,7 +118,7 @@ def encode(network: ReFit, images: np.ndarray, precision: Precision = "f32") -> 
 
 
 def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None, precision: Precision = "f32") -> Batch:
-    """Rows of a store → tensors. time_s (B,): since the person's first moment."""
+    """Turns rows of a store into tensors. time_s (B,): since the person's first moment."""
     label = dict(zip(LABELS, torch.from_numpy(rows.labels).split(list(LABELS.values()), dim=1), strict=True))
     view = View(label["box"], label["focal_px"][:, 0], label["centre_px"])
     times = torch.zeros(len(rows.labels)) if time_s is None else torch.from_numpy(time_s).float()
@@ -123,13 +127,14 @@ def batch_of(network: ReFit, rows: Rows, time_s: np.ndarray | None = None, preci
 
 
 def find_chains(store: Store, limit: int = 0) -> Chains:
-    """Rows of whole chains in the order of the store: about `limit` rows of each kind (0: all), no chain longer."""
+    """Finds whole chains in the order of the store: all, or about `limit` rows of each kind, in chains no longer than
+    that. Raises UserError for a store in which a person's moments are not consecutive."""
     previous = np.concatenate([shard.previous for shard in store.shards])
     first = np.flatnonzero(previous < 0)
     length = np.diff(np.append(first, len(previous)))
     chain, place = np.repeat(first, length), np.arange(len(previous)) - np.repeat(first, length)
     if (previous >= 0).any() and (store.index[:, 1] - previous != 1)[previous >= 0].any():
-        raise UserError(f"{store.folder}: moments of a person do not follow each other. Render it again")
+        raise UserError(f"{store.folder}: the moments of a person are not consecutive. Render it again")
     kind = np.where(length == 1, 0, np.where(length < LONG, 1, 2))
     wanted = length <= (limit or len(previous))
     for one in range(len(KINDS) if limit else 0):
@@ -141,18 +146,18 @@ def find_chains(store: Store, limit: int = 0) -> Chains:
 
 
 class Measure:
-    """What estimates of a batch are off by."""
+    """Measures the errors of estimates of a batch."""
 
     def __init__(self, surface: BodyTorch, batch: Batch, crop_px: int) -> None:
         self._surface, view = surface, batch.crops.view
         self.joints, self._vertices = surface(batch.rotations, batch.betas)
         cam = cam_from_translation(batch.trans, view)
         self.joints_px = project_to_crop(self.joints, cam, view, crop_px)
-        # Joints beside the lens, out of sight, project to anywhere: their pixels say nothing.
+        # Joints outside the view may project to any pixel, so only those in the crop count.
         self.inside = ((self.joints_px >= 0) & (self.joints_px <= crop_px)).all(-1)
 
     def __call__(self, estimate: Estimate, of: Tensor | slice = slice(None), surface: bool = True) -> np.ndarray:
-        """(m, MEASURES) of estimates of some of the batch. surface: else without PVE, the dearest of all."""
+        """Errors (m, MEASURES) of estimates of the rows `of` the batch. Without `surface`, the slow PVE is NaN."""
         true, off_px = self.joints[of], (estimate.joints_px - self.joints_px[of]).norm(dim=-1)
         off_px = off_px.where(self.inside[of], torch.nan).nanmean(1)
         pve = torch.full_like(off_px, torch.nan)
@@ -164,7 +169,7 @@ class Measure:
 
 
 class Scorer:
-    """One evaluation: the network, what it remembers of each person at each rate, and the scores so far."""
+    """One evaluation: the network, the memory of each person at each rate, and the scores so far."""
 
     def __init__(self, network: ReFit, store: Store, protocol: Protocol, limit: int, body: Body) -> None:
         self.network, self.store, self.protocol = network, store, protocol
@@ -176,7 +181,7 @@ class Scorer:
         self._people = len(people)
 
     def block(self, rows: np.ndarray) -> None:
-        """Rows (B,) of all kinds, of which those of one person are in order and follow all that were before."""
+        """Scores rows (B,) of any kind. The rows of a person come in order, over all calls too."""
         chains, network = self.chains, self.network
         times = chains.place[rows] / np.maximum(chains.fps[rows], 1)
         taken = self.store.take(self.store.index[chains.row[rows]])
@@ -189,104 +194,125 @@ class Scorer:
         self.out.cold[rows] = errors
         _note(self.out, rows, batch, measure, cold[-1])
         turns = self.protocol.turns and bool(chains.place[rows].any())
-        other = batch.crops.encoded
+        mirrored = batch.crops.encoded
         if turns:
-            other = encode(network, np.ascontiguousarray(taken.images[:, :, ::-1]), self.protocol.precision)
+            mirrored = encode(network, np.ascontiguousarray(taken.images[:, :, ::-1]), self.protocol.precision)
         for level in np.unique(chains.place[rows]):
             for long in (False, True):
                 here = np.flatnonzero((chains.place[rows] == level) & ((chains.kind[rows] == 2) == long))
                 rates = [rate for rate, every in enumerate(EVERY) if level % every == 0 and (long or not rate)]
                 if len(here) and rates:
                     index, rate = np.tile(here, len(rates)), np.repeat(rates, len(here))
-                    self._follow(rows[index], rate, torch.from_numpy(index), batch.crops, other, cold, measure, long)
+                    self._follow(rows[index], rate, torch.from_numpy(index), batch.crops, mirrored, cold, measure, long)
 
-    def _follow(self, rows: np.ndarray, rate: np.ndarray, index: Tensor, crops: Crops, mirrored: Encoded,
-                cold: list[Estimate], measure: Measure, long: bool) -> None:  # fmt: skip
-        """One moment of people at a rate (m,) each; index: their places (m,) in the batch; mirrored: the batch's mirror
-        images."""
-        who = torch.from_numpy(rate * self._people + self._person[rows])
+    def _follow(
+        self,
+        rows: np.ndarray,
+        rate: np.ndarray,
+        index: Tensor,
+        crops: Crops,
+        mirrored: Encoded,
+        cold: list[Estimate],
+        measure: Measure,
+        long: bool,
+    ) -> None:
+        """Follows people to one moment, each at a rate (m,).
+
+        index (m,): their rows in the batch. mirrored: the encoder's output for the batch's mirrored crops.
+        """
+        people = torch.from_numpy(rate * self._people + self._person[rows])
         crops, cold = crops.part(index), [some(one, index) for one in cold]
-        answer, away, keypoints = cold[-1], torch.zeros(len(rows), dtype=torch.bool), crops.encoded.keypoints
-        begun, hand, published = ~away, away, answer
+        answer, opposed, keypoints = cold[-1], torch.zeros(len(rows), dtype=torch.bool), crops.encoded.keypoints
+        restarted, in_mirror, published = ~opposed, opposed, answer
         if self.chains.place[rows[0]]:
             live = self.protocol.live
-            hand = mirror.turn(self._memory.known[who], self._memory.in_mirror[who]) & self.protocol.turns
-            run = Pass(self.network, crops, hand, part_of(mirrored, index))
-            start, away, anew = self._memory.start(self.network, who, crops, run.fresh(cold[0]), self.protocol.share)
-            warm = [start, *run.steps(start, away, live if long else self.protocol.iterations)]
-            warm = [either(anew, cold[-1] if i == live else cold[i], one) for i, one in enumerate(warm)]
+            in_mirror = mirror.turn(self._memory.known[people], self._memory.in_mirror[people]) & self.protocol.turns
+            run = Pass(self.network, crops, in_mirror, part_of(mirrored, index))
+            fresh = run.fresh(cold[0])
+            start, opposed, no_start = self._memory.start(self.network, people, crops, fresh, self.protocol.share)
+            warm = [start, *run.steps(start, opposed, live if long else self.protocol.iterations)]
+            warm = [either(no_start, cold[-1] if i == live else cold[i], one) for i, one in enumerate(warm)]
             sure, cold_sure = confidence(warm[live], run.keypoints), confidence(cold[-1], keypoints)
             lost = given_up(sure, cold_sure, self.protocol.min_confidence)
-            away, answer, begun = away & ~lost, either(lost, cold[-1], warm[live]), anew | lost
-            hand = hand & ~begun
+            opposed, answer, restarted = opposed & ~lost, either(lost, cold[-1], warm[live]), no_start | lost
+            in_mirror = in_mirror & ~restarted
             if keypoints is not None and run.keypoints is not None:
-                keypoints = torch.where(hand[:, None, None], run.keypoints, keypoints)
-            turned = ~begun & (hand != self._memory.in_mirror[who])
-            published = self._memory.averaged(self.network, who, answer, crops, turned)
+                keypoints = torch.where(in_mirror[:, None, None], run.keypoints, keypoints)
+            turned = ~restarted & (in_mirror != self._memory.in_mirror[people])
+            published = self._memory.averaged(self.network, people, answer, crops, turned)
             warm[live] = published
             errors = np.stack([measure(one, index, not long) for one in warm], 1)
             self.out.warm[rate, rows, : errors.shape[1]] = errors
-            self.out.restarted[rate, rows] = begun.numpy()
+            self.out.restarted[rate, rows] = restarted.numpy()
         self.out.warm_joints[rate, rows] = _in_camera(published.joints, crops.roll)
         rotations = published.rotations.clone()
         rotations[:, 0] = _turn(crops.roll).transpose(1, 2) @ rotations[:, 0]
         self.out.warm_poses[rate, rows] = axis_angle_from_matrix(rotations.numpy())
         self.out.warm_betas[rate, rows] = published.betas.numpy()
         known = confidence(answer, keypoints) >= self.protocol.min_confidence
-        self._memory.keep(who, answer, crops, known, away, begun, hand)
+        self._memory.keep(people, answer, crops, known, opposed, restarted, in_mirror)
 
 
 @torch.no_grad()
-def score(network: ReFit, store: Store, protocol: Protocol | None = None, limit: int = 0,
-          body: Body | None = None) -> Scores:  # fmt: skip
-    """Every row of a store, or about `limit` of each kind. Raises UserError when the limit leaves nothing."""
+def score(
+    network: ReFit, store: Store, protocol: Protocol | None = None, limit: int = 0, body: Body | None = None
+) -> Scores:
+    """Scores all rows of a store, or about `limit` of each kind. Raises UserError if the limit leaves no row."""
     scorer = Scorer(network, store, protocol or Protocol(), limit, body or load_body())
-    done, told = 0, time.monotonic()
+    done, logged = 0, time.monotonic()
     if not len(scorer.chains.row):
-        raise UserError(f"--limit {limit}: no person of {store.folder} has so few moments. Give a larger one")
+        raise UserError(f"--limit {limit}: every person of {store.folder} has more moments. Set a larger limit")
     for rows in blocks(scorer.chains):
         scorer.block(rows)
         done += len(rows)
-        if time.monotonic() - told > 30:
-            told = time.monotonic()
+        if time.monotonic() - logged > LOG_S:
+            logged = time.monotonic()
             log.info("%d of %d rows", done, len(scorer.chains.row))
     return scorer.out
 
 
 def blocks(chains: Chains) -> Iterator[np.ndarray]:
-    """Batches of rows: first moments, then second ones, …"""
+    """Yields batches of rows: the first moments of all chains, then the second ones, and so on."""
     order = np.lexsort((chains.chain, chains.place))
     yield from (order[first : first + BATCH] for first in range(0, len(order), BATCH))
 
 
 def _empty(chains: Chains, iterations: int) -> Scores:
+    """Scores without any row."""
     count, rates = len(chains.row), len(EVERY)
     cold = np.full((count, iterations + 1, len(MEASURES)), np.nan)
-    warm = np.full((rates, *cold.shape), np.nan)
-    joints, followed, poses = np.zeros((2, count, 24, 3)), *np.full((2, rates, count, 24, 3), np.nan)
-    betas, by = np.full((rates, count, 10), np.nan), np.zeros((3, count))
     return Scores(
-        chains, cold, warm, np.zeros((rates, count), bool), joints[0], followed, poses, betas, joints[1], by[0], by[1],
-        by[2],
-    )  # fmt: skip
+        chains=chains,
+        cold=cold,
+        warm=np.full((rates, *cold.shape), np.nan),
+        restarted=np.zeros((rates, count), bool),
+        cold_joints=np.zeros((count, 24, 3)),
+        warm_joints=np.full((rates, count, 24, 3), np.nan),
+        warm_poses=np.full((rates, count, 24, 3), np.nan),
+        warm_betas=np.full((rates, count, 10), np.nan),
+        true_joints=np.zeros((count, 24, 3)),
+        visible=np.zeros(count),
+        landmarks_px=np.zeros(count),
+        facing_away=np.zeros(count),
+    )
 
 
 def _in_camera(joints: Tensor, roll: Tensor) -> np.ndarray:
-    """Joints (B, 24, 3) of crops turned by roll (B,) → about the pelvis, in the camera as it stands."""
+    """Joints (B, 24, 3) of crops turned by roll (B,) -> joints about the pelvis, in the unrolled camera."""
     return ((joints - joints[:, :1]) @ _turn(roll)).numpy()
 
 
 def _turn(roll: Tensor) -> Tensor:
-    """(B,) → (B, 3, 3) geometry.roll_matrix of each: rows of points @ this takes the crop's turn back."""
+    """geometry.roll_matrix (B, 3, 3) of each roll (B,): points of a crop, times this, are in the unrolled camera."""
     cos, sin, zero = roll.cos(), roll.sin(), torch.zeros_like(roll)
     return torch.stack([cos, sin, zero, -sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
 
 
 def _note(out: Scores, rows: np.ndarray, batch: Batch, measure: Measure, cold: Estimate) -> None:
-    """Joints, and what the rows are sorted by."""
+    """Stores the joints, and the measures by which the report groups the rows."""
     out.cold_joints[rows] = _in_camera(cold.joints, batch.crops.roll)
     out.true_joints[rows] = _in_camera(measure.joints, batch.crops.roll)
-    out.away[rows], out.visible[rows] = batch.rotations[:, 0, 2, 2].numpy(), batch.visible.numpy()
+    out.facing_away[rows], out.visible[rows] = batch.rotations[:, 0, 2, 2].numpy(), batch.visible.numpy()
     keypoints, limbs = batch.crops.encoded.keypoints, torch.from_numpy(SMPL_LIMBS)
     out.landmarks_px[rows] = np.nan
     if keypoints is not None:

@@ -1,4 +1,4 @@
-"""The benchmark's stills as pictures: those fitted best, as the median and worst, with the body drawn over the crop."""
+"""Draws the benchmark's best, median and worst stills, with the fitted body over the crop."""
 
 from pathlib import Path
 
@@ -17,7 +17,10 @@ SHOWN = 8
 
 
 def still_sheets(network: ReFit, store: Store, scores: Scores, folder: Path, body: Body | None = None) -> list[str]:
-    """Writes best, median, worst and spread (by MPJPE, cold, after the last update); the pictures' paths."""
+    """Draws sheets of the best, median, worst and evenly spread stills, by MPJPE of cold fits after the last update.
+
+    Returns the paths of the pictures. Raises UserError.
+    """
     body = body or load_body()
     errors = scores.cold[:, -1]
     stills = np.flatnonzero(scores.chains.kind == 0)
@@ -31,17 +34,22 @@ def still_sheets(network: ReFit, store: Store, scores: Scores, folder: Path, bod
     }
     for name, chosen in groups.items():
         if len(chosen):
-            captions = [f"still {scores.chains.row[one]}: MPJPE {errors[one, 0]:.0f} mm, PA {errors[one, 1]:.0f}, "
-                        f"{errors[one, 3]:.1f} px, {scores.visible[one]:.0%} seen" for one in chosen]  # fmt: skip
             rows = store.take(store.index[scores.chains.row[chosen]])
             pictures = fitted_tiles(network, rows, scores.cold.shape[1] - 1, body)
+            captions = [_caption(scores, one) for one in chosen]
             sheet(list(zip(pictures, captions, strict=True)), folder / f"{name}.png")
     return [str(folder / f"{name}.png") for name, chosen in groups.items() if len(chosen)]
 
 
+def _caption(scores: Scores, one: int) -> str:
+    mpjpe, pa, _, px = scores.cold[one, -1]
+    visible = scores.visible[one]
+    return f"still {scores.chains.row[one]}: MPJPE {mpjpe:.0f} mm, PA {pa:.0f}, {px:.1f} px, {visible:.0%} visible"
+
+
 @torch.no_grad()
 def fitted_tiles(network: ReFit, rows: Rows, iterations: int, body: Body) -> list[np.ndarray]:
-    """Crops fitted cold, as `sheets.crop_tiles`."""
+    """Fits crops cold and draws each as `sheets.crop_tiles`."""
     batch = batch_of(network, rows)
     view = batch.crops.view
     answer = network(batch.crops.encoded, view, iterations)[-1]

@@ -1,8 +1,8 @@
-"""Renders THE benchmark: `python -m training.evaluation.make_benchmark FOLDER --motion MOTION --hdri HDRI`.
+"""Renders the benchmark: `python -m training.evaluation.make_benchmark FOLDER --motion MOTION --hdri HDRI`.
 
-2,000 stills, 36 clips of 2 s at 30 frames a second, 4 clips of 40 s at 60: people, rooms, motions and cameras that
-training never draws. The seed is fixed, every shard is drawn from its own number, and shards that are there are kept:
-an interrupted run goes on where it was.
+It consists of 2,000 stills, 36 clips of 2 s at 30 fps and 4 clips of 40 s at 60 fps, with people, rooms, motions and
+cameras that training never draws. The seed is fixed, each shard has its own number, and finished shards are kept, so an
+interrupted run continues where it stopped.
 """
 
 import logging
@@ -19,9 +19,8 @@ import cv2
 import numpy as np
 import tyro
 
-from refit_rt.errors import UserError
 from training.produce import label_row
-from training.reporting import BAD_INPUT
+from training.reporting import run
 from training.store.shards import Writer
 from training.synthetic.generator import Assets, Generator, Sample
 from training.synthetic.long_clip import film, long_movement, short_movement
@@ -30,37 +29,40 @@ log = logging.getLogger(__name__)
 SEED = 730_241
 CLIP_FPS, CLIP_S = 30.0, 2.0
 LONG_FPS, LONG_S = 60.0, 40.0
-FIRST_CLIP, FIRST_LONG = 1_000_000, 2_000_000  # numbers of the generator, apart from the stills'
-SEATED = 3  # the long clip that is at a desk; the others are on their feet
+FIRST_CLIP, FIRST_LONG = 1_000_000, 2_000_000  # the generator's numbers of clips, far from those of stills
+SEATED = 3  # the long clip at a desk; in the others people are on their feet
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the benchmark goes, and what it is made of."""
+    """Renders the benchmark into a store."""
 
     folder: tyro.conf.Positional[Path]
+    """The store to write."""
     motion: Path | None = None
-    """Recorded motion, as of training.produce; the benchmark takes the clips that training leaves out."""
+    """Recorded motion, as for training.produce. The benchmark uses the clips that training leaves out."""
     hdri: Path | None = None
-    """Folder of equirectangular panoramas, likewise."""
+    """Folder of equirectangular panoramas. The benchmark uses those that training leaves out."""
     photos: Path | None = None
-    """Folder of photographs, likewise. The benchmark of the README has none."""
+    """Folder of photographs. The benchmark uses those that training leaves out; the one of the README has none."""
     stills: int = 2000
     clips: int = 36
+    """Short clips, of 2 s."""
     long: int = 4
+    """Long clips, of 40 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one shard holds."""
+    """The people of one shard."""
 
-    name: str
-    begin: int
-    end: int
+    name: str  # still, clip or long
+    begin: int  # number of the first person
+    end: int  # number after the last person
 
 
 def parts(settings: Settings) -> Iterator[Part]:
-    """All shards, in order of their names."""
+    """Yields all shards: stills, clips, long clips."""
     for name, count, each in (
         ("still", settings.stills, 500),
         ("clip", settings.clips, 12),
@@ -71,7 +73,7 @@ def parts(settings: Settings) -> Iterator[Part]:
 
 
 def moments(generator: Generator, name: str, number: int) -> tuple[Iterator[Sample], float]:
-    """One person's pictures in order, and how many there are a second (0: a still)."""
+    """One person's pictures in order, and their frames per second (0: a still)."""
     if name == "still":
         return iter([generator.sample(number)]), 0.0
     rng = np.random.default_rng([*generator.key, 10, number])
@@ -84,7 +86,7 @@ def moments(generator: Generator, name: str, number: int) -> tuple[Iterator[Samp
 
 
 def main(settings: Settings) -> None:
-    """Renders what is not there yet. Raises UserError."""
+    """Renders the shards that are missing. Raises UserError."""
     cv2.setNumThreads(1)
     assets = Assets(motion=settings.motion, hdri=settings.hdri, photos=settings.photos)
     generator = Generator(SEED, assets, held_out=True)
@@ -101,14 +103,9 @@ def main(settings: Settings) -> None:
             writer.add(shown)
             rows += len(shown)
         writer.flush()
-        log.info("%s %d to %d: %d crops, %.0f a second", part.name, part.begin, part.end - 1, rows,
-                 rows / (time.monotonic() - began))  # fmt: skip
+        rate = rows / (time.monotonic() - began)
+        log.info("%s %d to %d: %d crops, %.0f per second", part.name, part.begin, part.end - 1, rows, rate)
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        main(tyro.cli(Settings))
-    except UserError as error:
-        log.error("%s", error)
-        sys.exit(BAD_INPUT)
+    sys.exit(run(lambda: main(tyro.cli(Settings)), "%(asctime)s %(message)s"))

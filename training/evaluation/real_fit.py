@@ -1,4 +1,4 @@
-"""The runtime on real clips: every frame of every camera fitted as `refit-rt run` fits it, against a triangulation."""
+"""Fits every frame of every camera of a real clip as `refit-rt run` does, and compares it with a triangulation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,32 +24,32 @@ SHOULDERS, HIPS = [11, 12], [23, 24]  # mediapipe landmarks
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a clip is fitted."""
+    """A way to fit a clip."""
 
     warm: bool
     iterations: int
-    every: int  # frames: 1 fits each frame, 2 each second one
+    every: int  # 1 fits every frame, 2 every other one
     blend: float = 0.7
-    sent: bool = False  # after refit_rt.fit.smooth, as a subscriber gets it
+    published: bool = False  # after refit_rt.fit.smooth, as subscribers receive it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """One camera's view: pictures in memory and the truth."""
+    """One camera's view of a clip: its pictures, in memory, and the truth."""
 
     camera: Camera
     frames: list[np.ndarray]  # each (height, width, 3) BGR
     limbs: np.ndarray  # (frame, 12, 3) metres, camera frame; NaN: a joint that the reference does not know
     limbs_px: np.ndarray  # (frame, 12, 2)
-    boxes: np.ndarray  # (frame, 4) xyxy round the detector's landmarks
-    roll: np.ndarray  # (frame,) radians, of the detector's torso
+    boxes: np.ndarray  # (frame, 4) xyxy around the detector's landmarks
+    roll: np.ndarray  # (frame,) radians by which the detected torso leans
     height_px: np.ndarray  # (frame,) the person's stature at the person's depth
     fps: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """What a way of fitting made of one clip."""
+    """The fitted bodies of one clip."""
 
     frames: np.ndarray  # (T,) index of each fitted frame
     joints: np.ndarray  # (T, 24, 3) metres, camera frame
@@ -60,21 +60,25 @@ class Track:
     confidence: np.ndarray  # (T,)
 
     def every(self, step: int) -> "Track":
-        """Each step-th frame of it."""
+        """Every step-th frame of this track."""
         return Track(*(getattr(self, name)[::step] for name in Track.__dataclass_fields__))
 
 
 def load_clip(folder: Path, camera: Camera, reference: Reference) -> Clip:
-    """Raises UserError when the folder lacks the video, or the reference is another rig's."""
+    """Reads one camera's video and its truth. Raises UserError if the video is missing or too short, or if the
+    reference belongs to another rig."""
     if camera.name not in reference.cameras:
-        raise UserError(f"the reference knows {', '.join(reference.cameras)}, not {camera.name}: make it of this rig")
+        names = ", ".join(reference.cameras)
+        raise UserError(f"the reference has cameras {names}, but not {camera.name}. Make it again for this rig")
     row = reference.cameras.index(camera.name)
     path = video_of(folder, camera.name)
     video, frames = cv2.VideoCapture(str(path)), []
     while len(frames) < len(reference.points):
         good, image = video.read()
         if not good:
-            raise UserError(f"{path}: {len(frames)} frames, its reference has {len(reference.points)}. Make it anew")
+            raise UserError(
+                f"{path}: has {len(frames)} frames, but its reference has {len(reference.points)}. Make it again"
+            )
         frames.append(image)
     limbs = camera.camera(reference.points)
     marks = held(reference.landmarks_px[row])
@@ -93,15 +97,16 @@ def load_clip(folder: Path, camera: Camera, reference: Reference) -> Clip:
 
 
 def held(marks: np.ndarray) -> np.ndarray:
-    """Landmarks (T, 33, 2) with frames where no one was found (NaN) taken from the nearest frame. Raises UserError."""
+    """Fills frames without a detection (NaN) in landmarks (T, 33, 2) from the nearest frame. Raises UserError if there
+    are no others."""
     known = np.flatnonzero(np.isfinite(marks).all((1, 2)))
     if not len(known):
-        raise UserError("the reference's detector found no one in one of the cameras: make it anew")
+        raise UserError("one camera of the reference has no detections. Check its video, and make the reference again")
     return marks[known[np.abs(np.arange(len(marks))[:, None] - known).argmin(1)]]
 
 
 def fit_clip(clip: Clip, fitter: Fitter, every: int, smoother: Smoother | None = None) -> Track:
-    """Fits every n-th frame in order. The detector's box serves cold frames only, as the runtime's own would."""
+    """Fits every n-th frame in order. Only cold frames use the detector's box, as in the runtime."""
     rows = [_fit_frame(clip, fitter, smoother, index) for index in range(0, len(clip.frames), every)]
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     return Track(np.arange(0, len(clip.frames), every), *columns)
@@ -111,16 +116,29 @@ def _fit_frame(clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int
     time_s = index / clip.fps
     frame = Frame(clip.camera.name, index, time_s, time_s, clip.frames[index])
     one = slice(index, index + 1)
-    tracks = Tracks(frame, np.ones(1, np.int64), clip.boxes[one].astype(np.float32), clip.roll[one].astype(np.float32),
-                    np.ones(1, np.float32), np.zeros(1, bool))  # fmt: skip
+    tracks = Tracks(
+        frame=frame,
+        ids=np.ones(1, np.int64),
+        xyxy=clip.boxes[one].astype(np.float32),
+        roll=clip.roll[one].astype(np.float32),
+        score=np.ones(1, np.float32),
+        fresh=np.zeros(1, bool),
+    )
     people = fitter.fit(tracks, clip.camera)
     people = smoother.smooth(people, clip.camera) if smoother else people
-    return (part[0] for part in (people.joints_camera, people.joints_px, people.poses, people.betas, people.trans,
-                                 people.confidence))  # fmt: skip
+    columns = (
+        people.joints_camera,
+        people.joints_px,
+        people.poses,
+        people.betas,
+        people.trans,
+        people.confidence,
+    )
+    return (column[0] for column in columns)
 
 
 def scores(clip: Clip, track: Track) -> dict[str, np.ndarray]:
-    """Of one clip: each measure, (frame,) or, for jitter, (frame - 2,). Of the joints that the reference knows."""
+    """All measures of one clip, (T,) or, for jitter, (T - 2,) each, over the joints that the reference knows."""
     limbs, truth = track.joints[:, SMPL_LIMBS].astype(float), clip.limbs[track.frames]
     known = metrics.known_of(clip.limbs)
     root = metrics.root_of(known)
@@ -142,8 +160,8 @@ def scores(clip: Clip, track: Track) -> dict[str, np.ndarray]:
 
 
 def joint_errors(clip: Clip, track: Track) -> tuple[np.ndarray, np.ndarray]:
-    """Of each limb joint, (T, 12): mm about the middle of the hips or shoulders, and per cent of the stature in the
-    picture. NaN: not known."""
+    """The errors of each limb joint (T, 12): mm about the middle of the hips or shoulders, and per cent of the stature
+    in the picture. NaN: the joint is not known."""
     limbs, truth = track.joints[:, SMPL_LIMBS], clip.limbs[track.frames]
     root = metrics.root_of(metrics.known_of(clip.limbs))
     off = (limbs - limbs[:, root].mean(1, keepdims=True)) - (truth - truth[:, root].mean(1, keepdims=True))
@@ -153,23 +171,24 @@ def joint_errors(clip: Clip, track: Track) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Runtime:
-    """A bundle on its runner, ready to start one fitter after the other."""
+    """A bundle on its runner, from which fitters are made."""
 
     def __init__(self, folder: Path, like: config.Fit) -> None:
-        """like: all that a way of fitting leaves open. Raises UserError for a bundle that cannot be used."""
+        """like: the settings that a Way does not hold. Raises UserError for a bundle that cannot be used."""
         bundle = load_bundle(folder)
         self.body = bundle.body
         self._crop, self._like, self._runner = bundle.crop, like, make_runner(like, bundle)
 
     def fitter(self, way: Way) -> Fitter:
-        """One that remembers no one."""
-        settings = msgspec.structs.replace(self._like, warm=way.warm, iterations=way.iterations, blend=way.blend,
-                                           **({} if way.warm else {"cold_iterations": way.iterations}))  # fmt: skip
+        """Makes a fitter without memory."""
+        settings = msgspec.structs.replace(self._like, warm=way.warm, iterations=way.iterations, blend=way.blend)
+        if not way.warm:
+            settings = msgspec.structs.replace(settings, cold_iterations=way.iterations)
         return Fitter(settings, self._runner, self.body, self._crop)
 
     def fit(self, clips: list[Clip], way: Way) -> list[Track]:
-        """Each clip by itself."""
+        """Fits each clip by itself."""
         return [
-            fit_clip(clip, self.fitter(way), way.every, Smoother(config.Smooth(), self.body) if way.sent else None)
+            fit_clip(clip, self.fitter(way), way.every, Smoother(config.Smooth(), self.body) if way.published else None)
             for clip in clips
         ]

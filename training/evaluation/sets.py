@@ -1,10 +1,9 @@
-"""How good a network is on 3DPW and EMDB, iteration by iteration, cold and followed, as the field reports it.
+"""Evaluates a network on 3DPW and EMDB with the usual measures, per iteration, cold and followed.
 
 python -m training.evaluation.sets refit.pth.tar --body smpl.npz --threedpw 3DPW --regressor J_regressor_h36m.npy
 python -m training.evaluation.sets runs/edge/last.pt --emdb EMDB --body smpl.npz
 """
 
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,89 +15,100 @@ import tyro
 
 from refit_rt import config
 from refit_rt.body.smpl import Body, load_body
+from refit_rt.commands.bench.table import Table as Results
 from refit_rt.errors import UserError
 from refit_rt.model.config import EDGE, ReFitConfig
 from refit_rt.model.refit import ReFit, build
-from refit_rt.model.weights import from_official, load_into, read_checkpoint
+from refit_rt.model.weights import from_official, load_into
+from training.checkpoint import read_start
 from training.datasets.emdb import read_emdb
 from training.datasets.followed import MEASURES, Protocol, Scores, score
 from training.datasets.joints import read_regressor
 from training.datasets.record import Bodies, Table
 from training.datasets.threedpw import read_3dpw
-from training.evaluation import metrics
-from training.reporting import printed
+from training.reporting import command_line, print_parts, run
 
-# Of Human3.6M's 17 joints, the 14 of LSP in its order, as SPIN and ReFit take them; joint 0 is the pelvis.
+# The 14 joints of LSP in its order, as rows of Human3.6M's 17 joints; SPIN and ReFit use the same. Row 0 is the pelvis.
 H36M_ROWS = 17
 LSP_14 = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
 
 PROTOCOL = """\
-{name}: {frames} frames of {chains} people in {runs} unbroken runs of frames; weights {weights}, body {body}.
-Joints: {joints}. MPJPE: mean error, the pelvis as origin; PA: after the best similarity; PVE: of every vertex, the same
-origin (-: the network's mesh is another one than the truth's); each mean / median over frames. Acceleration error: of
-second differences of consecutive frames, mm a frame squared (at 30 frames a second, times 0.9: m/s²). Truth: SMPL of
-{genders}. Boxes: the labels' own, 1.2 times the
-{boxes}, in every frame. No averaging with the mirrored picture.
-cold i: i updates from the network's own first estimate. warm i: i updates from {share:g} times the answer to the frame
-before ({live} updates; the first of a run {iterations}, cold) and {rest:g} times the first estimate. "cold 0",
-"warm 0": the start itself. Cold is told over all frames, warm over those that have a frame before.{upright}
+{name}: {frames} frames of {chains} people in {runs} unbroken runs of frames. Weights: {weights}, body: {body}.
+Joints: {joints}. MPJPE is the mean error with the pelvis as origin, PA the same after the best similarity, and PVE that
+of all vertices with the same origin ("-" if the meshes of network and truth differ); each is mean / median over frames.
+The acceleration error is that of second differences of consecutive frames in mm per frame squared (at 30 fps, 0.9 times
+this is m/s²). The truth is SMPL with {genders}.
+Boxes are the labels' own, 1.2 times the {boxes}, in every frame. Results are not averaged with mirrored pictures.
+"cold i" are i updates from the network's first estimate. "warm i" are i updates from {share:g} times the result of the
+previous frame ({live} updates; {iterations}, cold, in the first frame of a run) and {rest:g} times the first estimate.
+"cold 0" and "warm 0" are the starts. Cold errors cover all frames, warm ones frames with a previous one.{upright}
 """
 UPRIGHT = """
-Crops stand people upright: cold ones by the trunk of a first look at an unturned crop, warm ones by the last frame."""
+Crops are turned so that people stand upright: by the trunk in a fit of the unturned crop, or, when followed, by the
+previous frame."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Evaluates a network on the test sets of the field."""
+    """Evaluates a network on public test sets."""
 
-    weights: tyro.conf.Positional[Path]
-    """A last.pt of training.train, or an official ReFit checkpoint."""
+    weights: tyro.conf.Positional[str]
+    """A last.pt of training.train, an official ReFit checkpoint, or a bundle of the edge network: the name of a shipped
+    one, or a folder."""
     threedpw: Path | None = None
-    """3DPW's folder (imageFiles, sequenceFiles); its test split is taken."""
+    """3DPW's folder (imageFiles, sequenceFiles). Its test split is used."""
     emdb: Path | None = None
-    """EMDB's folder (P0 … P9); EMDB 1 is taken."""
+    """EMDB's folder (P0 … P9). EMDB 1 is used."""
     body: Path | None = None
-    """SMPL's neutral body (refit-rt import-smpl); left out: the free body, which is not what the labels mean."""
+    """SMPL's neutral body (refit-rt import-smpl). Without it the free body is used, which does not fit the labels."""
     male: Path | None = None
+    """SMPL's male body, for the truth. Without it the neutral one is used, which costs some millimetres."""
     female: Path | None = None
-    """SMPL's male and female bodies, of the truth; left out: neutral, which costs some millimetres."""
+    """SMPL's female body, for the truth. Without it the neutral one is used, which costs some millimetres."""
     regressor: Path | None = None
-    """J_regressor_h36m.npy of SPIN's data: joints are then the 14 of LSP, as the field has them; else SMPL's 24."""
+    """J_regressor_h36m.npy of SPIN's data, for the usual 14 joints of LSP. Without it the joints are SMPL's 24."""
     iterations: int = 5
+    """Largest number of updates."""
     live: int = config.Fit().iterations
-    """Updates of a warm answer before it is handed on to the next frame."""
+    """Updates of a followed fit whose result the next frame starts from."""
     blend: float = config.Fit().blend
+    """Share of the last body in a warm start."""
     limit: int = 0
-    """Frames of each person to take; 0: all."""
+    """Frames per person. 0: all."""
     device: str = "cpu"
+    """cpu or cuda."""
     threads: int = 1
+    """Processor threads."""
+    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the tables alone, in Markdown, with the command and the processor."""
 
 
-def load_network(path: Path, body: Body | None) -> ReFit:
-    """A checkpoint of training.train (averaged weights) or an official one, on SMPL's body or, for the edge network,
-    the free one. Raises UserError."""
-    found = read_checkpoint(path)
+def load_network(source: str | Path, body: Body | None) -> ReFit:
+    """Loads a network for evaluation: a checkpoint of training.train (its averaged weights), an official one, or a
+    bundle of the edge network, by name or folder. The edge network gets the free body, others get SMPL's. Raises
+    UserError."""
+    found = read_start(source)
     own = "average" in found
-    state = found["average"] if own else from_official(found.get("model", found), str(path))
+    state = found["average"] if own else from_official(found.get("model", found), str(source))
     network_config = config_of(state)
     edge = network_config.backbone == "blazepose"
     if body is None and not edge:
-        raise UserError(f"{path}: its network is of SMPL's body. Give one: --body (refit-rt import-smpl)")
+        raise UserError(f"{source}: its network needs SMPL's body. Give one: --body (refit-rt import-smpl)")
     network = build(network_config, load_body() if edge or body is None else body)
-    load_into(network, state, str(path))
+    load_into(network, state, str(source))
     return network.eval()
 
 
 def config_of(state: Mapping[str, torch.Tensor]) -> ReFitConfig:
-    """Which network a state dict is of, by its backbone's names and width."""
+    """Finds the configuration of a state dict by its backbone's names and width."""
     first = next((weights for name, weights in state.items() if name.startswith("backbone.stage2.")), None)
     if first is None:
         return EDGE
     return ReFitConfig(backbone="hrnet_w48" if len(first) == 48 else "hrnet_w32")
 
 
-def evaluate(settings: Arguments) -> Iterator[str]:
-    """Protocol and table of each set. Raises UserError."""
+def evaluate(settings: Arguments) -> Iterator[str | Results]:
+    """Yields protocol and table of each set. Raises UserError."""
     if settings.threedpw is None and settings.emdb is None:
         raise UserError("no data set is given. Set --threedpw or --emdb to its folder")
     if not 1 <= settings.live <= settings.iterations:
@@ -117,8 +127,11 @@ def evaluate(settings: Arguments) -> Iterator[str]:
 
 def evaluate_table(
     network: ReFit, table: Table, bodies: Bodies, settings: Arguments, boxes: str, body: Body | None = None
-) -> Iterator[str]:
-    """Protocol and table of one set. body: the network's own; None: the free one of an edge net, else neutral SMPL."""
+) -> Iterator[str | Results]:
+    """Yields protocol and table of one set.
+
+    body: the network's own; None: the free body for the edge network, neutral SMPL for others.
+    """
     edge = network.config.backbone == "blazepose"
     own = body or (load_body() if edge else bodies.neutral)
     regressor = None
@@ -126,21 +139,30 @@ def evaluate_table(
         for one in (own, bodies.neutral):
             regressor = read_regressor(settings.regressor, H36M_ROWS, one)
     protocol = Protocol(settings.iterations, settings.live, settings.blend, upright=edge)
-    scores = score(network, table, own, bodies, protocol, settings.limit,
-                   None if regressor is None else regressor[[0, *LSP_14]])  # fmt: skip
+    joints = None if regressor is None else regressor[[0, *LSP_14]]
+    scores = score(network, table, own, bodies, protocol, settings.limit, joints)
     genders = sorted(set(map(str, [] if table.genders is None else table.genders)))
-    told = ", ".join(f"{gender}: {bodies.of(gender).name}" for gender in genders) or bodies.neutral.name
     yield PROTOCOL.format(
-        name=table.source, frames=len(scores.place), chains=len(np.unique(scores.chain)), body=own.name,
-        runs=int((scores.place == 0).sum()), weights=settings.weights, genders=told, boxes=boxes, share=settings.blend,
+        name=table.source,
+        frames=len(scores.place),
+        chains=len(np.unique(scores.chain)),
+        body=own.name,
+        runs=int((scores.place == 0).sum()),
+        weights=settings.weights,
+        genders=", ".join(f"{gender}: {bodies.of(gender).name}" for gender in genders) or bodies.neutral.name,
+        boxes=boxes,
+        share=settings.blend,
         joints="14 of LSP, regressed from the surface (H36M)" if regressor is not None else "SMPL's 24",
-        rest=1 - settings.blend, live=settings.live, iterations=settings.iterations, upright=UPRIGHT if edge else "",
-    )  # fmt: skip
-    yield report(scores)
+        rest=1 - settings.blend,
+        live=settings.live,
+        iterations=settings.iterations,
+        upright=UPRIGHT if edge else "",
+    )
+    yield report(scores, table.source)
 
 
-def report(scores: Scores) -> str:
-    """A line for each start and count of updates."""
+def report(scores: Scores, name: str) -> Results:
+    """Makes the table of a set: one row per start and number of updates."""
     rows = []
     for way, errors, acceleration in (
         ("cold", scores.cold, scores.cold_acceleration()),
@@ -151,7 +173,7 @@ def report(scores: Scores) -> str:
             if len(known):
                 shake = f"{acceleration[i].mean():.1f}" if len(acceleration[i]) else "-"
                 rows.append([f"{way} {i}", str(len(known)), *map(_cell, known.T), shake])
-    return metrics.table(["start, updates", "frames", *MEASURES, "acceleration error"], rows)
+    return Results([f"{name}: start, updates", "frames", *MEASURES, "acceleration error"], rows)
 
 
 def _cell(values: np.ndarray) -> str:
@@ -159,10 +181,11 @@ def _cell(values: np.ndarray) -> str:
 
 
 def main() -> int:
-    """The command line."""
-    return printed(evaluate(tyro.cli(Arguments, description=__doc__)))
+    """The command line. Returns the exit code."""
+    settings = tyro.cli(Arguments, description=__doc__)
+    command = command_line("training.evaluation.sets") if settings.markdown else ""
+    return run(lambda: print_parts(evaluate(settings), command))
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Fits as pictures: the person, the body drawn over, and the body from its side, row under row."""
+"""Draws fits: the picture with the true limbs, with the fitted body, and the body from its side."""
 
 from pathlib import Path
 
@@ -13,16 +13,16 @@ from training.evaluation.real_clip import LIMBS, SMPL_LIMBS
 from training.evaluation.real_fit import Clip, Track
 
 TILE_PX = 320
-SIDE_M = 8.0  # of the camera beside the body
+SIDE_M = 8.0  # distance of the camera beside the body
 MARGIN = 1.55  # side of a tile over the extent of the joints, which end below the hair
 SKIN = np.array([235.0, 190.0, 150.0])  # BGR
-BACK = np.array([150.0, 150.0, 250.0])  # of what faces away from the body's front: shows who is turned
+BACK = np.array([150.0, 150.0, 250.0])  # BGR of the body's back, so that an exchange of front and back shows
 BONES = ((0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7), (6, 8), (8, 10), (7, 9), (9, 11))
 LEFT_BGR, RIGHT_BGR = (60, 220, 60), (40, 40, 255)
 
 
 def draw_limbs(image: np.ndarray, limbs_px: np.ndarray) -> None:
-    """A stick figure of limb joints (12, 2), in place; its left side green, its right side red. NaN: not drawn."""
+    """Draws a stick figure of limb joints (12, 2) in place: the left side green, the right side red, NaN not at all."""
     for a, b in BONES:
         if not np.isfinite(limbs_px[[a, b]]).all():
             continue
@@ -32,9 +32,16 @@ def draw_limbs(image: np.ndarray, limbs_px: np.ndarray) -> None:
         cv2.line(image, start, end, colour, 2, cv2.LINE_AA)
 
 
-def shade(points: np.ndarray, faces: np.ndarray, front: np.ndarray, focal_px: float, centre_px: np.ndarray,
-          image: np.ndarray, opacity: float) -> None:  # fmt: skip
-    """Draws a mesh (V, 3) camera frame over a picture, in place. front (V,) bool: vertices of the body's front."""
+def shade(
+    points: np.ndarray,
+    faces: np.ndarray,
+    front: np.ndarray,
+    focal_px: float,
+    centre_px: np.ndarray,
+    image: np.ndarray,
+    opacity: float,
+) -> None:
+    """Draws a mesh (V, 3), camera frame, over a picture, in place. front (V,) bool: vertices of the body's front."""
     depth, ids = buffers(*image.shape[:2])
     points, faces = np.ascontiguousarray(points, np.float32), np.ascontiguousarray(faces, np.int32)
     rasterise(points, faces, 0, focal_px, np.asarray(centre_px, np.float64), depth, ids, False)
@@ -47,14 +54,14 @@ def shade(points: np.ndarray, faces: np.ndarray, front: np.ndarray, focal_px: fl
 
 
 def tiles(clip: Clip, track: Track, row: int, body: Body) -> np.ndarray:
-    """(TILE_PX, 3 * TILE_PX, 3): the picture with the reference, with the body, and the body from its side."""
+    """Draws (TILE_PX, 3 * TILE_PX, 3): the picture with the reference, with the body, and the body from its side."""
     index = int(track.frames[row])
     rotations = geometry.matrix_from_axis_angle(track.poses[row].astype(float))
     rest = body.vertices(np.broadcast_to(np.eye(3), (24, 3, 3)), track.betas[row])
     front = rest[:, 2] > 0
     points = body.vertices(rotations, track.betas[row]) + track.trans[row]
     known = np.isfinite(clip.limbs_px[index]).all(1)
-    around = clip.limbs_px[index][known]  # of somebody cut off, what is known of them
+    around = clip.limbs_px[index][known]  # for a person who is cut off, the joints that are known
     if known.all():
         around = np.concatenate([track.joints_px[row], around])
     square = geometry.square_around(np.concatenate([around.min(0), around.max(0)]), MARGIN)
@@ -72,24 +79,30 @@ def tiles(clip: Clip, track: Track, row: int, body: Body) -> np.ndarray:
 def from_side(
     points: np.ndarray, body_middle: np.ndarray, limbs: np.ndarray, body: Body, front: np.ndarray
 ) -> np.ndarray:
-    """Body and reference limbs (12, 3) as a camera at the right of the first would see them, far away, `body_middle`
-    (3,) and the middle of the limbs (those that are known) in one place."""
+    """Draws body and reference limbs (12, 3) as seen from the body's right, from far away. `body_middle` (3,) and the
+    middle of the known limbs coincide."""
     image = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
     middle = np.nanmean(limbs, 0)
     turn = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
     away = np.array([0.0, 0.0, SIDE_M])
     focal_px = TILE_PX * SIDE_M / 2.4  # 2.4 m fill the tile
     centre_px = np.full(2, TILE_PX / 2)
-    # Both about the same middle: depth errors have a column of their own.
+    # Both have the same middle, so depth errors do not show; the table has a column for them.
     shade((points - body_middle) @ turn.T + away, body.faces, front, focal_px, centre_px, image, 0.8)
     draw_limbs(image, geometry.project((limbs - middle) @ turn.T + away, focal_px, centre_px))
     return image
 
 
-def crop_tiles(image: np.ndarray, points: np.ndarray, front: np.ndarray, limbs: np.ndarray, body: Body,
-               lens: tuple[float, np.ndarray]) -> np.ndarray:  # fmt: skip
-    """(TILE_PX, 3 * TILE_PX, 3) of a crop (S, S, 3) BGR: with the truth's limbs (12, 3), with a body (V, 3), and that
-    body from its side, all in the camera's frame. lens: focal length and centre (2,) in pixels of the crop."""
+def crop_tiles(
+    image: np.ndarray,
+    points: np.ndarray,
+    front: np.ndarray,
+    limbs: np.ndarray,
+    body: Body,
+    lens: tuple[float, np.ndarray],
+) -> np.ndarray:
+    """Draws (TILE_PX, 3 * TILE_PX, 3): a crop (S, S, 3) BGR with the true limbs (12, 3), with a body (V, 3), and that
+    body from its side, all in the camera frame. lens: focal length and centre (2,) in pixels of the crop."""
     shrink = TILE_PX / len(image)
     focal_px, centre_px = lens[0] * shrink, (np.asarray(lens[1]) + 0.5) * shrink - 0.5
     truth = cv2.resize(image, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
@@ -100,7 +113,7 @@ def crop_tiles(image: np.ndarray, points: np.ndarray, front: np.ndarray, limbs: 
 
 
 def sheet(tiles: list[tuple[np.ndarray, str]], path: Path) -> None:
-    """Writes a picture of tiles with captions, two a line. Raises UserError."""
+    """Writes a picture of tiles with captions, two tiles per line. Raises UserError."""
     rows = []
     for tile, caption in tiles:
         tile[:22] = 30
@@ -111,4 +124,4 @@ def sheet(tiles: list[tuple[np.ndarray, str]], path: Path) -> None:
     image = np.concatenate([np.concatenate(rows[i : i + 2], 1) for i in range(0, len(rows), 2)])
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image):
-        raise UserError(f"{path}: the picture cannot be written. Give another folder with --sheets")
+        raise UserError(f"{path}: cannot be written. Give another folder with --sheets")

@@ -1,4 +1,4 @@
-"""Followed bodies as a subscriber gets them: after refit_rt.fit.smooth, with its default settings."""
+"""Followed bodies as they are published: after refit_rt.fit.smooth with its default settings."""
 
 import numpy as np
 
@@ -9,18 +9,27 @@ from refit_rt.fit.smooth import Smoother
 from refit_rt.types import People
 
 
-def joints_as_sent(poses: np.ndarray, betas: np.ndarray, fps: float, body: Body) -> np.ndarray:
-    """One person's answers in order, poses (T, 24, 3) axis-angle and betas (T, 10), at `fps` → joints (T, 24, 3) metres
-    about the pelvis. Translation is left out: what is measured here has the pelvis as origin."""
+def published_joints(poses: np.ndarray, betas: np.ndarray, fps: float, body: Body) -> np.ndarray:
+    """Smooths one person's results in order, poses (T, 24, 3) axis-angle and betas (T, 10) at `fps`.
+
+    Returns joints (T, 24, 3) metres about the pelvis. Translation is left out, because the errors have the pelvis as
+    origin.
+    """
     smoother, camera = Smoother(config.Smooth(), body), Camera("none", (2, 2), 1.0, (0.5, 0.5))
     ahead, ids = np.array([[0.0, 0.0, 3.0]], np.float32), np.zeros(1, np.int64)
     joints = []
     for moment, (pose, shape) in enumerate(zip(poses, betas, strict=True)):
         one = People.of(
             {"ids": ids, "poses": pose[None], "betas": shape[None], "trans": ahead},
-            camera=camera.name, frame_index=moment, captured_s=0.0, time_s=moment / fps, dropped=0, size=camera.size,
-            focal_px=camera.focal_px, centre_px=camera.centre_px,
-        )  # fmt: skip
-        sent = smoother.smooth(one, camera)
-        joints.append(sent.joints_camera[0] - sent.joints_camera[0, :1])
+            camera=camera.name,
+            frame_index=moment,
+            captured_s=0.0,
+            time_s=moment / fps,
+            dropped=0,
+            size=camera.size,
+            focal_px=camera.focal_px,
+            centre_px=camera.centre_px,
+        )
+        published = smoother.smooth(one, camera)
+        joints.append(published.joints_camera[0] - published.joints_camera[0, :1])
     return np.stack(joints)

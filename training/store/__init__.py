@@ -1,1 +1,1 @@
-"""Rendered people on disk, and the batches that training reads from there."""
+"""The store of rendered people on disk, and the batches that training draws from it."""

@@ -1,4 +1,4 @@
-"""Rows of a store → tensors, mirrored or not, and read ahead while the network works."""
+"""Draws batches from a store: rows, some of them mirrored, as tensors, read ahead in threads."""
 
 from collections import deque
 from collections.abc import Callable, Generator
@@ -21,7 +21,7 @@ FLIP = np.diag(np.array([-1, 1, 1, 1], np.float32))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Crops as the network takes them, and the truth."""
+    """Crops in the form that the network takes, and the truth."""
 
     images: Tensor  # (B, 3, 256, 256) RGB 0..1
     truth: Truth
@@ -33,31 +33,31 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """One step's rows, and those of the moments before, where there are any."""
+    """One step's rows, and the rows of their previous moments."""
 
     rows: Rows
-    before: Rows  # of `own` only
-    own: np.ndarray  # rows that start from the network's own answer to the moment before
-    cameras: int = 0  # the last rows are groups of so many views of one person at one moment; 0: none are
-    groups: int = 0
+    before: Rows  # the previous moments of the rows `own`
+    own: np.ndarray  # rows that start from the network's own estimate of the previous moment
+    cameras: int = 0  # views per group
+    groups: int = 0  # the last rows are so many groups of views of one person at one moment
 
     @property
     def alone(self) -> int:
-        """Number of rows before the groups."""
+        """The number of rows before the groups."""
         return len(self.rows.labels) - self.cameras * self.groups
 
 
 def mirror(rows: Rows, where: np.ndarray) -> Rows:
-    """The rows `where` (n,) says so seen in a mirror. The picture is turned about the crop's middle, the camera about
-    its principal point, and left and right limbs change places: the body is its own mirror image to a millimetre.
-    The world of a group of views is mirrored with them: all of a group must be, or none."""
+    """Mirrors the rows `where` (n,) is true: the picture about the crop's middle, the camera about its principal point,
+    and left and right limbs are exchanged; the free body is symmetric to a millimetre. The world of a group of views is
+    mirrored with them, so all rows of a group must be mirrored, or none."""
     images, labels = rows.images.copy(), rows.labels.copy()
     images[where] = images[where][:, :, ::-1]
     start = dict(zip(LABELS, np.cumsum([0, *LABELS.values()]), strict=False))
     rotations = labels[where, :216].reshape(-1, 24, 3, 3)
     labels[where, :216] = mirrored(rotations).reshape(-1, 216)
     labels[where, start["trans"]] *= -1
-    # Pixel 0 of the crop changes places with pixel 255, and [0, 256] is the box: its middle lies at 127.5 of 256.
+    # Pixels 0 and 255 of the crop are exchanged, while the box is [0, 256]: the mirror plane is at 127.5, not at 128.
     side = labels[where, start["box"] + 2]
     labels[where, start["box"]] = 2 * labels[where, start["centre_px"]] - labels[where, start["box"]] + side / 256
     labels[where, start["roll"]] *= -1
@@ -66,7 +66,7 @@ def mirror(rows: Rows, where: np.ndarray) -> Rows:
 
 
 def make_batch(rows: Rows, body: BodyTorch, device: torch.device | str = "cpu") -> Batch:
-    """Rows → tensors on a device, the truth's joints and markers with them."""
+    """Turns rows into tensors on a device, and computes the true joints and markers."""
     with torch.no_grad():
         images = torch.from_numpy(rows.images).to(device).permute(0, 3, 1, 2).float() / 255
         parts = torch.from_numpy(rows.labels).to(device).split(list(LABELS.values()), dim=1)
@@ -78,17 +78,27 @@ def make_batch(rows: Rows, body: BodyTorch, device: torch.device | str = "cpu") 
 
 
 def truth_of(body: BodyTorch, rotations: Tensor, betas: Tensor, trans: Tensor, view: View) -> Truth:
-    """The truth of a posed body in its crop."""
+    """Computes the truth of posed bodies in their crops."""
     joints, markers = body(rotations, betas)
     cam = cam_from_translation(trans, view)
     joints_px, markers_px = (project_to_crop(points, cam, view) for points in (joints, markers))
     return Truth(rotations, betas, cam, joints, markers, joints_px, markers_px)
 
 
-def draw(store: Store, rng: np.random.Generator, count: int, own_previous: float, flip: float, groups: int = 0,
-         cameras: int = 0) -> Callable[[], Drawn]:  # fmt: skip
-    """Chooses rows now; the answer reads and unpacks them, on any thread. count: of all rows; the last of them are
-    `groups` people whom `cameras` see at the same moment. Raises UserError: the store has no such groups."""
+def draw(
+    store: Store,
+    rng: np.random.Generator,
+    count: int,
+    own_previous: float,
+    flip: float,
+    groups: int = 0,
+    cameras: int = 0,
+) -> Callable[[], Drawn]:
+    """Chooses `count` rows and returns a function that reads them, on any thread.
+
+    The last rows are `groups` people, each seen by `cameras` cameras at the same moment. own_previous, flip: shares of
+    rows, see EdgeRecipe. Raises UserError if the store has no such groups.
+    """
     count -= groups * cameras
     index = store.index[rng.integers(0, len(store), count)]
     chance, mirrored_rows = rng.random(count), rng.random(count) < flip
@@ -113,23 +123,21 @@ def draw(store: Store, rng: np.random.Generator, count: int, own_previous: float
 
 
 def draw_groups(store: Store, rng: np.random.Generator, groups: int, cameras: int) -> np.ndarray:
-    """Any `cameras` views of each of some groups: (groups * cameras, 2) shard and row. Raises UserError: none has as
-    many views."""
+    """Draws groups, and `cameras` views of each: shard and row (groups * cameras, 2). Raises UserError if no group has
+    enough views."""
     large = store.around[store.around[:, 2] >= cameras]
     if not len(large):
         raise UserError(
-            f"{store.folder}: nobody in it is seen by {cameras} cameras at once. Make some: "
-            f"python -m training.produce {store.folder} --around 0.3, or give `around: 0`"
+            f"{store.folder}: no person in it is seen by {cameras} cameras at once. Render some: "
+            f"python -m training.produce {store.folder} --around 0.3, or set `around: 0`"
         )
     chosen = large[rng.integers(0, len(large), groups)]
-    return np.concatenate(
-        [np.stack([np.full(cameras, shard), first + rng.permutation(views)[:cameras]], 1)
-         for shard, first, views in chosen]
-    )  # fmt: skip
+    drawn = [(shard, first + rng.permutation(views)[:cameras]) for shard, first, views in chosen]
+    return np.concatenate([np.stack([np.full(cameras, shard), rows], 1) for shard, rows in drawn])
 
 
 def ahead(choose: Callable[[int], Callable[[], Drawn]], first_step: int, threads: int) -> Generator[Drawn, None, None]:
-    """Endless batches from a step on, in order; some are unpacked beforehand on threads of their own."""
+    """Yields batches without end, in order from `first_step` on. Threads read them ahead."""
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         waiting = deque(pool.submit(choose(first_step + i)) for i in range(threads))
         step = first_step + threads

@@ -1,5 +1,6 @@
-"""The benchmark fits every moment once, follows people as the runtime does, and knows the truth from an error."""
+"""The benchmark fits every moment once, follows people as the runtime does, and measures no error of the truth."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from refit_rt import geometry, types  # noqa: E402
 from refit_rt.body.smpl import load_body  # noqa: E402
 from refit_rt.bundle.read import Crop  # noqa: E402
 from refit_rt.cameras import Camera  # noqa: E402
+from refit_rt.commands.machine import processor_model  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.fit import mirror, start  # noqa: E402
 from refit_rt.fit.memory import remembered as remembered_live  # noqa: E402
@@ -24,33 +26,44 @@ from refit_rt.model.rotation import sixd_from_matrix  # noqa: E402
 from refit_rt.model.update import State  # noqa: E402
 from refit_rt.types import Frame, Square  # noqa: E402
 from tests.support.tiny import lively  # noqa: E402
+from training import evaluate  # noqa: E402
 from training.evaluation import benchmark, benchmark_report, benchmark_sheets, tracked  # noqa: E402
-from training.store.shards import LABEL_COUNT, Store, Writer  # noqa: E402
+from training.store.shards import LABELS, Store, Writer  # noqa: E402
 
 torch.set_num_threads(1)
 BODY = load_body()
-UPRIGHT = np.diag([1.0, -1.0, -1.0])  # a body that stands before the camera and faces it
+UPRIGHT = np.diag([1.0, -1.0, -1.0])  # a body that stands in front of the camera and faces it
 
 
 def turned(degrees: float) -> np.ndarray:
-    """Rotations (24, 3, 3) of a T-pose that is turned about its own axis from facing the camera."""
+    """Rotations (24, 3, 3) of a T-pose that is turned about the vertical from facing the camera."""
     rotations = np.tile(np.eye(3), (24, 1, 1))
     rotations[0] = UPRIGHT @ matrix_from_axis_angle(np.array([0.0, np.deg2rad(degrees), 0.0]))
     return rotations
 
 
 def store_of(folder: Path, lengths: tuple[int, ...]) -> Store:
-    """A store of chains of people in the T-pose before noise, each moment turned by 10 degrees, 20 a second."""
+    """A store of chains of people in the T-pose in front of noise, turned by 10 degrees per moment, at 20 fps."""
     rng = np.random.default_rng(3)
     writer = Writer(folder, "held")
     for length in lengths:
         moments = []
         for moment in range(length):
             rotations, trans, fps = turned(10.0 * moment), np.array([0.1, 0.2, 4.0]), 20.0 if length > 1 else 0.0
-            parts = [rotations.ravel(), np.zeros(10), trans, [500, 400, 300], [600], [480, 360], [0.1 * moment], [0.8],
-                     [fps], [0]]  # fmt: skip
-            label = np.concatenate(parts).astype(np.float32)
-            assert len(label) == LABEL_COUNT
+            parts = {
+                "rotations": rotations.ravel(),
+                "betas": np.zeros(10),
+                "trans": trans,
+                "box": [500, 400, 300],
+                "focal_px": [600],
+                "centre_px": [480, 360],
+                "roll": [0.1 * moment],
+                "visible": [0.8],
+                "fps": [fps],
+                "kind": [0],
+            }
+            assert {name: len(part) for name, part in parts.items()} == LABELS
+            label = np.concatenate(list(parts.values())).astype(np.float32)
             moments.append((rng.integers(0, 256, (256, 256, 3), np.uint8), label))
         writer.add(moments)
     writer.flush()
@@ -66,7 +79,7 @@ def scored(network, store: Store, limit: int = 0) -> benchmark.Scores:
     return benchmark.score(network, store, benchmark.Protocol(2, 1, min_confidence=0.0), limit, BODY)
 
 
-def test_chains_are_found_and_never_cut(tmp_path):
+def test_chains_are_found_whole(tmp_path):
     store = store_of(tmp_path, (1, 3, 2, 1, 1))
     chains = benchmark.find_chains(store)
     assert chains.place.tolist() == [0, 0, 1, 2, 0, 1, 0, 0]
@@ -82,14 +95,39 @@ def test_a_store_is_scored_cold_and_followed(network, tmp_path):
     assert np.isfinite(scores.cold).all()
     assert (np.isnan(scores.warm[0]).all((1, 2)) == (scores.chains.place == 0)).all()
     assert np.isnan(scores.warm[1:]).all()
-    np.testing.assert_allclose(scores.away, -np.cos(np.deg2rad([0, 0, 10, 20, 0, 10])), atol=1e-6)
-    report = benchmark_report.report(scores, live=1)
-    for part in ("stills, cold 2", "clips, warm 1", "faces the camera", "clips, 20 a second: truth",
-                 "clips, 20 a second: warm 1, as sent"):  # fmt: skip
-        assert part in report
+    np.testing.assert_allclose(scores.facing_away, -np.cos(np.deg2rad([0, 0, 10, 20, 0, 10])), atol=1e-6)
+    iterations, parts, steadiness = benchmark_report.report(scores, live=1)
+    assert iterations.heads[2:] == list(benchmark_report.HEADS)
+    assert [row[:2] for row in iterations.rows] == [
+        *([f"stills, cold {i}", "1"] for i in range(3)),
+        *([f"clips, {way} {i}", "3"] for way in ("cold", "warm") for i in range(3)),
+    ]
+    assert ["facing the camera: clips, warm 1", "3"] in [row[:2] for row in parts.rows]
+    assert [row[0] for row in steadiness.rows] == [
+        f"clips, 20 fps: {way}" for way in ("cold 2", "warm 1", "warm 1, published", "truth")
+    ]
 
 
-def test_how_rows_are_batched_changes_nothing(network, tmp_path, monkeypatch):
+def test_a_bundle_is_scored_by_its_name_and_its_tables_printed_in_markdown(tmp_path, monkeypatch, capsys):
+    store_of(tmp_path, (1, 3))
+    given = ["benchmark", "edge", str(tmp_path), "--iterations", "1", "--live", "1", "--markdown"]
+    monkeypatch.setattr("sys.argv", ["evaluate", *given])
+    assert evaluate.main() == 0
+    tables = capsys.readouterr().out.rstrip().split("\n\n`")
+    heads = ("| set, start, iterations | rows |", "| part | rows |", "| set, start, iterations | people |")
+    assert len(tables) == len(heads)
+    for table, head in zip(tables, heads, strict=True):
+        first, blank, found, rule, *rows = table.splitlines()
+        command = shlex.join(["python", "-m", "training.evaluate", *given])
+        assert first.removeprefix("`") == f"{command}` on {processor_model()}:"
+        assert blank == ""
+        assert found.startswith(head)
+        assert set(rule) == set("| -")
+        assert rows
+        assert {row.count("|") for row in rows} == {found.count("|")}
+
+
+def test_the_size_of_batches_changes_nothing(network, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "LONG", 5)
     store = store_of(tmp_path, (1, 9, 2, 1, 6))
     at_once = scored(network, store)
@@ -99,7 +137,7 @@ def test_how_rows_are_batched_changes_nothing(network, tmp_path, monkeypatch):
         np.testing.assert_allclose(getattr(few, name), getattr(at_once, name), rtol=1e-3, atol=1e-3, err_msg=name)
 
 
-def test_long_clips_are_followed_at_a_half_and_a_quarter_of_their_rate_as_if_nothing_lay_between(
+def test_long_clips_are_followed_at_a_half_and_a_quarter_of_their_rate_as_if_the_rest_did_not_exist(
     network, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(benchmark, "LONG", 5)
@@ -108,17 +146,17 @@ def test_long_clips_are_followed_at_a_half_and_a_quarter_of_their_rate_as_if_not
     for rate, every in enumerate(benchmark.EVERY):
         known = np.isfinite(scores.warm[rate, :, 1, 0])
         assert np.flatnonzero(known).tolist() == list(range(every, 9, every))
-        assert np.isnan(scores.warm[rate, :, 2]).all()  # long clips: as many updates as live
+        assert np.isnan(scores.warm[rate, :, 2]).all()  # long clips get `live` updates only
     writer, rows = Writer(tmp_path / "half", "held"), store.take(store.index[::2])
     writer.add(list(zip(rows.images, rows.labels, strict=True)))
     writer.flush()
     half = scored(network, Store(tmp_path / "half"))
     np.testing.assert_allclose(half.warm_joints[0], scores.warm_joints[1, ::2], atol=2e-3)  # JPEG again: 2 mm
-    report = benchmark_report.report(scores, live=1)
-    assert "long clips, 5 a second: warm 1" in report
+    *_, steadiness = benchmark_report.report(scores, live=1)
+    assert "long clips, 5 fps: warm 1" in [row[0] for row in steadiness.rows]
 
 
-def test_the_truth_itself_has_no_error(network, tmp_path):
+def test_the_truth_has_no_error(network, tmp_path):
     store = store_of(tmp_path, (2,))
     batch = benchmark.batch_of(network, store.take(store.index))
     view = batch.crops.view
@@ -127,11 +165,11 @@ def test_the_truth_itself_has_no_error(network, tmp_path):
     measure = benchmark.Measure(benchmark.BodyTorch(BODY, np.arange(len(BODY.template))), batch, 256)
     np.testing.assert_allclose(measure(truth), 0, atol=0.05)
     moved = network.place(State(sixd_from_matrix(batch.rotations), batch.betas, cam + torch.tensor([0, 0.05, 0])), view)
-    np.testing.assert_allclose(measure(moved)[:, :3], 0, atol=0.05)  # 5 cm aside is an error of pixels alone
+    np.testing.assert_allclose(measure(moved)[:, :3], 0, atol=0.05)  # a shift of 5 cm is an error of pixels alone
     np.testing.assert_allclose(measure(moved)[:, 3], 0.05 * 600 / 4 * 256 / 300, atol=1.0)
 
 
-def test_half_precision_answers_nearly_the_same(network, tmp_path):
+def test_half_precision_gives_nearly_the_same_maps(network, tmp_path):
     images = store_of(tmp_path, (1,)).take(np.zeros((1, 2), int)).images
     exact, rounded = (benchmark.encode(network, images, precision) for precision in ("f32", "bf16"))
     assert rounded.maps.dtype == torch.float32
@@ -154,7 +192,7 @@ def crops_of(roll: float, time_s: float = 0.0) -> tracked.Crops:
 
 
 def remembered(network, state: State, roll: float) -> tracked.Memory:
-    """What is kept of one person, answered at time 0 in a crop of this roll."""
+    """The memory of one person, fitted at time 0 in a crop of this roll."""
     memory, crops = tracked.Memory.of(1), crops_of(roll)
     yes = torch.ones(1, dtype=torch.bool)
     memory.keep(torch.tensor([0]), network.place(state, crops.view), crops, yes, ~yes)
@@ -162,15 +200,15 @@ def remembered(network, state: State, roll: float) -> tracked.Memory:
 
 
 @torch.no_grad()
-def test_a_start_is_the_one_that_the_runtime_makes(network):
-    """The fitter keeps bodies in the camera's frame, this in the last crop's: within a tenth of a millimetre."""
+def test_the_start_is_the_runtimes(network):
+    """The fitter keeps bodies in the camera's frame, the benchmark in the last crop's; they agree to 0.1 mm."""
     last, fresh, rolls = random_state(1, (0.9, 0.05, 0.1)), random_state(2, (1.0, 0.0, 0.15)), (0.5, -0.3)
     before, now = crops_of(rolls[0]), crops_of(rolls[1], 0.1)
-    start, away, anew = remembered(network, last, rolls[0]).start(
+    start, exchange, cold = remembered(network, last, rolls[0]).start(
         network, torch.tensor([0]), now, network.place(fresh, now.view), 0.7
     )
-    assert not away.any()
-    assert not anew.any()
+    assert not exchange.any()
+    assert not cold.any()
     squares = [Square(np.array([500.0, 400.0]), 300.0, roll) for roll in rolls]
     camera = Camera("cam", (960, 720), 600.0, (480, 360))
     view = types.View((500.0, 400.0, 300.0), 600.0, (480.0, 360.0))
@@ -195,22 +233,22 @@ def test_a_start_is_the_one_that_the_runtime_makes(network):
 
 
 @torch.no_grad()
-def test_mirror_images_are_the_runtimes(network):
+def test_mirrored_views_and_states_are_the_runtimes(network):
     state, crops = random_state(1, (0.9, 0.05, 0.1)), crops_of(0.0)
     view = types.View(crops.view.square[0].numpy(), 600.0, crops.view.centre_px[0].numpy())
     there = tracked.mirrored_view(crops.view, 256, torch.tensor([True]))
     np.testing.assert_allclose(there.square[0], mirror.mirrored_view(view, 256).square, atol=1e-3)
     expected = mirror.mirrored_state(types.State(*(part[0].numpy() for part in state)), 256)
-    for hand, found in ((True, expected), (False, types.State(*(part[0].numpy() for part in state)))):
-        other = tracked.mirrored_state(state, 256, torch.tensor([hand]))
+    for where, wanted in ((True, expected), (False, types.State(*(part[0].numpy() for part in state)))):
+        found = tracked.mirrored_state(state, 256, torch.tensor([where]))
         for name in ("pose6d", "betas", "cam"):
-            np.testing.assert_allclose(getattr(other, name)[0], getattr(found, name), atol=1e-6)
+            np.testing.assert_allclose(getattr(found, name)[0], getattr(wanted, name), atol=1e-6)
 
 
 @torch.no_grad()
-def test_the_mean_of_three_answers_is_the_runtimes(network):
-    """There in the camera's frame, here in the last crop's: within a tenth of a millimetre."""
-    moments, who, yes = ((0.0, 0.2), (0.03, -0.1), (0.1, 0.4)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
+def test_the_mean_of_three_results_is_the_runtimes(network):
+    """The runtime averages in the camera's frame, the benchmark in the last crop's; they agree to 0.1 mm."""
+    moments, people, yes = ((0.0, 0.2), (0.03, -0.1), (0.1, 0.4)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
     memory, answers = tracked.Memory.of(1), []
     for i, (time_s, roll) in enumerate(moments):
         crops = crops_of(roll, time_s)
@@ -222,45 +260,45 @@ def test_the_mean_of_three_answers_is_the_runtimes(network):
         place = turn.T @ (translation(answer.cam, crops.view)[0].numpy() + pelvis) - pelvis
         answers.append(mirror.Moment(time_s, types.Pose(rotations, answer.betas[0].numpy(), place)))
         if i < 2:
-            memory.keep(who, answer, crops, yes, ~yes, torch.tensor([i == 0]))
+            memory.keep(people, answer, crops, yes, ~yes, torch.tensor([i == 0]))
     expected = mirror.averaged(*reversed(answers))
-    mean = memory.averaged(network, who, answer, crops, yes)
+    mean = memory.averaged(network, people, answer, crops, yes)
     joints = (mean.joints[0] + translation(mean.cam, crops.view)).numpy() @ turn
     np.testing.assert_allclose(joints, BODY.joints(expected.rotations, expected.betas) + expected.trans, atol=1e-4)
-    alone = memory.averaged(network, who, answer, crops, ~yes)
+    alone = memory.averaged(network, people, answer, crops, ~yes)
     np.testing.assert_array_equal(alone.joints, answer.joints)
 
 
 @torch.no_grad()
-def test_a_body_that_faces_away_is_believed_for_a_while_and_then_no_more(network):
-    last, who, yes = random_state(1, (0.9, 0.05, 0.1)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
+def test_a_body_that_faces_away_is_trusted_for_a_limited_time(network):
+    last, people, yes = random_state(1, (0.9, 0.05, 0.1)), torch.tensor([0]), torch.ones(1, dtype=torch.bool)
     memory = remembered(network, last, 0.0)
     memory.born_s[:] = -2.0
     half_turn = torch.from_numpy(matrix_from_axis_angle(np.array([0.0, np.pi, 0.0]))).float()
     fresh = network.place(last, crops_of(0.0).view)
     rotations = torch.cat([fresh.rotations[:, :1] @ half_turn, fresh.rotations[:, 1:]], 1)
     fresh = network.place(last._replace(pose6d=sixd_from_matrix(rotations)), crops_of(0.0).view)
-    for time_s, believed in ((0.1, True), (0.4, True), (0.79, True), (0.81, False)):
+    for time_s, trusted in ((0.1, True), (0.4, True), (0.79, True), (0.81, False)):
         crops = crops_of(0.0, time_s)
-        start, away, anew = memory.start(network, who, crops, fresh, 0.3)
-        assert (bool(away), bool(anew)) == (believed, not believed)
-        same = network.place(last, crops.view) if believed else fresh
+        start, exchange, cold = memory.start(network, people, crops, fresh, 0.3)
+        assert (bool(exchange), bool(cold)) == (trusted, not trusted)
+        same = network.place(last, crops.view) if trusted else fresh
         np.testing.assert_allclose(start.joints, same.joints, atol=1e-4)
-        memory.keep(who, network.place(last, crops.view), crops, yes, away)
+        memory.keep(people, network.place(last, crops.view), crops, yes, exchange)
 
 
 @torch.no_grad()
-def test_nothing_is_gone_on_from_where_no_body_is_known_or_its_size_is_another(network):
-    last, who, crops = random_state(1, (0.9, 0.05, 0.1)), torch.tensor([0]), crops_of(0.0, 0.1)
+def test_a_start_is_cold_where_no_body_is_known_or_its_size_differs(network):
+    last, people, crops = random_state(1, (0.9, 0.05, 0.1)), torch.tensor([0]), crops_of(0.0, 0.1)
     fresh = network.place(random_state(2, (1.0, 0.0, 0.15)), crops.view)
-    _, _, anew = tracked.Memory.of(1).start(network, who, crops, fresh, 0.5)
-    assert anew.all()
+    _, _, cold = tracked.Memory.of(1).start(network, people, crops, fresh, 0.5)
+    assert cold.all()
     small = network.place(last._replace(cam=torch.tensor([[0.3, 0.0, 0.1]])), crops.view)
-    _, _, anew = remembered(network, last, 0.0).start(network, who, crops, small, 0.5)
-    assert anew.all()
+    _, _, cold = remembered(network, last, 0.0).start(network, people, crops, small, 0.5)
+    assert cold.all()
 
 
-def test_an_error_counts_in_metres_so_that_half_a_body_that_fills_the_crop_is_trusted_as_a_whole_one():
+def test_an_error_counts_in_metres_so_half_a_body_that_fills_the_crop_is_trusted_like_a_whole_one():
     def sure(scale: float, error_px: float) -> float:
         return float(start.confidence(error_px, np.float64(scale), None))
 
@@ -269,8 +307,8 @@ def test_an_error_counts_in_metres_so_that_half_a_body_that_fills_the_crop_is_tr
     assert sure(1.9, 14.0) > 0.75
 
 
-def test_people_whose_fit_is_not_trusted_start_anew_each_moment(network, tmp_path):
-    """With a confidence that nothing reaches, the followed answer is the cold one."""
+def test_people_with_low_confidence_restart_at_every_moment(network, tmp_path):
+    """With a least confidence that cannot be reached, the followed results are the cold ones."""
     protocol = benchmark.Protocol(2, 1, min_confidence=1.1)
     scores = benchmark.score(network, store_of(tmp_path, (3,)), protocol, 0, BODY)
     assert scores.restarted[0].tolist() == [False, True, True]
@@ -278,14 +316,14 @@ def test_people_whose_fit_is_not_trusted_start_anew_each_moment(network, tmp_pat
     np.testing.assert_allclose(scores.warm[0, 1:, 1], scores.cold[1:, -1], atol=1e-4)
 
 
-def test_sheets_of_stills_are_written_and_those_of_clips_are_not(network, tmp_path):
+def test_sheets_show_stills_alone(network, tmp_path):
     store = store_of(tmp_path / "store", (1, 2, 1))
     found = benchmark_sheets.still_sheets(network, store, scored(network, store), tmp_path / "sheets", BODY)
     assert [Path(path).stem for path in found] == ["best", "median", "worst", "spread"]
     assert all(Path(path).stat().st_size > 20_000 for path in found)
 
 
-def test_a_limit_that_leaves_no_one_and_a_store_that_is_none_are_told(network, tmp_path):
+def test_a_limit_that_leaves_no_row_and_a_folder_without_rows_are_refused(network, tmp_path):
     store = store_of(tmp_path / "store", (2,))
     with pytest.raises(UserError, match="--limit 1"):
         scored(network, store, 1)

@@ -1,4 +1,4 @@
-"""The benchmark's set is the same each time it is made, goes on where it was, and its people move as people do."""
+"""The benchmark is the same each time it is rendered, continues where it stopped, and its people move as people do."""
 
 import numpy as np
 import pytest
@@ -38,8 +38,8 @@ def test_long_movement_is_smooth_and_stays_in_its_place(recorded, seated):
     assert moved.rotations.shape == (2400, 24, 3, 3)
     turns = np.swapaxes(moved.rotations[:-1], -1, -2) @ moved.rotations[1:]
     degrees_s = np.rad2deg(Rotation.from_matrix(turns.reshape(-1, 3, 3)).magnitude()) * 60
-    assert np.median(degrees_s) > 0.5  # somebody moves
-    assert degrees_s.max() < 1500  # a fast wrist; pieces that are not joined: 7500
+    assert np.median(degrees_s) > 0.5  # people move
+    assert degrees_s.max() < 1500  # a fast wrist; clips joined without a blend reach 7500
     assert np.linalg.norm(moved.places[:, [0, 2]], axis=1).max() <= long_clip.REACH_M
     assert np.linalg.norm(np.diff(moved.places, axis=0), axis=1).max() * 60 < 3  # metres a second
     if seated:
@@ -49,13 +49,13 @@ def test_long_movement_is_smooth_and_stays_in_its_place(recorded, seated):
 
 
 def test_walking_is_walking_on_the_spot(recorded):
-    """The recording walks on at a metre a second; its people hardly get away, and their legs go on."""
+    """The recording walks at one metre per second; the person is pulled back and stays within reach."""
     walk = long_clip._pulled_back(np.tile([0.0, 0, 1 / 60], (1200, 1)), 60.0)
     assert 0.8 < walk[-1, 2] < long_clip.REACH_M
     np.testing.assert_allclose(walk[600:], walk[[600]].repeat(600, 0), atol=0.02)
 
 
-def test_who_jumps_leaves_the_floor_and_who_crouches_does_not():
+def test_a_jump_leaves_the_floor_and_a_crouch_does_not():
     pose = np.tile(np.eye(3), (60, 24, 1, 1))
     pose[30:, [4, 5]] = motion.Rotation.from_euler("x", 1.5).as_matrix()  # knees bent: feet behind
     stands = -joint_places(BODY, pose)[:, long_clip.FEET, 1].min(1)
@@ -71,7 +71,7 @@ def test_a_mixture_of_two_poses_lies_between_them():
     np.testing.assert_allclose(angle, [0.2, 0.5, 1.2], atol=1e-6)
 
 
-def test_a_film_is_the_same_each_time_and_keeps_its_person_in_sight(generator):
+def test_a_film_is_the_same_each_time_and_keeps_its_person_in_view(generator):
     moved = movement(None, 4)
     few = long_clip.Movement(moved.rotations[::24], moved.places[::24], moved.kind)
     film = list(long_clip.film(generator, 70, few))
@@ -84,18 +84,18 @@ def test_a_film_is_the_same_each_time_and_keeps_its_person_in_sight(generator):
     assert len({(sample.size, sample.focal_px) for sample in film}) == 1  # one camera
     np.testing.assert_array_equal(film[0].betas, film[-1].betas)
     pelvis_px = [sample.joints[0, :2] / sample.joints[0, 2] * sample.focal_px + sample.centre_px for sample in film]
-    for sample, at in zip(film, pelvis_px, strict=True):  # boxed as live: the person in the middle of the crop
+    for sample, at in zip(film, pelvis_px, strict=True):  # as live, the person is in the middle of the crop
         assert np.abs(at - sample.box[:2]).max() < 0.6 * sample.box[2]
 
 
-def test_shards_are_of_whole_people_and_all_of_them():
+def test_shards_hold_whole_people_and_cover_all():
     found = list(make_benchmark.parts(Settings(None)))  # type: ignore[arg-type]
     assert [(part.name, part.begin, part.end) for part in found[:2]] == [("still", 0, 500), ("still", 500, 1000)]
     for name, count in (("still", 2000), ("clip", 36), ("long", 4)):
         assert sum(part.end - part.begin for part in found if part.name == name) == count
 
 
-def test_an_interrupted_run_goes_on_and_ends_in_the_same_set(generator, tmp_path, monkeypatch):
+def test_an_interrupted_run_continues_to_the_same_set(generator, tmp_path, monkeypatch):
     monkeypatch.setattr(make_benchmark, "Generator", lambda *_, **__: generator)
     for name, value in (("CLIP_S", 0.1), ("LONG_S", 0.1), ("FIRST_CLIP", 100), ("FIRST_LONG", 200)):
         monkeypatch.setattr(make_benchmark, name, value)
@@ -104,8 +104,8 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_set(generator, tmp_path
     whole = Store(tmp_path / "once")
     labels = whole.labels()
     assert len(whole) == 3 + 2 * 3 + 2 * 6
-    assert sorted(path.name for path in (tmp_path / "once").iterdir()) == [
-        "clip-0000", "long-0000", "long-0001", "still-0000"]  # fmt: skip
+    names = sorted(path.name for path in (tmp_path / "once").iterdir())
+    assert names == ["clip-0000", "long-0000", "long-0001", "still-0000"]
     assert sorted(set(labels[:, -2].tolist())) == [0, 30, 60]
     made, drawn = make_benchmark.moments, []
 

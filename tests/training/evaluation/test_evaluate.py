@@ -1,5 +1,7 @@
-"""The yardsticks are right: bodies whose error is known get that error."""
+"""The measures of evaluation: bodies with a known error get that error, and results are printed as tables."""
 
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,21 +11,22 @@ torch = pytest.importorskip("torch", reason="evaluation needs torch: pip install
 
 from refit_rt.body.smpl import load_body  # noqa: E402
 from refit_rt.cameras import Camera  # noqa: E402
+from refit_rt.commands.bench.table import Table  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.geometry import axis_angle_from_matrix, matrix_from_axis_angle  # noqa: E402
 from training import evaluate  # noqa: E402
 from training.evaluation import benchmark, metrics, real_fit, sheets  # noqa: E402
 from training.evaluation.real_clip import SMPL_LIMBS  # noqa: E402
 from training.evaluation.real_fit import Clip, Track  # noqa: E402
-from training.evaluation.smoothed import joints_as_sent  # noqa: E402
+from training.evaluation.smoothed import published_joints  # noqa: E402
 
 torch.set_num_threads(1)
 BODY = load_body()
-UPRIGHT = np.diag([1.0, -1.0, -1.0])  # a body that stands before the camera and faces it
+UPRIGHT = np.diag([1.0, -1.0, -1.0])  # a body that stands in front of the camera and faces it
 
 
 def turned(degrees: float) -> np.ndarray:
-    """Rotations (24, 3, 3) of a T-pose that is turned about its own axis from facing the camera."""
+    """Rotations (24, 3, 3) of a T-pose that is turned about the vertical from facing the camera."""
     angle = np.deg2rad(degrees)
     about_y = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     rotations = np.tile(np.eye(3), (24, 1, 1))
@@ -52,7 +55,7 @@ def test_an_error_is_the_mean_over_the_limbs():
     np.testing.assert_allclose(metrics.limb_errors_mm(wrong, limbs())[0], 10, atol=1e-4)
 
 
-def test_even_motion_does_not_shake_and_a_jump_does():
+def test_even_motion_has_no_jitter_and_a_jump_has():
     even = limbs(frames=9) + np.arange(9)[:, None, None] * np.array([0.01, 0, 0])
     np.testing.assert_allclose(metrics.acceleration_mm(even), 0, atol=1e-6)
     even[4] += (0.005, 0, 0)
@@ -62,7 +65,7 @@ def test_even_motion_does_not_shake_and_a_jump_does():
 
 def test_facing_is_known_from_shoulders_and_hips():
     np.testing.assert_allclose(metrics.facing(limbs())[0], [0, 0, -1], atol=0.15)
-    # Shoulders lie a little behind the hips, so chests look a few degrees up: half a turn is that much less.
+    # Shoulders lie a little behind the hips, so chests point a few degrees up: half a turn is that much less.
     for degrees in (0, 30, 120, 180):
         np.testing.assert_allclose(np.rad2deg(metrics.turned_rad(limbs(degrees), limbs())), degrees, atol=8)
 
@@ -71,14 +74,8 @@ def test_size_is_the_length_of_bones():
     np.testing.assert_allclose(metrics.size_share(1.1 * limbs(70), limbs()), 1.1)
 
 
-def test_tables_are_rectangular():
-    lines = metrics.table(["name", "mm"], [["a long one", "1.0"], ["b", "100.25"]]).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert lines[1].endswith("-: |")
-
-
 def clip_of(frames: int = 6) -> Clip:
-    """A T-pose that stands still, grey pictures of it."""
+    """A clip of a static T-pose with grey pictures."""
     camera = Camera("cam", (480, 640), 600.0, (240.0, 320.0))
     truth = limbs(frames=frames)
     pixels = truth[..., :2] / truth[..., 2:] * 600 + (240, 320)
@@ -96,7 +93,7 @@ def track_of(clip: Clip, degrees: float = 0.0, shift_m: float = 0.0) -> Track:
     return Track(np.arange(count), *(np.stack([column] * count) for column in columns))
 
 
-def test_a_fit_that_is_the_truth_scores_nothing():
+def test_the_truth_has_no_error():
     clip = clip_of()
     scores = real_fit.scores(clip, track_of(clip))
     for name, expected in (
@@ -117,8 +114,8 @@ def test_a_fit_that_is_the_truth_scores_nothing():
     np.testing.assert_allclose(share, 0, atol=0.05)
 
 
-def test_of_somebody_at_a_desk_only_what_is_known_is_measured():
-    """Hips and legs unknown: the shoulders are the origin, and an error of the legs is none."""
+def test_at_a_desk_only_known_joints_are_measured():
+    """Hips and legs are not known: the shoulders are the origin, and errors of the legs do not count."""
     clip, track = clip_of(), track_of(clip_of())
     clip.limbs[:, 6:] = np.nan
     clip.limbs_px[:, 6:] = np.nan
@@ -135,34 +132,39 @@ def test_of_somebody_at_a_desk_only_what_is_known_is_measured():
     assert np.isnan(mm[:, 6:]).all()
 
 
-def test_frames_left_out_by_a_lower_rate_are_left_out_of_the_scores():
+def test_frames_that_a_lower_rate_skips_are_not_scored():
     clip = clip_of()
     half = track_of(clip).every(2)
     assert half.frames.tolist() == [0, 2, 4]
     assert len(real_fit.scores(clip, half)["pa"]) == 3
 
 
-def test_as_sent_a_body_at_rest_is_as_it_was_and_a_shaking_one_is_calmer():
+def test_publishing_keeps_a_static_body_and_calms_a_shaking_one():
     poses = np.tile(axis_angle_from_matrix(turned(20)), (40, 1, 1))
     betas = np.zeros((40, 10))
     joints = BODY.joints(turned(20), np.zeros(10))
-    sent = joints_as_sent(poses, betas, 30.0, BODY)
-    np.testing.assert_allclose(sent, np.tile(joints - joints[:1], (40, 1, 1)), atol=1e-4)
+    published = published_joints(poses, betas, 30.0, BODY)
+    np.testing.assert_allclose(published, np.tile(joints - joints[:1], (40, 1, 1)), atol=1e-4)
     shaking = poses + np.random.default_rng(0).normal(0, 0.03, poses.shape)
     raw = np.stack([BODY.joints(matrix_from_axis_angle(pose), np.zeros(10)) for pose in shaking])
-    calm = metrics.acceleration_mm(joints_as_sent(shaking, betas, 30.0, BODY)).mean()
+    calm = metrics.acceleration_mm(published_joints(shaking, betas, 30.0, BODY)).mean()
     assert calm < 0.5 * metrics.acceleration_mm(raw - raw[:, :1]).mean()
 
 
-def test_every_wanted_frame_reaches_the_fitter_with_its_time():
+def test_every_nth_frame_reaches_the_fitter_with_its_time():
     clip, seen = clip_of(), []
 
     def fit(tracks, camera):
         seen.append((tracks.frame.index, tracks.frame.time_s, camera.name, tracks.xyxy.shape))
         row = track_of(clip)
-        people = {"joints_camera": row.joints, "joints_px": row.joints_px, "poses": row.poses, "betas": row.betas,
-                  "trans": row.trans, "confidence": row.confidence}  # fmt: skip
-        return SimpleNamespace(**{name: value[:1] for name, value in people.items()})
+        return SimpleNamespace(
+            joints_camera=row.joints[:1],
+            joints_px=row.joints_px[:1],
+            poses=row.poses[:1],
+            betas=row.betas[:1],
+            trans=row.trans[:1],
+            confidence=row.confidence[:1],
+        )
 
     track = real_fit.fit_clip(clip, SimpleNamespace(fit=fit), every=3)  # type: ignore[arg-type]
     assert seen == [(0, 0.0, "cam", (1, 4)), (3, 0.05, "cam", (1, 4))]
@@ -180,7 +182,7 @@ def test_a_sheet_shows_the_body_where_it_stands(tmp_path):
     assert (tmp_path / "deep" / "one.png").stat().st_size > 5000
 
 
-def test_a_sheet_of_somebody_at_a_desk_shows_what_is_known():
+def test_a_sheet_of_a_person_at_a_desk_shows_the_known_joints():
     clip = clip_of()
     clip.limbs[:, 6:], clip.limbs_px[:, 6:] = np.nan, np.nan
     picture, fitted, side = np.split(sheets.tiles(clip, track_of(clip), 0, BODY), 3, axis=1)
@@ -189,7 +191,7 @@ def test_a_sheet_of_somebody_at_a_desk_shows_what_is_known():
 
 
 def test_a_crop_on_a_sheet_shows_the_body_where_its_joints_are():
-    """The body's pixels reach as far as the true joints, to the width of a hand or a head beyond them."""
+    """The body's pixels extend to the true joints, and beyond them by at most the size of a hand or a head."""
     crop, lens = np.full((256, 256, 3), 90, np.uint8), (480.0, np.array([127.5, 120.0]))
     trans = np.array([0.1, 0.1, 4.2])
     points, joints = (
@@ -204,15 +206,45 @@ def test_a_crop_on_a_sheet_shows_the_body_where_its_joints_are():
     assert px[:, 1].max() - 1 < rows.max() < px[:, 1].max() + 12
 
 
-def test_landmarks_of_frames_without_a_person_come_from_the_nearest():
+def test_landmarks_of_frames_without_a_detection_come_from_the_nearest_frame():
     marks = np.arange(5.0)[:, None, None] * np.ones((5, 33, 2))
     marks[[0, 3]] = np.nan
     assert real_fit.held(marks)[:, 0, 0].tolist() == [1, 1, 2, 2, 4]
-    with pytest.raises(UserError, match="no one"):
+    with pytest.raises(UserError, match="has no detections"):
         real_fit.held(np.full((5, 33, 2), np.nan))
 
 
-def test_bad_input_is_told_in_one_line(tmp_path):
+def test_the_tables_of_a_real_clip_name_every_way_of_fitting(monkeypatch: pytest.MonkeyPatch):
+    clip = clip_of(frames=12)
+    reference = SimpleNamespace(points=clip.limbs, residual_px=np.ones((12, 12)), fps=60.0, height_m=1.7)
+    fit = SimpleNamespace(fit=lambda clips, way: [track_of(one).every(way.every) for one in clips], body=BODY)
+    monkeypatch.setattr(evaluate, "load_reference", lambda _: reference)
+    monkeypatch.setattr(evaluate, "whole_rig", lambda _: [clip.camera])
+    monkeypatch.setattr(evaluate, "bundle_folder", lambda _: nullcontext(Path()))
+    monkeypatch.setattr(real_fit, "load_clip", lambda *_: clip)
+    monkeypatch.setattr(real_fit, "Runtime", lambda *_: fit)
+    settings = evaluate.Real(
+        "edge", Path("clip"), Path("rig.json"), Path("clip.npz"), rates=(60.0, 30.0), iterations=(2,)
+    )
+    protocol, errors, joints = evaluate.real(settings)
+    assert isinstance(protocol, str)
+    assert "1 cameras, 12 frames each at 60 fps" in protocol
+    assert isinstance(errors, Table)
+    assert errors.heads[:3] == ["start, updates", "fps", "MPJPE mm"]
+    assert [row[:3] for row in errors.rows] == [
+        ["cold 2", "60", "0.0 / 0.0"],
+        ["cold 2", "30", "0.0 / 0.0"],
+        ["warm 2", "60", "0.0 / 0.0"],
+        ["warm 2", "30", "0.0 / 0.0"],
+        ["warm 2, published", "60", "0.0 / 0.0"],
+        ["warm 2, published", "30", "0.0 / 0.0"],
+    ]
+    assert isinstance(joints, Table)
+    assert joints.heads == ["warm 2, 60 fps: mean / median", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
+    assert joints.rows == [["mm about the hips", *["0.0 / 0.0"] * 6], ["2-D %", *["0.0 / 0.0"] * 6]]
+
+
+def test_bad_input_is_reported_in_one_line(tmp_path):
     with pytest.raises(UserError, match="no multiple"):
         evaluate._every(60.0, 25.0)
     with pytest.raises(UserError, match="no multiple"):
@@ -223,6 +255,8 @@ def test_bad_input_is_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match="another network"):
         benchmark.load_network(tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"training\.produce"):
-        list(evaluate.benchmark(evaluate.Benchmark(tmp_path / "none.pt", tmp_path)))
+        list(evaluate.benchmark(evaluate.Benchmark("none.pt", tmp_path)))
+    with pytest.raises(UserError, match="no bundle"):
+        benchmark.load_network(tmp_path)
     with pytest.raises(UserError, match="no bundle"), evaluate.bundle_folder(str(tmp_path)):
         pass

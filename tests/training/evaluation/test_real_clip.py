@@ -1,4 +1,4 @@
-"""A person whose joints are known, seen by a rig that is known: the triangulation finds them again."""
+"""The triangulation finds the known joints of a person seen by a known rig."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def rig() -> Rig:
 
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
-    """(FRAMES, 12, 3) metres: someone upright who walks a metre, arms and legs apart."""
+    """Joints (FRAMES, 12, 3) metres of an upright person who walks one metre, arms and legs apart."""
     side = np.tile([0.2, -0.2, 0.35, -0.35, 0.4, -0.4, 0.1, -0.1, 0.12, -0.12, 0.12, -0.12], (FRAMES, 1))
     height = np.tile(np.repeat([1.45, 1.2, 1.0, 0.95, 0.5, 0.08], 2), (FRAMES, 1))
     ahead = np.linspace(-0.5, 0.5, FRAMES)[:, None] + np.random.default_rng(0).normal(0, 0.02, (1, 12))
@@ -43,7 +43,7 @@ def pixels_of(rig: Rig, points: np.ndarray) -> np.ndarray:
     return np.stack([camera.project(points) for camera in rig])
 
 
-def test_joints_are_found_again_through_distorting_lenses(rig, points):
+def test_joints_are_found_through_distorting_lenses(rig, points):
     seen = pixels_of(rig, points)
     found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
     np.testing.assert_allclose(found, points, atol=1e-4)
@@ -57,8 +57,8 @@ def test_a_camera_that_errs_on_a_joint_is_outvoted(rig, points):
     np.testing.assert_allclose(found, points, atol=1e-3)
 
 
-def test_a_camera_that_takes_front_for_back_is_set_right(rig, points):
-    """Even beside another one that errs: swapped back, the first counts again."""
+def test_a_camera_that_confuses_left_and_right_is_corrected(rig, points):
+    """Swapped back, its joints count like those of the other cameras."""
     seen = pixels_of(rig, points)
     seen[1] = seen[1].reshape(FRAMES, 6, 2, 2)[:, :, ::-1].reshape(FRAMES, 12, 2)
     found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
@@ -68,7 +68,7 @@ def test_a_camera_that_takes_front_for_back_is_set_right(rig, points):
     assert np.isfinite(residual).all()
 
 
-def test_a_joint_on_which_no_three_cameras_agree_is_taken_from_the_moments_around(rig, points):
+def test_a_joint_on_which_no_three_cameras_agree_is_interpolated_in_time(rig, points):
     seen = pixels_of(rig, points)
     seen[:, 9, 4] += np.random.default_rng(1).normal(0, 200, (4, 2))
     found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
@@ -77,14 +77,14 @@ def test_a_joint_on_which_no_three_cameras_agree_is_taken_from_the_moments_aroun
     np.testing.assert_allclose(found[9, 4], points[9, 4], atol=5e-3)
 
 
-def test_frames_in_which_a_camera_found_no_one_are_made_of_the_others(rig, points):
+def test_frames_without_a_detection_in_one_camera_use_the_others(rig, points):
     seen = pixels_of(rig, points)
     seen[0, 3:6] = np.nan
     found, _ = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
     np.testing.assert_allclose(found, points, atol=1e-3)
 
 
-def test_videos_of_another_rig_are_noticed(rig, points):
+def test_videos_of_another_rig_are_refused(rig, points):
     seen = pixels_of(rig, points) + np.random.default_rng(2).uniform(-400, 400, (4, FRAMES, 12, 2))
     with pytest.raises(UserError, match="never agree on"):
         real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
@@ -97,7 +97,7 @@ def reference_of(rig: Rig, points: np.ndarray) -> Reference:
     return Reference(points, np.ones(points.shape[:2]), marks, np.ones(marks.shape[:3]), names, 60.0)
 
 
-def test_a_reference_comes_back_from_its_file(rig, points, tmp_path):
+def test_a_reference_is_read_as_it_was_written(rig, points, tmp_path):
     reference = reference_of(rig, points)
     real_clip.save_reference(tmp_path / "deep" / "clip.npz", reference)
     again = real_clip.load_reference(tmp_path / "deep" / "clip.npz")
@@ -107,9 +107,9 @@ def test_a_reference_comes_back_from_its_file(rig, points, tmp_path):
     np.testing.assert_array_equal(again.limbs_px, pixels_of(rig, points))
 
 
-def test_stature_comes_from_bones_and_not_from_the_posture(rig, points):
+def test_stature_depends_on_bones_but_not_on_posture(rig, points):
     upright = reference_of(rig, points).height_m
-    # legs 0.87 m with their slant, trunk 0.5 m, over 0.779 of the stature
+    # the slanting legs are 0.87 m long and the trunk 0.5 m, together 0.779 of the stature
     assert upright == pytest.approx(1.37 / 0.779, abs=0.03)
     tilt = np.array([[1, 0, 0], [0, 0.5, -(0.75**0.5)], [0, 0.75**0.5, 0.5]])  # bent over by 60 degrees as a whole
     assert reference_of(rig, points @ tilt.T).height_m == pytest.approx(upright, abs=1e-6)
@@ -121,7 +121,7 @@ def test_one_camera_alone_cannot_triangulate(rig, tmp_path):
         real_clip.whole_rig(tmp_path / "rig.json")
 
 
-def test_legs_that_no_camera_sees_are_not_known_and_the_arms_tell_the_stature(rig, points):
+def test_legs_that_no_camera_sees_are_not_known_and_the_arms_give_the_stature(rig, points):
     seen = pixels_of(rig, points)
     seen[:, :, 8:] += np.random.default_rng(3).normal(0, 300, (4, FRAMES, 4, 2))  # knees and ankles: guesses
     found, residual = real_clip.limbs_of(rig, seen, np.ones(seen.shape[:3]))
@@ -138,13 +138,13 @@ def test_legs_that_no_camera_sees_are_not_known_and_the_arms_tell_the_stature(ri
     assert reference_of(rig, found).height_m == pytest.approx((arm + other) / 2 / 0.332)
 
 
-def test_what_is_missing_is_told_in_one_line(rig, tmp_path):
+def test_bad_input_is_reported_in_one_line(rig, tmp_path):
     with pytest.raises(UserError, match=r"cam0\.mp4"):
         real_clip.make_reference(tmp_path, rig, "python3")
     for camera in rig:
         (tmp_path / f"{camera.name}.mp4").touch()
     with pytest.raises(UserError, match="no such Python"):
-        real_clip.make_reference(tmp_path, rig, str(tmp_path / "python-of-nobody"))
+        real_clip.make_reference(tmp_path, rig, str(tmp_path / "missing-python"))
     with pytest.raises(UserError, match=r"training\.evaluation\.real_clip"):
         real_clip.load_reference(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", points=np.zeros(3))
@@ -153,7 +153,7 @@ def test_what_is_missing_is_told_in_one_line(rig, tmp_path):
 
 
 def test_the_treadmill_calibration_sees_its_own_floor():
-    """The recording that the project is judged on: the treadmill's middle lies in every picture."""
+    """The middle of the treadmill lies in every camera's picture."""
     file = SHARED / "media/treadmill_4cam/calibration_recommended.json"
     if not file.exists():
         pytest.skip("no ../shared/media here")
@@ -164,7 +164,7 @@ def test_the_treadmill_calibration_sees_its_own_floor():
 
 
 def test_limbs_come_in_pairs_left_first():
-    """Which `unmirrored` relies on."""
+    """`unmirrored` relies on this order."""
     for left, right in zip(LIMBS[::2], LIMBS[1::2], strict=True):
         assert (left[0], right[0]) == ("l", "r")
         assert left[2:] == right[2:]
