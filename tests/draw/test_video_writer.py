@@ -1,3 +1,5 @@
+"""Overlay videos keep time, size and content, and failures to write them are errors in one line."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from refit_rt.errors import UserError
 from refit_rt.files import prepare_folder
 from tests.support.fakes import frame, people
 
-NOBODY = people([])
+NO_PEOPLE = people([])
 
 
 def draw(image, _people):
@@ -18,10 +20,10 @@ def draw(image, _people):
 
 
 def recorded(path: Path, frames, keep_time=False, fps=10.0) -> list[np.ndarray]:
-    """The pictures of a video of these frames."""
+    """Writes a video of these frames and reads its pictures."""
     writer = OverlayWriter(path, fps, lambda _size: draw, keep_time)
     for one in frames:
-        writer.add(one, NOBODY)
+        writer.add(one, NO_PEOPLE)
     writer.close()
     video, pictures = cv2.VideoCapture(str(path)), []
     while (read := video.read())[0]:
@@ -40,9 +42,9 @@ def test_a_live_recording_keeps_time_when_frames_were_lost(tmp_path):
     assert len(pictures) == 6
 
 
-def test_a_live_recording_leaves_out_what_comes_too_soon(tmp_path):
+def test_a_live_recording_leaves_out_frames_that_come_too_soon(tmp_path):
     pictures = recorded(tmp_path / "overlay.mp4", [frame(k, k / 40) for k in range(12)], keep_time=True)
-    assert len(pictures) == 4  # 0.275 s at 10 a second, the first at once
+    assert len(pictures) == 4  # 0.275 s at 10 pictures per second, the first at 0 s
 
 
 def test_an_hour_without_a_camera_does_not_fill_the_disk(tmp_path):
@@ -50,12 +52,12 @@ def test_an_hour_without_a_camera_does_not_fill_the_disk(tmp_path):
     assert len(pictures) == 3
 
 
-def test_what_is_drawn_is_what_is_seen(tmp_path):
+def test_the_video_shows_what_was_drawn(tmp_path):
     def red(image, _people):
         return np.full_like(image, (0, 0, 200))
 
     writer = OverlayWriter(tmp_path / "overlay.mp4", 10, lambda _size: red)
-    writer.add(frame(), NOBODY)
+    writer.add(frame(), NO_PEOPLE)
     writer.close()
     picture = cv2.VideoCapture(str(tmp_path / "overlay.mp4")).read()[1]
     np.testing.assert_allclose(picture.mean((0, 1)), (0, 0, 200), atol=6)
@@ -90,8 +92,8 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
     assert prepare_folder(tmp_path / "a" / "b").is_dir()
 
 
-def test_a_video_that_cannot_be_written_is_said_in_a_line(tmp_path):
+def test_a_video_that_cannot_be_written_is_an_error_in_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     writer = OverlayWriter(tmp_path / "file" / "overlay.mp4", 10, lambda _size: draw)
     with pytest.raises(UserError, match=r"overlay\.mp4: cannot be written .* set out\.overlay to false"):
-        writer.add(replace(frame()), NOBODY)
+        writer.add(replace(frame()), NO_PEOPLE)

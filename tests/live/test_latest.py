@@ -1,3 +1,5 @@
+"""The mailbox between threads: live it keeps the newest item, lossless it keeps every item."""
+
 import threading
 
 import pytest

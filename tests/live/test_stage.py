@@ -1,3 +1,5 @@
+"""A stage runs its work on every item, and its end or failure ends the whole chain."""
+
 import time
 
 import pytest
@@ -16,7 +18,7 @@ def put_forever(slot):
         time.sleep(0.001)
 
 
-def test_a_stage_hands_on_what_its_work_returns_but_not_none():
+def test_a_stage_passes_on_every_result_except_none():
     source, sink = Latest(lossless=True), Latest(lossless=True)
     stage = Stage("even", lambda x: x if x % 2 == 0 else None, source, sink)
     stage.start()
@@ -43,7 +45,7 @@ def test_an_error_ends_the_whole_chain_both_ways():
     assert isinstance(stages[1].error, RuntimeError)
 
 
-def test_closing_happens_once_in_the_stage_also_after_an_error():
+def test_close_runs_once_also_after_an_error():
     closed = []
     source = Latest()
     stage = Stage("writes", fail, source, close=lambda: closed.append(True))
@@ -54,7 +56,7 @@ def test_closing_happens_once_in_the_stage_also_after_an_error():
     assert isinstance(stage.error, RuntimeError)
 
 
-def test_a_close_that_fails_is_the_error_and_the_chain_still_ends():
+def test_a_failing_close_is_the_error_and_the_chain_still_ends():
     source, sink = Latest(), Latest()
     stage = Stage("writes", lambda x: x, source, sink, close=lambda: fail(0))
     stage.start()

@@ -1,3 +1,5 @@
+"""motion.npz: what is recorded is read back, and bad files are refused in one line."""
+
 import errno
 from pathlib import Path
 
@@ -17,7 +19,7 @@ def recorded(path: Path, crowds: list[list[int]], fps: float = 30.0) -> npz.Moti
     return npz.read_motion(path)
 
 
-def test_a_row_a_person_and_frame_and_the_facts_once(tmp_path):
+def test_one_row_per_person_and_frame_and_the_facts_once(tmp_path):
     read = recorded(tmp_path / "motion.npz", [[1], [], [1, 5]])
     assert read.person.tolist() == [1, 1, 5]
     np.testing.assert_allclose(read.time_s, [0, 0.2, 0.2])
@@ -44,11 +46,11 @@ def test_many_rows_survive_the_chunks_they_are_written_in(tmp_path, monkeypatch)
     assert recorded(tmp_path / "motion.npz", [[k, k + 1] for k in range(50)]).person.tolist()[-2:] == [49, 50]
 
 
-def test_frames_without_anyone_leave_an_empty_recording(tmp_path):
+def test_frames_without_people_make_an_empty_recording(tmp_path):
     assert recorded(tmp_path / "motion.npz", [[], []]).poses.shape == (0, 72)
 
 
-def test_nothing_is_seen_before_the_end_and_nothing_without_a_frame(tmp_path):
+def test_no_file_exists_before_the_end_and_none_without_a_frame(tmp_path):
     writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge")
     assert list(tmp_path.iterdir()) == []
     writer.close()
@@ -56,7 +58,7 @@ def test_nothing_is_seen_before_the_end_and_nothing_without_a_frame(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_rate_that_nobody_knows_is_read_off_the_frames(tmp_path):
+def test_an_unknown_rate_is_computed_from_the_frames(tmp_path):
     writer = npz.MotionWriter(tmp_path / "motion.npz", 0.0, "free", "edge")
     from dataclasses import replace
 
@@ -66,7 +68,7 @@ def test_a_rate_that_nobody_knows_is_read_off_the_frames(tmp_path):
     assert npz.read_motion(tmp_path / "motion.npz").fps == pytest.approx(30)
 
 
-def test_what_cannot_be_read_is_said_in_a_line(tmp_path):
+def test_a_file_that_cannot_be_read_is_an_error_in_one_line(tmp_path):
     path = tmp_path / "motion.npz"
     with pytest.raises(UserError, match="no such file"):
         npz.read_motion(path)
@@ -86,7 +88,7 @@ def test_what_cannot_be_read_is_said_in_a_line(tmp_path):
         npz.read_motion(path)
 
 
-def test_a_full_disk_and_a_vanished_folder_are_said_in_a_line(tmp_path, monkeypatch):
+def test_a_full_disk_and_a_missing_folder_are_errors_in_one_line(tmp_path, monkeypatch):
     class Full:
         closed = False
 

@@ -1,3 +1,5 @@
+"""Messages are decoded as they were encoded, and other bytes are refused in one line."""
+
 import json
 import struct
 
@@ -15,7 +17,7 @@ TWO = struct.pack("<Q", 2)
 
 
 @pytest.mark.parametrize("ids", [[], [4], [1, 2, 9]])
-def test_people_come_back_as_they_were(ids):
+def test_people_are_decoded_as_they_were_encoded(ids):
     sent = people(ids, time_s=0.125)
     message = wire.decode(wire.encode(sent, RUN, sent_s=100.145))
     for name in ("camera", "frame_index", "captured_s", "time_s", "dropped", "size", "focal_px", "centre_px"):
@@ -50,10 +52,10 @@ def test_every_array_is_aligned_and_the_metadata_is_text():
 
 
 def test_one_person_is_a_small_message():
-    assert len(wire.encode(people([1]), RUN, 101.0)) < 2500  # bytes: 60 a second are 150 kB/s
+    assert len(wire.encode(people([1]), RUN, 101.0)) < 2500  # bytes; 60 messages per second are 150 kB/s
 
 
-def test_a_vanished_source_sends_its_last_frame_with_nobody():
+def test_a_vanished_source_sends_its_last_frame_without_people():
     message = wire.decode(wire.encode(people([1, 2]).take(slice(0)), RUN, 103.0, "waiting"))
     assert (message.status, message.people.frame_index, len(message.people.ids)) == ("waiting", 7, 0)
 
@@ -61,7 +63,7 @@ def test_a_vanished_source_sends_its_last_frame_with_nobody():
 @pytest.mark.parametrize(
     "blob", [b"", b"hello", b"\xff" * 64, struct.pack("<Q", 2) + b"{]", struct.pack("<Q", 2) + b"[]"]
 )
-def test_bytes_that_are_no_message_are_refused(blob):
+def test_bytes_that_are_not_a_message_are_refused(blob):
     with pytest.raises(UserError, match="not a refit_rt message"):
         wire.decode(blob)
 

@@ -1,4 +1,4 @@
-"""Who is who from frame to frame. Truth is people walking on paper, seen by a detector that makes squares."""
+"""Tracking keeps each person's id. The truth is synthetic paths, and a simulated detector that reports squares."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ IMAGE = np.zeros((720, 1280, 3), np.uint8)
 
 @dataclass
 class Scene:
-    """People with a path each; `hidden[name]` tells when (seconds) neither the detector nor the fit sees somebody."""
+    """One path per person; in the seconds of `hidden[name]` neither the detector nor the fit sees the person."""
 
     paths: dict[str, np.ndarray]  # name -> (frames, 2) centre, pixels
     hidden: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     settings: config.Track = field(default_factory=lambda: config.Track(max_people=3))
     every: int = 30
     noise_px: float = 2.0
-    ghosts: dict[int, np.ndarray] = field(default_factory=dict)  # frame -> box of a false find
+    ghosts: dict[int, np.ndarray] = field(default_factory=dict)  # frame -> box of a false detection
     scores: dict[str, float] = field(default_factory=dict)
 
     def seen(self, name: str, frame: int) -> bool:
@@ -41,7 +41,7 @@ class Scene:
             boxes = None
             tracker.predict(frame.time_s)
             if tracker.wants_detection(index, self.every):
-                story.looks.append(index)
+                story.detections.append(index)
                 squares = [_box(c + rng.normal(0, self.noise_px, 2), 340, 340) for c in centres.values()]
                 score = [self.scores.get(name, 0.9) for name in centres]
                 if index in self.ghosts:
@@ -53,7 +53,7 @@ class Scene:
         return story
 
     def fit(self, tracks: Tracks, centres: dict, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A body for each track: of the person next to its box, or a bad one where there is nobody."""
+        """A body for each track: the person nearest to its box, or a body of low confidence if there is none."""
         boxes, confidence = tracks.xyxy.copy(), np.full(len(tracks.ids), 0.05)
         for row, box in enumerate(tracks.xyxy):
             name = _nearest(box, centres)
@@ -65,21 +65,21 @@ class Scene:
 
 @dataclass
 class Story:
-    """What the tracker said, frame by frame: the id of each person, and when it looked."""
+    """What the tracker reported frame by frame: each person's id, and the frames in which it asked for a detection."""
 
     ids: dict[str, list[int | None]] = field(default_factory=dict)
     all_ids: list[list[int]] = field(default_factory=list)
     fresh: list[list[int]] = field(default_factory=list)
-    looks: list[int] = field(default_factory=list)
+    detections: list[int] = field(default_factory=list)
     error_px: list[float] = field(default_factory=list)
 
     def add(self, tracks: Tracks, centres: dict[str, np.ndarray]) -> None:
-        rows = list(zip(tracks.ids, tracks.xyxy, strict=True))[::-1]  # where two are on one person the older counts
-        told = {_nearest(box, centres): (int(number), box) for number, box in rows}
+        rows = list(zip(tracks.ids, tracks.xyxy, strict=True))[::-1]  # of two tracks on one person the older counts
+        tracked = {_nearest(box, centres): (int(number), box) for number, box in rows}
         for name in centres:
-            self.ids.setdefault(name, []).append(told[name][0] if name in told else None)
-            if name in told and not tracks.fresh.any():
-                box = told[name][1]
+            self.ids.setdefault(name, []).append(tracked[name][0] if name in tracked else None)
+            if name in tracked and not tracks.fresh.any():
+                box = tracked[name][1]
                 self.error_px.append(float(np.linalg.norm((box[:2] + box[2:]) / 2 - centres[name])))
         self.all_ids.append(tracks.ids.tolist())
         self.fresh.append(tracks.ids[tracks.fresh].tolist())
@@ -95,7 +95,7 @@ def _rows(boxes: list) -> np.ndarray:
 
 
 def _nearest(box: np.ndarray, centres: dict[str, np.ndarray]) -> str | None:
-    """Who stands in the middle of a box."""
+    """The person whose centre is nearest to the middle of a box, or None."""
     apart = {name: float(np.linalg.norm((box[:2] + box[2:]) / 2 - centre)) for name, centre in centres.items()}
     name = min(apart, key=lambda name: apart[name], default=None)
     return name if name and apart[name] < WIDTH_PX else None
@@ -109,7 +109,7 @@ def test_one_person_keeps_one_id_and_the_box_follows_within_a_few_pixels() -> No
     story = Scene({"ann": line((200, 400), (1100, 400), 5)}).run()
     assert set(story.ids["ann"]) == {0}
     assert np.percentile(story.error_px, 95) < 8  # of a body 300 px high, at 180 px/s
-    assert len(story.looks) == 5
+    assert len(story.detections) == 5
     assert story.fresh[0] == [0]
     assert not any(story.fresh[1:])
 
@@ -129,15 +129,15 @@ def test_ids_survive_an_occlusion_of_two_seconds_standing_walking_and_turning_ba
         assert back <= 15, f"{name} was found again only after {back} frames"
 
 
-def test_after_longer_than_that_a_person_is_somebody_new_and_no_id_returns() -> None:
+def test_after_a_longer_occlusion_a_person_gets_a_new_id_and_no_id_is_reused() -> None:
     story = Scene({"ann": line((640, 360), (640, 360), 14)}, {"ann": [(2, 5), (8, 11)]}).run()
     assert [number for number, _ in itertools.groupby(n for n in story.ids["ann"] if n is not None)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("seconds", [3.0, 5.0, 8.0])
 @pytest.mark.parametrize("hidden", ["ann", "bob"])
-def test_people_who_cross_keep_their_ids_though_one_hides_the_other(seconds: float, hidden: str) -> None:
-    # The fit of the hidden one may well jump onto the other: then two bodies lie on one person for a while.
+def test_people_who_cross_keep_their_ids_while_one_hides_the_other(seconds: float, hidden: str) -> None:
+    # The fit of the hidden person may jump onto the other, so that two bodies lie on one person for a while.
     paths = {"ann": line((250, 380), (1030, 380), seconds), "bob": line((1030, 400), (250, 400), seconds)}
     away_s = 60 / (780 / seconds)  # as long as the two are less than 60 px on either side of each other
     story = Scene(paths, {hidden: [(seconds / 2 - away_s / 2, seconds / 2 + away_s / 2)]}).run()
@@ -147,13 +147,13 @@ def test_people_who_cross_keep_their_ids_though_one_hides_the_other(seconds: flo
     assert {number for ids in story.all_ids for number in ids} == {0, 1}
 
 
-def test_two_people_side_by_side_are_two() -> None:
+def test_two_people_side_by_side_are_two_tracks() -> None:
     story = Scene({"ann": line((600, 380), (600, 380), 4), "bob": line((690, 380), (690, 380), 4)}).run()
     assert set(story.ids["ann"]) == {0}
     assert set(story.ids["bob"]) == {1}
 
 
-def test_no_more_people_than_asked_for_and_the_surest_first() -> None:
+def test_at_most_max_people_are_tracked_most_confident_first() -> None:
     people = {name: line((x, 360), (x, 360), 4) for name, x in (("ann", 200), ("bob", 600), ("cid", 1000))}
     scores = {"ann": 0.6, "bob": 0.95, "cid": 0.8}
     story = Scene(people, settings=config.Track(max_people=2), scores=scores).run()
@@ -163,7 +163,7 @@ def test_no_more_people_than_asked_for_and_the_surest_first() -> None:
     assert set(story.ids["ann"]) == {None}
 
 
-def test_somebody_waiting_takes_the_place_of_who_left() -> None:
+def test_a_waiting_person_takes_the_place_of_one_who_left() -> None:
     paths = {"ann": line((300, 360), (300, 360), 4), "bob": line((900, 360), (900, 360), 4)}
     scores = {"ann": 0.95, "bob": 0.7}
     story = Scene(paths, {"ann": [(1.0, 9.0)]}, config.Track(max_people=1), scores=scores).run()
@@ -171,7 +171,7 @@ def test_somebody_waiting_takes_the_place_of_who_left() -> None:
     assert set(story.ids["bob"][35:]) == {1}
 
 
-def test_a_new_person_is_found_at_the_next_regular_look() -> None:
+def test_a_new_person_is_found_at_the_next_regular_detection() -> None:
     late = line((900, 360), (900, 360), 4)
     late[:40] = np.nan
     story = Scene({"ann": line((300, 360), (300, 360), 4), "late": late}).run()
@@ -180,11 +180,11 @@ def test_a_new_person_is_found_at_the_next_regular_look() -> None:
     assert set(story.ids["ann"]) == {0}
 
 
-def test_looks_for_somebody_lost_grow_rarer_and_an_empty_room_is_looked_at_every_tenth_frame() -> None:
+def test_detections_for_a_lost_person_grow_rarer_and_an_empty_room_gets_one_every_tenth_frame() -> None:
     path = line((640, 360), (640, 360), 8)
     path[45:] = np.nan
     story = Scene({"ann": path}).run()
-    after = [index for index in story.looks if index > 45]
+    after = [index for index in story.detections if index > 45]
     pauses = np.diff(after)
     assert after[0] == 46
     assert (pauses[:3] == [2, 4, 8]).all()
@@ -192,10 +192,10 @@ def test_looks_for_somebody_lost_grow_rarer_and_an_empty_room_is_looked_at_every
     assert max(pauses) <= 15
 
 
-def test_a_false_find_does_not_make_every_frame_a_search() -> None:
+def test_a_false_detection_does_not_trigger_one_in_every_frame() -> None:
     ghosts = {index: _box(np.array([1000.0, 300]), 200, 200) for index in range(300)}
-    story = Scene({"nobody": np.full((300, 2), np.nan)}, ghosts=ghosts).run()
-    assert len(story.looks) < 40
+    story = Scene({"absent": np.full((300, 2), np.nan)}, ghosts=ghosts).run()
+    assert len(story.detections) < 40
     assert {number for ids in story.all_ids for number in ids} == {0}
 
 
@@ -215,12 +215,12 @@ def test_two_bodies_on_one_person_become_the_older_one() -> None:
     assert last == [0]
 
 
-def test_doubtful_boxes_begin_nobody() -> None:
+def test_doubtful_boxes_start_no_track() -> None:
     story = Scene({"ann": line((640, 360), (640, 360), 2)}, scores={"ann": 0.3}).run()
     assert story.all_ids == [[]] * 60
 
 
-def test_a_body_far_from_its_detection_is_fitted_anew_under_its_id() -> None:
+def test_a_body_far_from_its_detection_restarts_under_its_id() -> None:
     tracker = Tracker(config.Track())
     here, there = np.array([500.0, 360]), np.array([640.0, 360])
     answers = []
@@ -236,7 +236,7 @@ def test_a_body_far_from_its_detection_is_fitted_anew_under_its_id() -> None:
     np.testing.assert_allclose(answers[1].roll, 0.2, atol=1e-6)
 
 
-def test_roll_is_smoothed_the_short_way_round() -> None:
+def test_roll_is_smoothed_along_the_shorter_way() -> None:
     tracker = Tracker(config.Track())
     rng = np.random.default_rng(3)
     rolls = []
@@ -252,7 +252,7 @@ def test_roll_is_smoothed_the_short_way_round() -> None:
     assert np.degrees(np.sqrt((away[5:] ** 2).mean())) < 3  # the noise is 5.7 degrees
 
 
-def test_a_body_that_left_the_picture_or_is_no_box_is_lost() -> None:
+def test_a_body_outside_the_picture_or_with_an_invalid_box_is_lost() -> None:
     for box in ([1400, 100, 1500, 400], [500, 100, 400, 400], [np.nan, 0, 1, 1], [500, 300, 510, 320]):
         tracker = Tracker(config.Track())
         frame = Frame("camera", 0, 0.0, 0.0, IMAGE)
@@ -263,7 +263,7 @@ def test_a_body_that_left_the_picture_or_is_no_box_is_lost() -> None:
         assert tracker.wants_detection(2, 30)
 
 
-def test_who_is_never_fitted_is_lost_after_a_few_frames() -> None:
+def test_a_track_that_is_never_fitted_is_lost_after_a_few_frames() -> None:
     tracker = Tracker(config.Track())
     frame = Frame("camera", 0, 0.0, 0.0, IMAGE)
     tracker.update(frame, Boxes(frame, _rows([[400, 100, 700, 400]]), np.ones(1, np.float32), np.zeros(1, np.float32)))
