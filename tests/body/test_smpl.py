@@ -1,4 +1,4 @@
-"""The free body keeps SMPL's conventions, and every fast evaluation agrees with a slow one."""
+"""The free body keeps SMPL's conventions, and every fast evaluation equals a slow one."""
 
 import dataclasses
 from pathlib import Path
@@ -31,7 +31,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def corrected(arrays: dict[str, np.ndarray]) -> Body:
-    """A small body with pose blend shapes, as SMPL has them: every 40th vertex of the free one."""
+    """A small body with pose blend shapes, as in SMPL: every 40th vertex of the free body."""
     rng = np.random.default_rng(5)
     some = np.arange(0, len(arrays["v_template"]), 40)
     small = {key: arrays[key][some] for key in ("v_template", "shapedirs", "weights")}
@@ -51,7 +51,7 @@ def some_pose(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def moved(body: Body, joint: str, axis_angle: tuple[float, float, float], watched: str) -> np.ndarray:
-    """How far `watched` (3,) metres moves when only `joint` turns."""
+    """The displacement (3,) in metres of the joint `watched` when only `joint` turns."""
     pose = np.zeros((24, 3))
     pose[JOINT_NAMES.index(joint)] = axis_angle
     rest = body.joints(matrix_from_axis_angle(np.zeros((24, 3))), AVERAGE)
@@ -101,7 +101,7 @@ def test_the_trunk_bends_forward_about_plus_x(body: Body, joint: str):
     assert moved(body, joint, (0.5, 0, 0), "head")[2] > 0.02
 
 
-def test_the_root_turns_about_itself(body: Body):
+def test_the_root_turns_in_place(body: Body):
     assert np.abs(moved(body, "pelvis", (0.3, 2.0, -0.5), "pelvis")).max() == 0
 
 
@@ -122,7 +122,7 @@ def test_regressor_and_skinning_rows_sum_to_one(arrays: dict[str, np.ndarray]):
     assert arrays["weights"].min() >= 0
 
 
-def test_the_surface_is_closed_but_for_the_eyes(body: Body):
+def test_the_surface_is_closed_except_at_the_eyes(body: Body):
     edges = np.concatenate([body.faces[:, [0, 1]], body.faces[:, [1, 2]], body.faces[:, [2, 0]]])
     assert len(np.unique(edges, axis=0)) == len(edges), "neighbouring faces turn the same way"
     count = np.unique(np.sort(edges, 1), axis=0, return_counts=True)
@@ -130,10 +130,10 @@ def test_the_surface_is_closed_but_for_the_eyes(body: Body):
     assert np.abs(np.abs(border[:, 0]) - 0.03).max() < 0.02, "no gap on the midline: the lips are closed"
     corners = body.template[body.faces].astype(float)
     volume = np.einsum("fa,fa->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
-    assert 0.05 < volume < 0.08, "cubic metres, positive: the faces look outwards"
+    assert 0.05 < volume < 0.08, "cubic metres, positive: the faces point outwards"
 
 
-def test_people_never_seen_are_met_within_three_millimetres(body: Body):
+def test_held_out_people_are_approximated_within_three_millimetres(body: Body):
     with np.load(HELD_OUT) as held_out:
         ids, people = held_out["vertex_ids"], held_out["vertices_tenth_mm"] * 1e-4
     basis = body.shape_dirs[ids].reshape(-1, 10).astype(float)
@@ -154,7 +154,7 @@ def test_one_unit_of_each_beta_is_a_plausible_person(body: Body):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fast_skinning_equals_the_slow_one(body: Body, corrected: Body, seed: int):
+def test_fast_skinning_equals_its_slow_twin(body: Body, corrected: Body, seed: int):
     rotations, betas = some_pose(seed)
     for each in (body, corrected):
         np.testing.assert_allclose(
@@ -181,7 +181,7 @@ def test_the_body_equals_smplx_within_a_hundredth_of_a_millimetre(
     rotations, betas = some_pose(7)
     wide = np.zeros((len(chosen.template), 3, 207)) if chosen.pose_dirs is None else chosen.pose_dirs
     regressor = arrays["J_regressor"]
-    if pose_dirs:  # this body has forgotten its regressor: its rest joints join the vertices as points of their own
+    if pose_dirs:  # this body keeps no regressor, so its rest joints are appended to the vertices
         regressor = np.concatenate([np.zeros((24, len(chosen.template))), np.eye(24)], 1)
     extra = 24 if pose_dirs else 0
     template = np.concatenate([chosen.template, chosen.joint_template[:extra]])
@@ -228,7 +228,7 @@ def written(path: Path, arrays: dict[str, np.ndarray], **changed: np.ndarray | N
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"markers": np.array([0, 13048])}, "marker ids do not fit its 13048 vertices"),
         ({"markers": np.array([-1, 5])}, "marker ids do not fit"),
@@ -243,9 +243,9 @@ def written(path: Path, arrays: dict[str, np.ndarray], **changed: np.ndarray | N
         ({"kintree_table": np.zeros((2, 24), int)}, "not SMPL's tree"),
     ],
 )
-def test_a_body_file_that_does_not_fit_is_refused_in_one_line(tmp_path, arrays, changed, said):
+def test_an_inconsistent_body_file_is_refused_in_one_line(tmp_path, arrays, changed, message):
     path = written(tmp_path / "wrong.npz", arrays, **changed)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_body(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -262,7 +262,7 @@ def test_a_missing_or_damaged_body_file_is_refused(tmp_path: Path):
         load_body(tmp_path / "SMPL_NEUTRAL.pkl")
 
 
-def test_a_body_without_markers_says_so_when_asked_for_them(tmp_path, arrays):
+def test_a_body_without_markers_is_an_error_when_they_are_needed(tmp_path, arrays):
     bare = load_body(written(tmp_path / "bare.npz", arrays, markers=None))
     assert bare.markers is None
     with pytest.raises(UserError, match="holds no markers"):

@@ -1,4 +1,4 @@
-"""SMPL files of every make are read without chumpy, and a pickle that holds code is refused, unrun."""
+"""SMPL files of every kind are read without chumpy, and a pickle with code is refused without running it."""
 
 import collections
 import io
@@ -22,7 +22,7 @@ from refit_rt.geometry import matrix_from_axis_angle
 
 @pytest.fixture(scope="module")
 def smpl() -> dict[str, Any]:
-    """Arrays in the shapes, types and containers of SMPL_NEUTRAL.pkl, with random numbers in them."""
+    """Arrays in the shapes, types and containers of SMPL_NEUTRAL.pkl, with random numbers."""
     rng = np.random.default_rng(3)
     vertices = 6890
     regressor = rng.random((24, vertices)) * (rng.random((24, vertices)) < 0.002)
@@ -46,7 +46,7 @@ def smpl() -> dict[str, Any]:
 
 @pytest.fixture
 def chumpy(monkeypatch: pytest.MonkeyPatch) -> type:
-    """A class that pickles as chumpy's arrays do, while this test makes its file."""
+    """A class that pickles as chumpy's arrays do, for the time in which a test writes its file."""
 
     class Ch:
         def __init__(self, x: np.ndarray) -> None:
@@ -98,7 +98,7 @@ def as_python_2(data: Any) -> bytes:
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("keep", ["csc", "csr", "coo", "dense"])
-def test_a_pickle_is_read_whatever_holds_its_regressor(tmp_path, smpl, protocol, keep):
+def test_a_pickle_is_read_with_a_regressor_of_any_kind(tmp_path, smpl, protocol, keep):
     regressor = smpl["J_regressor"].toarray() if keep == "dense" else smpl["J_regressor"].asformat(keep)
     lean = smpl | {"J_regressor": regressor, "posedirs": smpl["posedirs"] * 0}
     path = tmp_path / "SMPL_NEUTRAL.pkl"
@@ -149,7 +149,7 @@ def test_a_folder_is_searched_for_the_neutral_body_under_its_known_names(tmp_pat
         read_smpl(tmp_path / "nowhere")
 
 
-def test_an_imported_body_is_posed_as_its_arrays_say(tmp_path, smpl):
+def test_an_imported_body_is_posed_as_its_arrays_define(tmp_path, smpl):
     source = tmp_path / "SMPL_NEUTRAL.pkl"
     source.write_bytes(pickle.dumps(smpl, 2))
     body = load_body(import_smpl(source, tmp_path / "bodies" / "smpl.npz"))
@@ -175,7 +175,7 @@ def test_the_free_body_survives_an_import_with_its_markers(tmp_path: Path):
     assert load_body(import_smpl(PACKAGED, tmp_path / "bare.npz")).markers is None
 
 
-def test_smpls_marker_ids_are_67_of_its_vertices():
+def test_the_markers_of_smpl_are_67_of_its_vertices():
     ids = smpl_markers()
     assert ids.shape == (67,)
     assert len(set(ids.tolist())) == 67
@@ -184,7 +184,7 @@ def test_smpls_marker_ids_are_67_of_its_vertices():
 
 
 class Evil:
-    """Unpickled by plain pickle, this writes a file."""
+    """Plain pickle would call the function when it loads this."""
 
     def __init__(self, function, *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -239,7 +239,7 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path, smpl, share, kind):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"weights": np.zeros((6890, 52))}, "weights is .* where"),  # SMPL-H
         ({"posedirs": np.zeros((6890, 3, 459))}, "posedirs is"),
@@ -249,10 +249,10 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path, smpl, share, kind):
         ({"J_regressor": collections.OrderedDict()}, "not a SMPL file|J_regressor is"),
     ],
 )
-def test_a_body_of_another_kind_is_refused(tmp_path, smpl, changed, said):
+def test_a_body_of_another_kind_is_refused(tmp_path, smpl, changed, message):
     path = tmp_path / "SMPL_NEUTRAL.pkl"
     path.write_bytes(pickle.dumps(smpl | changed, 2))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_smpl(path)
 
 
@@ -265,7 +265,7 @@ def test_a_sparse_regressor_that_points_outside_itself_is_refused(tmp_path, smpl
         read_smpl(path)
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path, smpl):
+def test_a_path_that_cannot_be_written_is_named(tmp_path, smpl):
     source = tmp_path / "SMPL_NEUTRAL.pkl"
     source.write_bytes(pickle.dumps(smpl, 4))
     with pytest.raises(UserError, match=r"ends in \.npz"):

@@ -1,4 +1,4 @@
-"""A known height: bodies are made as tall and stand where the picture has them."""
+"""A known height: bodies get that height, and their projection stays where it is."""
 
 import numpy as np
 import pytest
@@ -19,27 +19,27 @@ def height_of(betas: np.ndarray) -> float:
     return float(np.ptp(BODY.vertices(T_POSE, betas)[:, 1]))
 
 
-def test_statures_are_those_of_the_surface_within_four_millimetres():
+def test_statures_equal_the_surface_height_within_four_millimetres():
     stature = Stature(BODY, 1.7)
     for betas in np.random.default_rng(0).normal(0, 1, (12, 10)):
         assert abs(stature.of(betas) - height_of(betas)) < 0.004
 
 
 @pytest.mark.parametrize("tall_m", [1.5, 1.72, 1.95])
-def test_somebody_made_tall_is_so_and_stays_where_the_picture_has_him(tall_m):
-    who = truth(3)
-    betas, trans = Stature(BODY, tall_m).made(who.betas, who.trans)
+def test_a_scaled_body_has_the_height_and_projects_to_the_same_pixels(tall_m):
+    person = truth(3)
+    betas, trans = Stature(BODY, tall_m).made(person.betas, person.trans)
     assert abs(height_of(betas) - tall_m) < 0.004
-    joints = BODY.joints(who.rotations, betas) + trans
-    pixels = [geometry.project(points, FOCAL_PX, CAMERA.centre_px) for points in (joints, who.joints)]
+    joints = BODY.joints(person.rotations, betas) + trans
+    pixels = [geometry.project(points, FOCAL_PX, CAMERA.centre_px) for points in (joints, person.joints)]
     assert np.abs(pixels[0][0] - pixels[1][0]).max() < 0.01  # the pelvis
-    # The tall have longer legs and arms for their trunks, so that limbs move a little.
+    # Tall people have longer legs and arms relative to the trunk, so that the limbs move a little.
     share = np.linalg.norm(pixels[0] - pixels[1], axis=1).mean() / np.ptp(pixels[1], axis=0).max()
-    assert share < 0.25 * abs(tall_m / height_of(who.betas) - 1) + 1e-4
+    assert share < 0.25 * abs(tall_m / height_of(person.betas) - 1) + 1e-4
 
 
 def test_a_person_of_known_height_is_found_at_the_true_distance():
-    """The network takes a tall man for one of average height, and so for nearer than he is."""
+    """The network takes a tall person for one of average height, and so for nearer than the truth."""
     tall, mean = truth(3), Stature(BODY, height_of(np.zeros(10)))
     tall.betas, _ = Stature(BODY, 1.95).made(np.zeros(10), np.zeros(3))
     mean_betas, mean_trans = mean.made(tall.betas, tall.trans)
@@ -54,20 +54,20 @@ def test_a_person_of_known_height_is_found_at_the_true_distance():
     np.testing.assert_allclose(people.box[0], [*seen.min(0), *seen.max(0)], atol=2)
 
 
-def test_what_is_sent_is_tall_but_the_next_start_is_what_the_network_said():
-    who = truth(4)
-    runners = AllKnowing(who), AllKnowing(who)
+def test_published_bodies_are_tall_but_the_next_start_is_the_networks_own_result():
+    person = truth(4)
+    runners = AllKnowing(person), AllKnowing(person)
     plain, tall = (
         Fitter(config.Fit(stature_m=m), runner, BODY, UPRIGHT) for m, runner in zip((0.0, 1.9), runners, strict=True)
     )
     for index in range(3):
         for fitter in (plain, tall):
-            people = follow(fitter, who, index)
+            people = follow(fitter, person, index)
     assert abs(height_of(people.betas[0]) - 1.9) < 0.004
     smoother = Smoother(config.Smooth(), BODY)
     for index in range(3, 6):
-        people = smoother.smooth(follow(tall, who, index), CAMERA)
-        follow(plain, who, index)
+        people = smoother.smooth(follow(tall, person, index), CAMERA)
+        follow(plain, person, index)
         assert abs(height_of(people.betas[0]) - 1.9) < 0.004
     for (one, _), (other, _) in zip(*(runner.asked for runner in runners), strict=True):
         np.testing.assert_array_equal(one.betas, other.betas)
@@ -83,6 +83,6 @@ def test_a_height_in_centimetres_is_refused_in_one_line(metres, tmp_path):
 
 
 @pytest.mark.parametrize("metres", [0.9, 2.5])
-def test_a_height_that_no_body_has_is_refused_with_those_that_are_possible(metres):
+def test_an_impossible_height_is_refused_with_the_possible_range(metres):
     with pytest.raises(UserError, match=r"1\.2\d to 2\.1\d m"):
         Fitter(config.Fit(stature_m=metres), AllKnowing(truth(0)), BODY, UPRIGHT)
