@@ -136,7 +136,7 @@ def check_arrays(entries: dict[str, np.ndarray], place: str) -> None:
     needed = ("v_template", "shapedirs", "J_regressor", "weights", "f", "kintree_table")
     missing = [key for key in needed if key not in entries]
     if missing:
-        raise UserError(f"{place}: is no SMPL body: it lacks {', '.join(missing)}. Use SMPL_NEUTRAL or the free body")
+        raise UserError(f"{place}: not a SMPL body: it lacks {', '.join(missing)}. Use SMPL_NEUTRAL or the free body")
     vertices = entries["v_template"].shape[0] if entries["v_template"].ndim else 0
     shapes = {"v_template": (vertices, 3), "J_regressor": (JOINTS, vertices), "weights": (vertices, JOINTS)}
     betas = entries["shapedirs"].shape[-1] if entries["shapedirs"].ndim else 0

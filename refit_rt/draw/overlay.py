@@ -13,9 +13,18 @@ from refit_rt.types import People
 
 OPACITY = 0.7
 COLOURS_BGR = np.array(  # muted, and distinct for colour-blind viewers too (after Okabe and Ito)
-    [[214, 170, 110], [120, 178, 235], [150, 190, 110], [200, 150, 205], [120, 205, 225], [190, 200, 150],
-     [150, 140, 225], [205, 195, 190]], np.float32
-)  # fmt: skip
+    [
+        [214, 170, 110],
+        [120, 178, 235],
+        [150, 190, 110],
+        [200, 150, 205],
+        [120, 205, 225],
+        [190, 200, 150],
+        [150, 140, 225],
+        [205, 195, 190],
+    ],
+    np.float32,
+)
 # The direction towards the lamp in the camera frame: above the viewer's right shoulder.
 LIGHT = np.array([0.25, -0.6, -0.76], np.float32)
 LABEL_GAP_PX = 6
