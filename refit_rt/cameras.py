@@ -187,7 +187,7 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
         content = json.loads(text)
         schema = content.get("schema", SCHEMA) if isinstance(content, dict) else SCHEMA
         if schema != SCHEMA:
-            raise UserError(f"{path}: has schema '{schema}', but '{SCHEMA}' is read here. Update refit-rt")
+            raise UserError(f"{path}: has schema '{schema}', but this version reads '{SCHEMA}'. Update refit-rt")
         return {str(entry.get("name")): entry for entry in content["cameras"]}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). {CURE}") from error

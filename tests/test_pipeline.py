@@ -170,7 +170,7 @@ class Vanishing:
     def __iter__(self):
         yield frame()
         self._closed.wait(0.3)  # the subscriber has connected by then
-        self.waiting = "camera 0 has vanished, try 1"
+        self.waiting = "camera 0 is disconnected, attempt 1"
         self._closed.wait()
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ def test_a_camera_that_hangs_is_no_success(monkeypatch):
     assert command(["run", "0"]) == 1
 
 
-def test_a_camera_that_vanished_is_said_to_be_waited_for(address, monkeypatch):
+def test_a_camera_that_vanished_is_reported_as_waiting(address, monkeypatch):
     monkeypatch.setattr("refit_rt.opening.open_source", lambda *_: Vanishing())
     monkeypatch.setattr("refit_rt.watch.HEARTBEAT_S", 0.1)
     listener, stop = Listener(address), threading.Event()

@@ -57,9 +57,7 @@ def test_a_known_person_starts_between_last_body_and_fresh_estimate() -> None:
     assert (cold, again, warm) == (5, 5, 2)  # a new person is looked at twice
     rotations = geometry.matrix_from_6d(start.pose6d.reshape(24, 6))[1:]
     off = angle_between(rotations, who.rotations[1:])
-    full = angle_between(
-        who.rotations[1:] @ geometry.matrix_from_axis_angle(np.full((23, 3), 0.2)), who.rotations[1:]
-    )
+    full = angle_between(who.rotations[1:] @ geometry.matrix_from_axis_angle(np.full((23, 3), 0.2)), who.rotations[1:])
     assert np.allclose(off / full, 0.3, atol=0.03)
 
 

@@ -21,10 +21,12 @@ from training.synthetic.motion import mirrored
 CROP_PX = 256
 SHORT_TRUNK = 0.05  # of the box's side, for keypoints: a shorter trunk does not show which way is up
 FLAT_TRUNK = 0.2  # sine of its angle to the line of sight, for bodies
-# Where hips and neck are in labels of SMPL's, OpenPose's and SPIN's kind.
-TRUNKS = tuple(tuple([NAMES.index(name) for name in end] for end in ends) for ends in (
-    (("smpl_pelvis",), ("smpl_neck",)), (("op_mid_hip",), ("op_neck",)),
-    (("spin_r_hip", "spin_l_hip"), ("spin_r_shoulder", "spin_l_shoulder"))))  # fmt: skip
+TRUNK_NAMES = (  # hips and neck in labels of SMPL's, OpenPose's and SPIN's kind
+    (("smpl_pelvis",), ("smpl_neck",)),
+    (("op_mid_hip",), ("op_neck",)),
+    (("spin_r_hip", "spin_l_hip"), ("spin_r_shoulder", "spin_l_shoulder")),
+)
+TRUNKS = tuple(tuple([NAMES.index(name) for name in end] for end in ends) for ends in TRUNK_NAMES)
 NO_PLACE_SCALE = 0.9  # of a body with an unknown place: a stand-in for a truth that no loss uses
 
 
@@ -88,8 +90,13 @@ def random_change(rng: np.random.Generator, record: Record, settings: Augment) -
     part, aside = rng.uniform(0.4, 0.85), rng.uniform(-1, 1, 2)
     up = trunk_lean(record) if settings.upright else 0.0
     shift = aside * (1 - part) / 2 if cut else np.zeros(2)
-    return Change(mirror, float(turn + (-up if mirror else up)), part if cut else grow,
-                  (float(shift[0]), float(shift[1])), (float(gains[0]), float(gains[1]), float(gains[2])))  # fmt: skip
+    return Change(
+        mirror=mirror,
+        roll=float(turn + (-up if mirror else up)),
+        grow=part if cut else grow,
+        shift=(float(shift[0]), float(shift[1])),
+        gains=(float(gains[0]), float(gains[1]), float(gains[2])),
+    )
 
 
 def trunk_lean(record: Record) -> float:
@@ -140,12 +147,19 @@ def cut_out(record: Record, image: np.ndarray, change: Change) -> Sample:
     crop = geometry.crop(image, Square(box[:2], box[2], change.roll), CROP_PX)
     if change.gains != (1.0, 1.0, 1.0):
         crop = np.clip(crop * np.array(change.gains, np.float32), 0, 255).astype(np.uint8)
+    rotations, betas, pelvis = _changed_body(record, change.mirror, turn)
     return Sample(
-        crop, np.array([*(turn[:2, :2] @ (box[:2] - middle) + middle), box[2]]), focal_px, middle, change.roll,
-        *_changed_body(record, change.mirror, turn),
+        image=crop,
+        box=np.array([*(turn[:2, :2] @ (box[:2] - middle) + middle), box[2]]),
+        focal_px=focal_px,
+        centre_px=middle,
+        roll=change.roll,
+        rotations=rotations,
+        betas=betas,
+        pelvis_m=pelvis,
         keypoints_2d=_changed_2d(record, change, box, width),
         keypoints_3d=_changed_3d(record, change.mirror, turn),
-    )  # fmt: skip
+    )
 
 
 def _changed_body(

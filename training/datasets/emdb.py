@@ -57,13 +57,19 @@ def _sequence(source: str, found: dict[str, Any], file: Path, folder: Path, bodi
     joints_px = np.dstack([array(found, file, "kp2d", (count, 24, 2)), np.ones((count, 24))])
     where = file.parent.relative_to(folder).as_posix()
     table = Table(
-        source, folder, np.array([f"{where}/images/{frame:05d}.jpg" for frame in range(count)]),
-        np.column_stack([(corners[:, :2] + corners[:, 2:]) / 2, MARGIN * size.max(1)]).astype(np.float32),
-        genders=np.full(count, gender), focals_px=np.full(count, (lens[0, 0] + lens[1, 1]) / 2, np.float32),
+        source=source,
+        folder=folder,
+        names=np.array([f"{where}/images/{frame:05d}.jpg" for frame in range(count)]),
+        boxes=np.column_stack([(corners[:, :2] + corners[:, 2:]) / 2, MARGIN * size.max(1)]).astype(np.float32),
+        genders=np.full(count, gender),
+        focals_px=np.full(count, (lens[0, 0] + lens[1, 1]) / 2, np.float32),
         centres_px=np.tile(lens[:2, 2].astype(np.float32), (count, 1)),
-        poses=axis_angle_from_matrix(rotations).astype(np.float32), betas=np.tile(betas, (count, 1)),
-        pelvis_m=pelvis.astype(np.float32), keypoints_2d=points_73(count, 3, smpl=joints_px),
-        chains=np.full(count, chain), frames=np.arange(count),
-    )  # fmt: skip
+        poses=axis_angle_from_matrix(rotations).astype(np.float32),
+        betas=np.tile(betas, (count, 1)),
+        pelvis_m=pelvis.astype(np.float32),
+        keypoints_2d=points_73(count, 3, smpl=joints_px),
+        chains=np.full(count, chain),
+        frames=np.arange(count),
+    )
     good = array(found, file, "good_frames_mask", (count,)) > 0
     return table.take(good & (size > 0).all(1) & (pelvis[:, 2] > 0.1))

@@ -22,8 +22,8 @@ SPIN = (  # the union of LSP, MPII, Human3.6M and COCO in SPIN's order (`part`, 
     *("l_elbow", "l_wrist", "neck", "head_top", "pelvis", "thorax", "spine", "jaw", "head", "nose"),
     *("l_eye", "r_eye", "l_ear", "r_ear"),
 )
-NAMES = tuple(f"{group}_{name}" for group, names in (("smpl", smpl.JOINT_NAMES), ("op", OPENPOSE), ("spin", SPIN))
-              for name in names)  # fmt: skip
+GROUPS = {"smpl": smpl.JOINT_NAMES, "op": OPENPOSE, "spin": SPIN}
+NAMES = tuple(f"{group}_{name}" for group, names in GROUPS.items() for name in names)
 COUNT = len(NAMES)  # 73
 SMPL_PART, OPENPOSE_PART, SPIN_PART = slice(0, 24), slice(24, 49), slice(49, 73)
 # OpenPose's model of 18 points, as in 3DPW's poses2d, among its 25: the larger one adds the middle of the hips.
@@ -34,9 +34,19 @@ SPIN_HIPS = (49 + 2, 49 + 3)
 SAME = {"neck": "neck", "mid_hip": "pelvis", "r_hip": "r_hip", "l_hip": "l_hip"}
 SAME |= {f"{s}_{limb}": f"{s}_{limb}" for s in "lr" for limb in ("shoulder", "elbow", "wrist", "knee", "ankle")}
 # Vertices of SMPL's own mesh for face and feet, as the smplx package picks them.
-VERTICES = {"nose": 332, "r_eye": 6260, "l_eye": 2800, "r_ear": 4071, "l_ear": 583,
-            "l_big_toe": 3216, "l_small_toe": 3226, "l_heel": 3387,
-            "r_big_toe": 6617, "r_small_toe": 6624, "r_heel": 6787}  # fmt: skip
+VERTICES = {
+    "nose": 332,
+    "r_eye": 6260,
+    "l_eye": 2800,
+    "r_ear": 4071,
+    "l_ear": 583,
+    "l_big_toe": 3216,
+    "l_small_toe": 3226,
+    "l_heel": 3387,
+    "r_big_toe": 6617,
+    "r_small_toe": 6624,
+    "r_heel": 6787,
+}
 # Rows of SPIN's data/J_regressor_extra.npy (9, 6890).
 EXTRA = ("r_hip", "l_hip", "neck", "head_top", "pelvis", "thorax", "spine", "jaw", "head")
 SMPL_VERTICES = 6890
@@ -130,8 +140,9 @@ class Losses(NamedTuple):
     metres: Tensor  # mean square
 
 
-def keypoint_losses(points: Tensor, points_px: Tensor, labels_2d: Tensor, labels_3d: Tensor, known: Tensor,
-                    crop_px: int = 256) -> Losses:  # fmt: skip
+def keypoint_losses(
+    points: Tensor, points_px: Tensor, labels_2d: Tensor, labels_3d: Tensor, known: Tensor, crop_px: int = 256
+) -> Losses:
     """ReFit's keypoint losses (after SPIN): squared errors weighted by confidence, without OpenPose's detections.
 
     points (B, 73, 3) metres and points_px (B, 73, 2) of the estimate; labels_2d (B, 73, 3) crop px and confidence,

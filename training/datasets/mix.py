@@ -65,8 +65,16 @@ class Batch(NamedTuple):
 class Mix:
     """`mix.batch(step)` is that step's batch; batches depend on seed, rank and step alone."""
 
-    def __init__(self, tables: Mapping[str, Table], ratios: Mapping[str, float], body: Body, batch: int,
-                 augment: Augment, seed: int = 0, rank: int = 0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tables: Mapping[str, Table],
+        ratios: Mapping[str, float],
+        body: Body,
+        batch: int,
+        augment: Augment,
+        seed: int = 0,
+        rank: int = 0,
+    ) -> None:
         """body: the one that is trained; `labels` give its translation. rank: of the process, so that GPUs differ."""
         self.names, self.tables = list(tables), list(tables.values())
         shares = np.array([ratios[name] for name in self.names], float)
@@ -114,10 +122,19 @@ def batch_of(samples: list[Sample], source: np.ndarray, body: Body) -> Batch:
         rotations = standing if one.rotations is None else one.rotations
         betas = np.zeros(10) if one.betas is None else one.betas
         pelvis = one.pelvis_m if one.pelvis_m is not None and has[1, row] else pelvis_in_sight(one)
-        told = {"rotations": rotations.ravel(), "betas": betas, "trans": pelvis - body.rest_pelvis(betas),
-                "box": one.box, "focal_px": one.focal_px, "centre_px": one.centre_px, "roll": one.roll,
-                "visible": 1.0, "fps": 0.0, "kind": -1.0}  # fmt: skip
-        for name, value in told.items():
+        values = {
+            "rotations": rotations.ravel(),
+            "betas": betas,
+            "trans": pelvis - body.rest_pelvis(betas),
+            "box": one.box,
+            "focal_px": one.focal_px,
+            "centre_px": one.centre_px,
+            "roll": one.roll,
+            "visible": 1.0,
+            "fps": 0.0,
+            "kind": -1.0,
+        }
+        for name, value in values.items():
             labels[row, COLUMN[name]] = value
         points_2d[row] = 0 if one.keypoints_2d is None else one.keypoints_2d
         points_3d[row] = 0 if one.keypoints_3d is None else one.keypoints_3d
@@ -144,8 +161,9 @@ def open_set(name: str, recipe: SetRecipe, bodies: Bodies) -> Table:
             return read_emdb(name, labels, split, bodies)
 
 
-def open_mix(sets: Mapping[str, SetRecipe], bodies: Bodies | Body, batch: int, augment: Augment, seed: int = 0,
-             rank: int = 0) -> Mix:  # fmt: skip
+def open_mix(
+    sets: Mapping[str, SetRecipe], bodies: Bodies | Body, batch: int, augment: Augment, seed: int = 0, rank: int = 0
+) -> Mix:
     """Opens all sets of a recipe, except those with ratio 0. Raises UserError."""
     bodies = bodies if isinstance(bodies, Bodies) else Bodies(bodies)
     used = {name: recipe for name, recipe in sets.items() if recipe.ratio}

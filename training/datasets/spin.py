@@ -21,8 +21,19 @@ from training.datasets.record import PIXELS_PER_SCALE, Bodies, Table, check_pict
 BEDLAM_MARGIN = 1.12  # ReFit's: BEDLAM's boxes hold the visible joints with less room than SPIN's
 LEAST_SCALE = 0.3  # of BEDLAM's people: smaller ones are left out, as in ReFit
 Columns = dict[str, np.ndarray]
-SPIN_COLUMNS = {"center": (2,), "scale": (), "part": (24, 3), "openpose": (25, 3), "S": (24, 4), "pose": (72,),
-                "shape": (10,), "has_smpl": (), "gender": (), "img_focal": (), "img_center": (2,)}  # fmt: skip
+SPIN_COLUMNS = {
+    "center": (2,),
+    "scale": (),
+    "part": (24, 3),
+    "openpose": (25, 3),
+    "S": (24, 4),
+    "pose": (72,),
+    "shape": (10,),
+    "has_smpl": (),
+    "gender": (),
+    "img_focal": (),
+    "img_center": (2,),
+}
 EFT_FOLDERS = {"COCO2014-All": "train2014", "COCO2014-Part": "train2014", "MPII": "images"}  # of `dbname`
 
 
@@ -42,13 +53,18 @@ def read_spin(source: str, labels: Path, pictures: Path, keypoints_3d: bool = Tr
         poses[found.get("has_smpl", np.ones(count)) == 0] = np.nan
     drawn = "part" in found or "openpose" in found
     table = Table(
-        source, pictures, texts(found["imgname"]), boxes(found["center"], found["scale"]),
+        source=source,
+        folder=pictures,
+        names=texts(found["imgname"]),
+        boxes=boxes(found["center"], found["scale"]),
         genders=texts(found["gender"]) if "gender" in found else None,
-        focals_px=_floats(found.get("img_focal")), centres_px=_floats(found.get("img_center")),
-        poses=poses, betas=_floats(betas),
+        focals_px=_floats(found.get("img_focal")),
+        centres_px=_floats(found.get("img_center")),
+        poses=poses,
+        betas=_floats(betas),
         keypoints_2d=points_73(count, 3, openpose=found.get("openpose"), spin=found.get("part")) if drawn else None,
         keypoints_3d=points_73(count, 4, spin=found["S"]) if "S" in found and keypoints_3d else None,
-    )  # fmt: skip
+    )
     return check_pictures(table, labels)
 
 
@@ -73,10 +89,14 @@ def read_eft(source: str, labels: Path, pictures: Path) -> Table:
     check_shapes(columns, shapes, len(rows), labels)
     keypoints = columns["keypoints"]
     table = Table(
-        source, pictures, columns["imgname"], boxes(columns["center"], columns["scale"]),
-        poses=axis_angle_from_matrix(columns["pose"].astype(float)).astype(np.float32), betas=columns["shape"],
+        source=source,
+        folder=pictures,
+        names=columns["imgname"],
+        boxes=boxes(columns["center"], columns["scale"]),
+        poses=axis_angle_from_matrix(columns["pose"].astype(float)).astype(np.float32),
+        betas=columns["shape"],
         keypoints_2d=points_73(len(rows), 3, openpose=keypoints[:, :25], spin=keypoints[:, 25:]),
-    )  # fmt: skip
+    )
     return check_pictures(table, labels)
 
 
@@ -108,12 +128,16 @@ def _bedlam_scene(source: str, file: Path, pictures: Path, bodies: Bodies) -> Ta
     pelvis = found["trans_cam"] + found["cam_ext"][:, :3, 3] + bodies.neutral.rest_pelvis(betas)
     scale, camera = BEDLAM_MARGIN * found["scale"], found["cam_int"]
     table = Table(
-        source, pictures, names, boxes(found["center"], scale),
+        source=source,
+        folder=pictures,
+        names=names,
+        boxes=boxes(found["center"], scale),
         focals_px=((camera[:, 0, 0] + camera[:, 1, 1]) / 2).astype(np.float32),
         centres_px=camera[:, :2, 2].astype(np.float32),
-        poses=found["pose_cam"].reshape(count, 24, 3).astype(np.float32), betas=betas,
+        poses=found["pose_cam"].reshape(count, 24, 3).astype(np.float32),
+        betas=betas,
         pelvis_m=pelvis.astype(np.float32),
-    )  # fmt: skip
+    )
     return table.take(scale > LEAST_SCALE)
 
 

@@ -74,13 +74,20 @@ def _person(
     detections[:, OPENPOSE_18] = seen
     name = str(found.get("sequence", file.stem))
     table = Table(
-        source, pictures, np.array([f"{name}/image_{frame:05d}.jpg" for frame in range(count)]), boxes,
-        genders=np.full(count, gender), focals_px=np.full(count, (lens[0, 0] + lens[1, 1]) / 2, np.float32),
+        source=source,
+        folder=pictures,
+        names=np.array([f"{name}/image_{frame:05d}.jpg" for frame in range(count)]),
+        boxes=boxes,
+        genders=np.full(count, gender),
+        focals_px=np.full(count, (lens[0, 0] + lens[1, 1]) / 2, np.float32),
         centres_px=np.tile(lens[:2, 2].astype(np.float32), (count, 1)),
-        poses=axis_angle_from_matrix(rotations).astype(np.float32), betas=np.tile(betas, (count, 1)),
-        pelvis_m=pelvis.astype(np.float32), keypoints_2d=points_73(count, 3, openpose=detections),
-        chains=np.full(count, chain), frames=np.arange(count),
-    )  # fmt: skip
+        poses=axis_angle_from_matrix(rotations).astype(np.float32),
+        betas=np.tile(betas, (count, 1)),
+        pelvis_m=pelvis.astype(np.float32),
+        keypoints_2d=points_73(count, 3, openpose=detections),
+        chains=np.full(count, chain),
+        frames=np.arange(count),
+    )
     valid = of("campose_valid", (count,)) > 0
     return table.take(valid & found_any & (pelvis[:, 2] > 0.1))
 

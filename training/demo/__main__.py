@@ -110,10 +110,17 @@ def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
     joints = np.stack([body.joints(r, BETAS) for r in rotations]) + trans[:, None]
     pixels = joints[..., :2] / joints[..., 2:] * view.focal_px + view.centre_px
     np.savez_compressed(
-        path, frame=np.arange(count), time_s=np.arange(count) / FPS, person=np.zeros(count, np.int64),
+        path,
+        frame=np.arange(count),
+        time_s=np.arange(count) / FPS,
+        person=np.zeros(count, np.int64),
         poses=Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72).astype(np.float32),
-        betas=np.tile(BETAS, (count, 1)), trans=trans.astype(np.float32), joints_camera=joints.astype(np.float32),
-        joints_px=pixels.astype(np.float32), focal_px=np.float64(view.focal_px), fps=np.float64(FPS),
+        betas=np.tile(BETAS, (count, 1)),
+        trans=trans.astype(np.float32),
+        joints_camera=joints.astype(np.float32),
+        joints_px=pixels.astype(np.float32),
+        focal_px=np.float64(view.focal_px),
+        fps=np.float64(FPS),
         size=np.array(SIZE),
         joints_world=(joints @ WORLD_FROM_CAMERA.T).astype(np.float32),
         box=np.concatenate([pixels.min(1), pixels.max(1)], 1).astype(np.float32),
@@ -122,7 +129,7 @@ def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
         body=body.name,
         bundle="truth",
         schema=SCHEMA,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

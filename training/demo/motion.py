@@ -25,9 +25,17 @@ HANG, HALFWAY = (0, 0.05, 1.27, 0.25, 0.25, 0.0), (0, 0.5, 1.25, 0.5, 0.55, 0.4)
 ON_THIGH, RAISED = (0, 0.49, 1.45, 0.81, 0.67, 0.82), (0.35, 0.0, 0.3, -1.35, 1.75, 0.1)
 ARM_KEYS = {  # side: rows of time, forward, ahead, lower, twist, elbow (as in training.synthetic.gestures), pronation
     1: [(0.0, *HANG), (4.6, *HANG), (5.5, *HALFWAY), (6.4, *ON_THIGH), (10.0, *ON_THIGH)],
-    -1: [(0.0, *HANG), (4.6, *HANG), (5.5, *HALFWAY), (6.4, *ON_THIGH), (6.7, *ON_THIGH), (7.4, *RAISED),
-         (9.1, *RAISED), (9.9, *ON_THIGH)],
-}  # fmt: skip
+    -1: [
+        (0.0, *HANG),
+        (4.6, *HANG),
+        (5.5, *HALFWAY),
+        (6.4, *ON_THIGH),
+        (6.7, *ON_THIGH),
+        (7.4, *RAISED),
+        (9.1, *RAISED),
+        (9.9, *ON_THIGH),
+    ],
+}
 WAVE_S, WAVE_HZ, WAVE_RAD = (7.3, 9.2), 1.7, 0.42
 
 
@@ -218,7 +226,7 @@ def _upper(rotations: np.ndarray, start: int, times: np.ndarray) -> None:
         forward, ahead, lower, twist, elbow, pronation = values.T
         pose[joint] = (
             _about("y", -side * forward) * _about("x", -ahead) * _about("z", -side * lower) * _about("x", twist)
-        )  # fmt: skip
+        )
         pose[fore] = _about("y", -side * (elbow + swing)) * _about("x", 0.6 * pronation)
         pose[fore + 2] = _about("x", 0.4 * pronation) * _about("y", -side * 0.5 * swing)
     share = smooth((times - start / FPS) / 0.9)

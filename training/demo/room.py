@@ -23,8 +23,17 @@ def demo_outfit(body: Body) -> people.Outfit:
     """A checked shirt with long sleeves, jeans, trainers, short brown hair."""
     rng, figure = np.random.default_rng(4), make_figure(body)
     hair = Hair(
-        np.array([0.2, 0.13, 0.09]), -0.35, 0.92, 0.12, 0.006, True, (0.085, 0.125, 0.18), 0.016, 0.0, False
-    )  # fmt: skip
+        colour=np.array([0.2, 0.13, 0.09]),
+        line=-0.35,
+        front=0.92,
+        side=0.12,
+        thickness=0.006,
+        shell=True,
+        length=(0.085, 0.125, 0.18),
+        volume=0.016,
+        beard=0.0,
+        cap=False,
+    )
     cuts = people.random_cuts(rng, figure)
     fabric = np.stack([people.random_fabric(rng) for _ in range(cloth.LAYERS)])
     people.paint_skin_and_hair(rng, fabric, cuts, figure, hair)
@@ -61,16 +70,30 @@ def demo_scene() -> tuple[scenes.Scene, Textures]:
     light = Light(
         ambient=steady.astype(np.float32),
         directions=(lamps / np.linalg.norm(lamps, axis=1, keepdims=True)).astype(np.float32),
-        colours=np.array([[0.80, 0.73, 0.62], [0.13, 0.15, 0.19]], np.float32), softness=0.04, occlusion=0.62,
-    )  # fmt: skip
+        colours=np.array([[0.80, 0.73, 0.62], [0.13, 0.15, 0.19]], np.float32),
+        softness=0.04,
+        occlusion=0.62,
+    )
     textures = Textures(pictures, range(2), range(2, 3), range(3, 4), range(1))
     stretch = np.zeros((6, 2), np.float32)
     stretch[2], stretch[3] = 0.42, 0.5
     tints = np.ones((6, 3), np.float32)
     scene = scenes.Scene(
-        scenes.ROOM, light, furniture.assembled(_furniture()), LOW, HIGH, (1.0, 0.0), np.array([1, 1, 2, 3, 0, 1]),
-        stretch, tints, np.full((2, 3), -1, np.float32), 0, 0.0, None, 1.0,
-    )  # fmt: skip
+        kind=scenes.ROOM,
+        light=light,
+        things=furniture.assembled(_furniture()),
+        low=LOW,
+        high=HIGH,
+        turn=(1.0, 0.0),
+        pictures=np.array([1, 1, 2, 3, 0, 1]),
+        stretch=stretch,
+        tints=tints,
+        open_sky=np.full((2, 3), -1, np.float32),
+        panorama=0,
+        panorama_yaw=0.0,
+        photo=None,
+        gain=1.0,
+    )
     return scene, textures
 
 

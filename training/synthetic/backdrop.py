@@ -11,8 +11,28 @@ from training.synthetic.shade import ambient_of
 
 
 @numba.njit(**FAST)
-def draw_room(world_from_camera, place, focal_px, centre_px, low, high, turn, pictures, stretch, tints, textures,
-              to_linear, open_sky, ambient, directions, colours, key, sky, occlusion, out):  # fmt: skip
+def draw_room(
+    world_from_camera,
+    place,
+    focal_px,
+    centre_px,
+    low,
+    high,
+    turn,
+    pictures,
+    stretch,
+    tints,
+    textures,
+    to_linear,
+    open_sky,
+    ambient,
+    directions,
+    colours,
+    key,
+    sky,
+    occlusion,
+    out,
+):
     """Draws the inside of a box, low..high (3,) in a frame turned by `turn` (cos, sin) about y, into `out` (h, w, 3).
 
     pictures (6,) index into textures for the sides -x, +x, -y (floor), +y, -z, +z; stretch (6, 2) pictures per metre,

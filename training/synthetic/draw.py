@@ -39,8 +39,17 @@ class Stock:
     to_linear: np.ndarray  # (256,) float32
 
 
-def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre_px: np.ndarray, inside: np.ndarray,
-         stock: Stock, coarse: int = 2, texels: int = 96) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def draw(
+    scene: Scene,
+    view: View,
+    people: list[Person],
+    focal_px: float,
+    centre_px: np.ndarray,
+    inside: np.ndarray,
+    stock: Stock,
+    coarse: int = 2,
+    texels: int = 96,
+) -> tuple[np.ndarray, np.ndarray]:
     """Renders linear light (h, w, 3) float32, and the owner of each pixel (h, w) int32: 0, 1, … a person, -1 no person.
 
     focal_px and centre_px (2,) belong to the camera at `view`; only pixels where `inside` (h, w) is true are drawn.
@@ -72,17 +81,43 @@ def draw(scene: Scene, view: View, people: list[Person], focal_px: float, centre
     for number, (person, start, points) in enumerate(zip(people, starts, seen, strict=True)):
         outfit = person.outfit
         shade.shade_person(
-            ids, start, start + len(outfit.faces), points, person.points, person.normals, outfit.faces,
-            outfit.coordinates, outfit.cuts, outfit.fabric, outfit.print_tile, stock.noise, view.place, focal_px,
-            centre_px, *lit,
-        )  # fmt: skip
+            ids,
+            start,
+            start + len(outfit.faces),
+            points,
+            person.points,
+            person.normals,
+            outfit.faces,
+            outfit.coordinates,
+            outfit.cuts,
+            outfit.fabric,
+            outfit.print_tile,
+            stock.noise,
+            view.place,
+            focal_px,
+            centre_px,
+            *lit,
+        )
         owner[(ids >= start) & (ids < start + len(outfit.faces))] = number
     if len(things.faces):
         shade.shade_things(
-            ids, first, first + len(things.faces), seen_things, things.points, things.faces, things.normals,
-            things.colours, things.textures, things.uv, stock.textures.pictures, stock.to_linear, stock.noise, focal_px,
-            centre_px, *lit,
-        )  # fmt: skip
+            ids,
+            first,
+            first + len(things.faces),
+            seen_things,
+            things.points,
+            things.faces,
+            things.normals,
+            things.colours,
+            things.textures,
+            things.uv,
+            stock.textures.pictures,
+            stock.to_linear,
+            stock.noise,
+            focal_px,
+            centre_px,
+            *lit,
+        )
     return out, owner
 
 
@@ -100,16 +135,36 @@ def draw_backdrop(
     )
     if scene.kind == scenes.ROOM:
         backdrop.draw_room(
-            *camera, scene.low, scene.high, scene.turn, scene.pictures, scene.stretch, scene.tints,
-            stock.textures.pictures, stock.to_linear, scene.open_sky, light.ambient, light.directions, light.colours,
-            soft_key, soft_sky, light.occlusion, small,
-        )  # fmt: skip
+            *camera,
+            scene.low,
+            scene.high,
+            scene.turn,
+            scene.pictures,
+            scene.stretch,
+            scene.tints,
+            stock.textures.pictures,
+            stock.to_linear,
+            scene.open_sky,
+            light.ambient,
+            light.directions,
+            light.colours,
+            soft_key,
+            soft_sky,
+            light.occlusion,
+            small,
+        )
     elif scene.kind == scenes.PANORAMA:
         sun, sky = float(light.colours[0].mean()), float(light.ambient[2].mean())
         backdrop.draw_panorama(
-            *camera, stock.panoramas[scene.panorama].root, scene.panorama_yaw, math.sqrt(scenes.PANORAMA_PEAK) / 65535,
-            soft_key, soft_sky, sun / (sun + sky), small,
-        )  # fmt: skip
+            *camera,
+            stock.panoramas[scene.panorama].root,
+            scene.panorama_yaw,
+            math.sqrt(scenes.PANORAMA_PEAK) / 65535,
+            soft_key,
+            soft_sky,
+            sun / (sun + sky),
+            small,
+        )
     elif scene.photo is not None:
         photo = np.asarray(cv2.resize(scene.photo, (width // coarse, height // coarse)), np.uint8)
         small = stock.to_linear[photo] * np.float32(scene.gain)

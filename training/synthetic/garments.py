@@ -77,8 +77,8 @@ def bind(piece: Piece, skin: np.ndarray, index: np.ndarray, figure: Figure) -> G
     if piece.kind in (HAIR, HAT):
         rest = _with_the_head(piece.vertices, rest, skin, figure)
     averaging = mesh_averaging(piece.faces, len(rest))
-    carried = sp.csr_matrix((share.ravel(), near.ravel(), np.arange(0, near.size + 1, NEIGHBOURS)),
-                            (len(rest), len(template)))  # fmt: skip
+    row_ends = np.arange(0, near.size + 1, NEIGHBOURS)
+    carried = sp.csr_matrix((share.ravel(), near.ravel(), row_ends), (len(rest), len(template)))
     rest, outward, height = cleared(rest, averaging, figure, _clearance(piece, rest, figure))
     socks = piece.layer == cloth.SOCKS
     rest[socks] -= outward[socks] * (height[socks, None] - SOCK_M)

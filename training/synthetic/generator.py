@@ -77,8 +77,16 @@ class Generator:
     held_out: draw people, clips and places that the other generators of the same assets never show.
     """
 
-    def __init__(self, seed: int = 0, assets: Assets | None = None, held_out: bool = False, body: Body | None = None,
-                 outfits: int = 120, close: float = CLOSE, webcam: float = 0.0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        seed: int = 0,
+        assets: Assets | None = None,
+        held_out: bool = False,
+        body: Body | None = None,
+        outfits: int = 120,
+        close: float = CLOSE,
+        webcam: float = 0.0,
+    ) -> None:
         """close: share of people, besides those at desks, close to a webcam. webcam: share of people who talk to one
         with their hands or hold objects up to it; it does not change how the other people are drawn."""
         assets = assets or Assets()
@@ -197,7 +205,7 @@ class Generator:
         view = cameras.random_view(rng, joints, close)
         scene = scenes.random_scene(
             rng, self.stock.textures, self.panoramas, self.photos, joints, heading, kind, view.place
-        )  # fmt: skip
+        )
         return Stage(
             number, view, scene, self._others(rng, joints, view), outfit, betas, cameras.random_roll_error(rng)
         )
@@ -227,11 +235,20 @@ class Generator:
         camera = np.eye(4, dtype=np.float32)
         camera[:3] = np.column_stack([view.camera_from_world, -view.camera_from_world @ view.place])
         return Sample(
-            image=image, rotations=own, betas=betas, trans=trans.astype(np.float32), box=box.astype(np.float32),
-            focal_px=float(view.focal_px), centre_px=view.centre_px.astype(np.float32), size=view.size,
-            joints=self.body.joints(own, betas) + trans.astype(np.float32), roll=float(view.turned), visible=visible,
-            kind=int(kind), camera_from_world=camera,
-        )  # fmt: skip
+            image=image,
+            rotations=own,
+            betas=betas,
+            trans=trans.astype(np.float32),
+            box=box.astype(np.float32),
+            focal_px=float(view.focal_px),
+            centre_px=view.centre_px.astype(np.float32),
+            size=view.size,
+            joints=self.body.joints(own, betas) + trans.astype(np.float32),
+            roll=float(view.turned),
+            visible=visible,
+            kind=int(kind),
+            camera_from_world=camera,
+        )
 
     def dressed(self, outfit: Outfit, rotations, betas) -> tuple[Person, np.ndarray]:
         """The dressed surface in the world, pelvis above the origin and lowest point on the floor, and the shift (3,)

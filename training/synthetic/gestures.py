@@ -42,6 +42,11 @@ def _pick(kind: np.ndarray, default: np.ndarray, **choices: np.ndarray) -> np.nd
     return out
 
 
+def _by_mode(mode: np.ndarray, *, otherwise: np.ndarray | float, **choices: np.ndarray) -> np.ndarray:
+    """The choice for each arm mode, else `otherwise`."""
+    return np.select([mode == globals()[name] for name in choices], list(choices.values()), otherwise)
+
+
 def _legs(rng, pose, kind, phase, stride) -> None:
     n = len(kind)
     normal, uniform = lambda m, s: rng.normal(m, s, n), lambda a, b: rng.uniform(a, b, n)
@@ -53,33 +58,57 @@ def _legs(rng, pose, kind, phase, stride) -> None:
         leg = phase if side > 0 else phase + np.pi
         front = forward_leg == side
         hip = _pick(
-            kind, normal(-0.06, 0.1),
-            WALK=-stride * np.sin(leg) - 0.08 + normal(0, 0.06), RUN=-stride * np.sin(leg) - 0.25 + normal(0, 0.1),
-            SIT=-sit + normal(0, 0.12), DESK=-sit + normal(0, 0.1), CROUCH=-squat + normal(0, 0.15),
-            BEND=normal(-0.1, 0.15), KNEEL=np.where(front, -uniform(0.9, 1.6), normal(0, 0.15)),
-            FLOOR=-uniform(1.2, 1.8), LIE=-np.abs(normal(0.15, 0.3)),
+            kind,
+            normal(-0.06, 0.1),
+            WALK=-stride * np.sin(leg) - 0.08 + normal(0, 0.06),
+            RUN=-stride * np.sin(leg) - 0.25 + normal(0, 0.1),
+            SIT=-sit + normal(0, 0.12),
+            DESK=-sit + normal(0, 0.1),
+            CROUCH=-squat + normal(0, 0.15),
+            BEND=normal(-0.1, 0.15),
+            KNEEL=np.where(front, -uniform(0.9, 1.6), normal(0, 0.15)),
+            FLOOR=-uniform(1.2, 1.8),
+            LIE=-np.abs(normal(0.15, 0.3)),
             LUNGE=np.where(front, -lunge, uniform(-0.3, 0.5)),
-        )  # fmt: skip
+        )
         lift = np.maximum(0, np.cos(leg))
         knee = _pick(
-            kind, np.abs(normal(0, 0.12)),
-            WALK=0.12 + uniform(0.5, 1.0) * lift**1.5, RUN=0.25 + uniform(1.0, 1.7) * lift**1.3,
-            SIT=knee_of_sit + normal(0, 0.15), DESK=knee_of_sit + normal(0, 0.15), CROUCH=squat * uniform(1.0, 1.25),
-            BEND=np.abs(normal(0.1, 0.2)), KNEEL=np.where(front, uniform(1.2, 1.7), uniform(1.5, 2.2)),
+            kind,
+            np.abs(normal(0, 0.12)),
+            WALK=0.12 + uniform(0.5, 1.0) * lift**1.5,
+            RUN=0.25 + uniform(1.0, 1.7) * lift**1.3,
+            SIT=knee_of_sit + normal(0, 0.15),
+            DESK=knee_of_sit + normal(0, 0.15),
+            CROUCH=squat * uniform(1.0, 1.25),
+            BEND=np.abs(normal(0.1, 0.2)),
+            KNEEL=np.where(front, uniform(1.2, 1.7), uniform(1.5, 2.2)),
             FLOOR=np.where(floor_cross, uniform(1.7, 2.2), np.abs(normal(0.2, 0.3))),
-            LIE=np.abs(normal(0.2, 0.4)), LUNGE=np.where(front, lunge * uniform(0.8, 1.2), np.abs(normal(0.3, 0.4))),
-        )  # fmt: skip
+            LIE=np.abs(normal(0.2, 0.4)),
+            LUNGE=np.where(front, lunge * uniform(0.8, 1.2), np.abs(normal(0.3, 0.4))),
+        )
         spread = _pick(
-            kind, np.where(uniform(0, 1) < 0.2, uniform(0.1, 0.5), normal(0.06, 0.07)),
-            WALK=normal(0.02, 0.04), RUN=normal(0.02, 0.04), SIT=normal(0.1, 0.18), DESK=normal(0.1, 0.15),
-            CROUCH=uniform(0, 0.6), FLOOR=np.where(floor_cross, uniform(0.4, 0.8), normal(0.1, 0.15)),
-        )  # fmt: skip
+            kind,
+            np.where(uniform(0, 1) < 0.2, uniform(0.1, 0.5), normal(0.06, 0.07)),
+            WALK=normal(0.02, 0.04),
+            RUN=normal(0.02, 0.04),
+            SIT=normal(0.1, 0.18),
+            DESK=normal(0.1, 0.15),
+            CROUCH=uniform(0, 0.6),
+            FLOOR=np.where(floor_cross, uniform(0.4, 0.8), normal(0.1, 0.15)),
+        )
         twist = np.where((kind == FLOOR) & floor_cross, uniform(0.5, 1.0), normal(0.1, 0.15))
         knee = np.clip(knee, 0, 2.45)
         ankle = _pick(
-            kind, normal(0, 0.1) + hip * 0.3, WALK=normal(-0.05, 0.2), RUN=uniform(-0.3, 0.6), SIT=normal(-0.05, 0.25),
-            CROUCH=normal(-0.35, 0.15), LIE=uniform(0.1, 0.7), FLOOR=uniform(0.0, 0.5), KNEEL=uniform(-0.2, 0.6),
-        )  # fmt: skip
+            kind,
+            normal(0, 0.1) + hip * 0.3,
+            WALK=normal(-0.05, 0.2),
+            RUN=uniform(-0.3, 0.6),
+            SIT=normal(-0.05, 0.25),
+            CROUCH=normal(-0.35, 0.15),
+            LIE=uniform(0.1, 0.7),
+            FLOOR=uniform(0.0, 0.5),
+            KNEEL=uniform(-0.2, 0.6),
+        )
         turns = (turn("x", hip) * turn("z", side * spread) * turn("y", side * twist), turn("x", knee))
         turns += (turn("x", np.clip(ankle, -0.6, 0.8)) * turn("y", normal(0, 0.1)), turn("x", normal(-0.05, 0.12)))
         for joint, rotation in zip(joints, turns, strict=True):
@@ -91,9 +120,16 @@ def _torso(rng, pose, kind, phase, stride) -> np.ndarray:
     n = len(kind)
     normal, uniform = lambda m, s: rng.normal(m, s, n), lambda a, b: rng.uniform(a, b, n)
     bend = _pick(
-        kind, normal(0.05, 0.12), BEND=uniform(0.4, 1.3), SIT=normal(0.2, 0.25), DESK=normal(0.15, 0.2),
-        CROUCH=uniform(0.0, 0.7), FLOOR=uniform(0.1, 0.7), KNEEL=normal(0.2, 0.25), RUN=normal(0.15, 0.1),
-    )  # fmt: skip
+        kind,
+        normal(0.05, 0.12),
+        BEND=uniform(0.4, 1.3),
+        SIT=normal(0.2, 0.25),
+        DESK=normal(0.15, 0.2),
+        CROUCH=uniform(0.0, 0.7),
+        FLOOR=uniform(0.1, 0.7),
+        KNEEL=normal(0.2, 0.25),
+        RUN=normal(0.15, 0.1),
+    )
     sideways = np.where(uniform(0, 1) < 0.18, normal(0, 0.4), normal(0, 0.08))
     sideways = np.where((kind == WALK) | (kind == RUN), sideways * 0.4, sideways)
     twist = np.where(uniform(0, 1) < 0.25, normal(0, 0.45), normal(0, 0.12))
@@ -125,30 +161,68 @@ def _arm(rng, pose, kind, mode, phase, stride, side, joints) -> None:
     normal, uniform = lambda m, s: rng.normal(m, s, n), lambda a, b: rng.uniform(a, b, n)
     gait = ((kind == WALK) | (kind == RUN)) & (mode == HANG)
     swing = (stride if side > 0 else -stride) * np.sin(phase) * uniform(0.5, 1.1)
-    forward, ahead, lower, twist, elbow = (
-        np.select([mode == HANG, mode == SIDE, mode == OVERHEAD, mode == WAVE, mode == ANY],
-                  [normal(0, 0.1), normal(0, 0.3), uniform(-0.2, 0.7), uniform(0, 0.6), uniform(-0.5, 1.6)], 0.0),
-        np.select([mode == HANG, mode == REACH, mode == HIPS, mode == FOLDED, mode == FACE, mode == TYPING,
-                   mode == BEHIND],
-                  [np.where(gait, swing, normal(0.05, 0.2)), uniform(0.5, 1.7), uniform(-0.35, 0.05),
-                   uniform(0.25, 0.6), uniform(0.4, 1.1), uniform(0.15, 0.75), uniform(-0.7, -0.2)], 0.0),
-        np.select([mode == HANG, mode == REACH, mode == SIDE, mode == OVERHEAD, mode == HIPS, mode == FOLDED,
-                   mode == FACE, mode == TYPING, mode == WAVE, mode == BEHIND],
-                  [normal(1.3, 0.1), uniform(1.0, 1.6), uniform(-0.3, 1.0), uniform(-1.4, -0.4), uniform(0.75, 1.05),
-                   uniform(1.05, 1.35), uniform(1.0, 1.4), uniform(1.15, 1.5), uniform(-0.1, 1.0), normal(1.25, 0.1)],
-                  uniform(-1.25, 1.3)),
-        np.select([mode == HANG, mode == REACH, mode == SIDE, mode == OVERHEAD, mode == HIPS, mode == FOLDED,
-                   mode == FACE, mode == TYPING, mode == WAVE, mode == BEHIND],
-                  [normal(0.3, 0.3), normal(0.2, 0.5), normal(-0.3, 0.6), uniform(-0.8, 0.4), uniform(1.0, 1.6),
-                   uniform(1.1, 1.6), uniform(-0.2, 0.7), uniform(0.1, 0.8), uniform(-1.7, -0.9), uniform(0.6, 1.3)],
-                  normal(0, 0.7)),
-        np.select([mode == HANG, mode == REACH, mode == SIDE, mode == OVERHEAD, mode == HIPS, mode == FOLDED,
-                   mode == FACE, mode == TYPING, mode == WAVE, mode == BEHIND],
-                  [np.where(kind == RUN, uniform(1.0, 1.9), np.abs(normal(0.25, 0.25))), np.abs(normal(0.2, 0.5)),
-                   np.abs(normal(0.2, 0.5)), uniform(0, 1.7), uniform(1.4, 1.95), uniform(1.4, 2.0), uniform(2.0, 2.5),
-                   uniform(1.0, 1.8), uniform(0.5, 2.2), uniform(0.4, 1.5)],
-                  np.where(uniform(0, 1) < 0.3, uniform(0, 0.3), uniform(0.1, 2.3))),
-    )  # fmt: skip
+    forward = _by_mode(
+        mode,
+        HANG=normal(0, 0.1),
+        SIDE=normal(0, 0.3),
+        OVERHEAD=uniform(-0.2, 0.7),
+        WAVE=uniform(0, 0.6),
+        ANY=uniform(-0.5, 1.6),
+        otherwise=0.0,
+    )
+    ahead = _by_mode(
+        mode,
+        HANG=np.where(gait, swing, normal(0.05, 0.2)),
+        REACH=uniform(0.5, 1.7),
+        HIPS=uniform(-0.35, 0.05),
+        FOLDED=uniform(0.25, 0.6),
+        FACE=uniform(0.4, 1.1),
+        TYPING=uniform(0.15, 0.75),
+        BEHIND=uniform(-0.7, -0.2),
+        otherwise=0.0,
+    )
+    lower = _by_mode(
+        mode,
+        HANG=normal(1.3, 0.1),
+        REACH=uniform(1.0, 1.6),
+        SIDE=uniform(-0.3, 1.0),
+        OVERHEAD=uniform(-1.4, -0.4),
+        HIPS=uniform(0.75, 1.05),
+        FOLDED=uniform(1.05, 1.35),
+        FACE=uniform(1.0, 1.4),
+        TYPING=uniform(1.15, 1.5),
+        WAVE=uniform(-0.1, 1.0),
+        BEHIND=normal(1.25, 0.1),
+        otherwise=uniform(-1.25, 1.3),
+    )
+    twist = _by_mode(
+        mode,
+        HANG=normal(0.3, 0.3),
+        REACH=normal(0.2, 0.5),
+        SIDE=normal(-0.3, 0.6),
+        OVERHEAD=uniform(-0.8, 0.4),
+        HIPS=uniform(1.0, 1.6),
+        FOLDED=uniform(1.1, 1.6),
+        FACE=uniform(-0.2, 0.7),
+        TYPING=uniform(0.1, 0.8),
+        WAVE=uniform(-1.7, -0.9),
+        BEHIND=uniform(0.6, 1.3),
+        otherwise=normal(0, 0.7),
+    )
+    elbow = _by_mode(
+        mode,
+        HANG=np.where(kind == RUN, uniform(1.0, 1.9), np.abs(normal(0.25, 0.25))),
+        REACH=np.abs(normal(0.2, 0.5)),
+        SIDE=np.abs(normal(0.2, 0.5)),
+        OVERHEAD=uniform(0, 1.7),
+        HIPS=uniform(1.4, 1.95),
+        FOLDED=uniform(1.4, 2.0),
+        FACE=uniform(2.0, 2.5),
+        TYPING=uniform(1.0, 1.8),
+        WAVE=uniform(0.5, 2.2),
+        BEHIND=uniform(0.4, 1.5),
+        otherwise=np.where(uniform(0, 1) < 0.3, uniform(0, 0.3), uniform(0.1, 2.3)),
+    )
     shrug = np.clip(0.28 * (1.25 - lower), -0.05, 0.5) + normal(0, 0.05)
     collar, shoulder, fore, wrist = joints
     pose[:, collar] = (turn("y", -side * (0.12 * ahead + normal(0, 0.06))) * turn("z", side * shrug)).as_matrix()
@@ -163,10 +237,16 @@ def _arm(rng, pose, kind, mode, phase, stride, side, joints) -> None:
 def _root(rng, pose, kind, bend) -> None:
     n = len(kind)
     lean = _pick(
-        kind, rng.normal(0.0, 0.05, n), BEND=0.5 * bend + rng.normal(0.1, 0.15, n), CROUCH=rng.uniform(0, 0.5, n),
-        RUN=rng.uniform(0, 0.25, n), SIT=rng.normal(-0.1, 0.15, n), DESK=rng.normal(0, 0.12, n),
-        FLOOR=rng.normal(-0.15, 0.2, n), LUNGE=rng.normal(0.1, 0.15, n),
-    )  # fmt: skip
+        kind,
+        rng.normal(0.0, 0.05, n),
+        BEND=0.5 * bend + rng.normal(0.1, 0.15, n),
+        CROUCH=rng.uniform(0, 0.5, n),
+        RUN=rng.uniform(0, 0.25, n),
+        SIT=rng.normal(-0.1, 0.15, n),
+        DESK=rng.normal(0, 0.12, n),
+        FLOOR=rng.normal(-0.15, 0.2, n),
+        LUNGE=rng.normal(0.1, 0.15, n),
+    )
     root = turn("x", lean) * turn("z", rng.normal(0, 0.05, n))
     down = np.where(rng.random(n) < 0.5, -np.pi / 2, np.pi / 2) + rng.normal(0, 0.1, n)
     lying = turn("x", down) * turn("y", np.where(rng.random(n) < 0.3, rng.uniform(-1.6, 1.6, n), rng.normal(0, 0.2, n)))

@@ -70,9 +70,16 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
-def shadow_map(direction: np.ndarray, softness_m: float, centre: np.ndarray, side_m: float,
-               clouds: list[np.ndarray], things: np.ndarray, faces: np.ndarray,
-               texels: int = 96) -> ShadowMap:  # fmt: skip
+def shadow_map(
+    direction: np.ndarray,
+    softness_m: float,
+    centre: np.ndarray,
+    side_m: float,
+    clouds: list[np.ndarray],
+    things: np.ndarray,
+    faces: np.ndarray,
+    texels: int = 96,
+) -> ShadowMap:
     """Splats the vertices of people, `clouds` of (n, 3), and draws furniture, points (m, 3), faces (f, 3), in world."""
     toward = direction / np.linalg.norm(direction)
     helper = np.array([1.0, 0.0, 0.0]) if abs(toward[0]) < 0.7 else np.array([0.0, 0.0, 1.0])

@@ -40,8 +40,9 @@ def short_movement(rng: np.random.Generator, frames: int, fps: float, body: Body
     return Movement(poses, np.stack([places[:, 0], air(poses, height, body), places[:, 2]], 1), kind)
 
 
-def long_movement(rng: np.random.Generator, frames: int, fps: float, body: Body, recorded: Motion | None,
-                  seated: bool) -> Movement:  # fmt: skip
+def long_movement(
+    rng: np.random.Generator, frames: int, fps: float, body: Body, recorded: Motion | None, seated: bool
+) -> Movement:
     """Draws pieces of 1.5 to 8 s: recorded walks, runs, jumps and turns, and gestures; or only gestures at a desk.
 
     People walk on the spot: they are pulled back to the middle.
@@ -57,8 +58,8 @@ def long_movement(rng: np.random.Generator, frames: int, fps: float, body: Body,
         joined = mixed(rotations[-overlap:], after[:overlap], share)
         rotations = np.concatenate([rotations[:-overlap], joined, after[overlap:]])
         share = share[:, None]
-        steps = np.concatenate([steps[:-overlap], (1 - share) * steps[-overlap:] + share * after_steps[:overlap],
-                                after_steps[overlap:]])  # fmt: skip
+        joined_steps = (1 - share) * steps[-overlap:] + share * after_steps[:overlap]
+        steps = np.concatenate([steps[:-overlap], joined_steps, after_steps[overlap:]])
         both = (1 - share[:, 0]) * heights[-overlap:] + share[:, 0] * after_heights[:overlap]
         heights = np.concatenate([heights[:-overlap], both, after_heights[overlap:]])
     places = _pulled_back(steps[:frames], fps)
@@ -177,8 +178,10 @@ def _stage_in_sight(generator: Generator, rng, number: int, outfit, betas, poses
         inside = _inside(stage, trunks)
         if inside < LEAST_INSIDE and best is not None:
             continue
-        shots = [generator._shoot(np.random.default_rng([number, 9]), stage, shown[f][0], poses[f], shown[f][1], kind)
-                 for f in joints]  # fmt: skip
+        shots = [
+            generator._shoot(np.random.default_rng([number, 9]), stage, shown[f][0], poses[f], shown[f][1], kind)
+            for f in joints
+        ]
         seen = float(np.mean([shot.visible for shot in shots]))
         if inside + min(seen, LEAST_VISIBLE) > best_score:
             best, best_score = stage, inside + min(seen, LEAST_VISIBLE)

@@ -115,8 +115,16 @@ def random_outfit(rng: np.random.Generator, figure: Figure) -> Outfit:
     return make_outfit(rng, figure, cuts, fabric, hair, skirt)
 
 
-def make_outfit(rng: np.random.Generator, figure: Figure, cuts, fabric, hair: Hair, skirt: bool = False,
-                worn: list[Shell] | None = None, hidden: np.ndarray | None = None) -> Outfit:  # fmt: skip
+def make_outfit(
+    rng: np.random.Generator,
+    figure: Figure,
+    cuts,
+    fabric,
+    hair: Hair,
+    skirt: bool = False,
+    worn: list[Shell] | None = None,
+    hidden: np.ndarray | None = None,
+) -> Outfit:
     """Dresses the figure with cuts (cloth.CUTS,) and fabric (cloth.LAYERS, cloth.FIELDS); folds are drawn at random.
 
     worn: shells over the painted clothes; hidden (V,) bool: the skin that they hide.

@@ -33,8 +33,10 @@ COLLAR_SHARE = 0.17  # of the turn from T-pose to A-pose is the collar bone's: 8
 
 def find_joints(rig: Skeleton, path: str) -> dict[str, int]:
     """Finds SMPL's joints among the rig's: "l_knee" -> index. Feet are optional. Raises UserError naming the others."""
-    at = {re.sub(r"[^a-z0-9]", "", name.lower().split(":")[-1].removeprefix("mixamorig")): i
-          for i, name in enumerate(rig.names)}  # fmt: skip
+    at = {
+        re.sub(r"[^a-z0-9]", "", name.lower().split(":")[-1].removeprefix("mixamorig")): i
+        for i, name in enumerate(rig.names)
+    }
     found: dict[str, int] = {}
     for joint, names in NAMES.items():
         for side, words in (("l_", ("left", "l")), ("r_", ("right", "r"))) if joint in SIDED else (("", ("",)),):
@@ -154,8 +156,10 @@ def _body_axes(rest: np.ndarray, found: dict[str, int], path: str) -> np.ndarray
     steps = np.diff(np.array(order).reshape(2, 3), axis=1)
     standing = (steps > 0.1 * height).all() and np.abs(left).max() > 0.05 * height
     if not standing or np.abs(up_axis).sum() != 1 or np.abs(left_axis).sum() != 1:
-        raise UserError(f"{path}: with all rotations zero this rig does not stand, so its axes are unknown. "
-                        "Export it with a T-pose or an A-pose as its rest pose")  # fmt: skip
+        raise UserError(
+            f"{path}: with all rotations zero this rig does not stand, so its axes are unknown. "
+            "Export it with a T-pose or an A-pose as its rest pose"
+        )
     return np.stack([left_axis, up_axis, np.cross(left_axis, up_axis)])
 
 

@@ -69,11 +69,8 @@ def measure_panorama(picture: np.ndarray) -> Panorama:
     rows, columns = picture.shape[:2]
     polar = (np.arange(rows) + 0.5) / rows * np.pi
     azimuth = (np.arange(columns) + 0.5) / columns * 2 * np.pi
-    direction = np.stack(
-        np.broadcast_arrays(
-            np.sin(polar)[:, None] * np.sin(azimuth), np.cos(polar)[:, None], np.sin(polar)[:, None] * np.cos(azimuth)
-        ), -1
-    )  # fmt: skip
+    x, z = np.sin(polar)[:, None] * np.sin(azimuth), np.sin(polar)[:, None] * np.cos(azimuth)
+    direction = np.stack(np.broadcast_arrays(x, np.cos(polar)[:, None], z), -1)
     area = np.broadcast_to(np.sin(polar)[:, None], (rows, columns))
     area = area / area.sum() * 4 * np.pi
     picture = (
@@ -119,8 +116,16 @@ def load_photos(folder: Path) -> list[np.ndarray]:
     return out
 
 
-def random_scene(rng: np.random.Generator, textures: Textures, panoramas: list[Panorama], photos: list[np.ndarray],
-                 joints: np.ndarray, heading: float, kind: int, camera: np.ndarray) -> Scene:  # fmt: skip
+def random_scene(
+    rng: np.random.Generator,
+    textures: Textures,
+    panoramas: list[Panorama],
+    photos: list[np.ndarray],
+    joints: np.ndarray,
+    heading: float,
+    kind: int,
+    camera: np.ndarray,
+) -> Scene:
     """Draws a place for a person with joints (24, 3) in the world, with a pose `kind`, seen from `camera` (3,)."""
     shares = np.array([1.0, 0.55 if panoramas else 0.0, 0.45 if photos else 0.0])
     where = int(rng.choice(3, p=shares / shares.sum()))
@@ -134,9 +139,21 @@ def random_scene(rng: np.random.Generator, textures: Textures, panoramas: list[P
     pictures, stretch, tints, open_sky = _papers(rng, textures, indoors, light)
     photo = photo_part(rng, photos[rng.integers(len(photos))]) if where == PHOTO else None
     return Scene(
-        where, light, furniture.assembled(pieces), low, high, (math.cos(angle), math.sin(angle)), pictures, stretch,
-        tints, open_sky, panorama, yaw, photo, float(rng.uniform(0.6, 1.4)),
-    )  # fmt: skip
+        kind=where,
+        light=light,
+        things=furniture.assembled(pieces),
+        low=low,
+        high=high,
+        turn=(math.cos(angle), math.sin(angle)),
+        pictures=pictures,
+        stretch=stretch,
+        tints=tints,
+        open_sky=open_sky,
+        panorama=panorama,
+        panorama_yaw=yaw,
+        photo=photo,
+        gain=float(rng.uniform(0.6, 1.4)),
+    )
 
 
 def photo_part(rng: np.random.Generator, photo: np.ndarray) -> np.ndarray:
@@ -161,9 +178,12 @@ def _light_of(rng: np.random.Generator, panorama: Panorama, yaw: float) -> Light
     turned = np.stack([around[(i + low) % 4] * (1 - share) + around[(i + low + 1) % 4] * share for i in range(4)])
     ambient = np.stack([turned[1], turned[3], panorama.ambient[2], panorama.ambient[3], turned[0], turned[2]])
     return Light(
-        ambient=ambient.astype(np.float32), directions=sun, colours=panorama.sun_colour[None] * rng.uniform(0.6, 1.2),
-        softness=float(np.exp(rng.uniform(np.log(0.02), np.log(0.15)))), occlusion=float(rng.uniform(0.3, 0.7)),
-    )  # fmt: skip
+        ambient=ambient.astype(np.float32),
+        directions=sun,
+        colours=panorama.sun_colour[None] * rng.uniform(0.6, 1.2),
+        softness=float(np.exp(rng.uniform(np.log(0.02), np.log(0.15)))),
+        occlusion=float(rng.uniform(0.3, 0.7)),
+    )
 
 
 def _walls(rng, joints, camera, indoors: bool) -> tuple[np.ndarray, np.ndarray, float]:
@@ -227,17 +247,23 @@ def furnish(rng, textures, joints, heading, kind, camera, crowded: bool) -> list
         if 0 < along < distance + 1.0 and side < 0.5 + 0.3 * max(along, 0):
             continue  # it would hide the person by accident
         thing = rng.random()
-        piece = furniture.clutter(rng, textures) if thing < 0.55 else (
-            furniture.table(rng, textures) if thing < 0.75 else furniture.seat(rng, textures, rng.uniform(0.4, 0.5))
-        )  # fmt: skip
+        if thing < 0.55:
+            piece = furniture.clutter(rng, textures)
+        elif thing < 0.75:
+            piece = furniture.table(rng, textures)
+        else:
+            piece = furniture.seat(rng, textures, rng.uniform(0.4, 0.5))
         pieces.append((piece, place, rng.uniform(0, 2 * np.pi)))
     if rng.random() < 0.2 and distance > 1.0:
         between = rng.uniform(0.35, 0.6) * distance
         aside = np.array([toward[2], 0, -toward[0]]) * rng.normal(0, 0.3)
         place = np.array([pelvis[0], 0, pelvis[2]]) + toward * between + aside
         thing = rng.random()
-        piece = furniture.table(rng, textures) if thing < 0.35 else (
-            furniture.clutter(rng, textures) if thing < 0.7 else furniture.seat(rng, textures, rng.uniform(0.4, 0.5))
-        )  # fmt: skip
+        if thing < 0.35:
+            piece = furniture.table(rng, textures)
+        elif thing < 0.7:
+            piece = furniture.clutter(rng, textures)
+        else:
+            piece = furniture.seat(rng, textures, rng.uniform(0.4, 0.5))
         pieces.append((piece, place, rng.uniform(0, 2 * np.pi)))
     return pieces

@@ -24,9 +24,30 @@ def ambient_of(ambient, x, y, z, out):
 
 
 @numba.njit(**FAST)
-def shade_person(ids, first, last, seen, world, normals, faces, coordinates, cuts, fabric, tile, noise,
-                 camera_place, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion,
-                 out):  # fmt: skip
+def shade_person(
+    ids,
+    first,
+    last,
+    seen,
+    world,
+    normals,
+    faces,
+    coordinates,
+    cuts,
+    fabric,
+    tile,
+    noise,
+    camera_place,
+    focal_px,
+    centre_px,
+    ambient,
+    directions,
+    colours,
+    key,
+    sky,
+    occlusion,
+    out,
+):
     """Shades a person: fills `out` (height, width, 3) float32 where ids lie in first..last - 1.
 
     seen, world (V, 3): the vertices in the camera's and the world's frame; normals (V, 3) in the world's; faces (F, 3);
@@ -113,9 +134,30 @@ def _light_up(normal, eye, colour, gloss, ambient, dark, directions, colours, fi
 
 
 @numba.njit(**FAST)
-def shade_things(ids, first, last, seen, world, faces, face_normals, face_colours, face_textures, uv, textures,
-                 to_linear, noise, focal_px, centre_px, ambient, directions, colours, key, sky, occlusion,
-                 out):  # fmt: skip
+def shade_things(
+    ids,
+    first,
+    last,
+    seen,
+    world,
+    faces,
+    face_normals,
+    face_colours,
+    face_textures,
+    uv,
+    textures,
+    to_linear,
+    noise,
+    focal_px,
+    centre_px,
+    ambient,
+    directions,
+    colours,
+    key,
+    sky,
+    occlusion,
+    out,
+):
     """Shades furniture: flat faces with one texture each. face_normals (F, 3) world; face_colours (F, 3); face_textures
     (F,) index into textures (n, side, side, 3) uint8 or -1; uv (V, 2) in texture sides. The rest: `shade_person`."""
     light = np.empty(3, np.float32)

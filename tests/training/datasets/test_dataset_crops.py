@@ -9,24 +9,8 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install r
 
 from refit_rt.model.body import BodyTorch  # noqa: E402
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop  # noqa: E402
-from tests.support.labelled import (  # noqa: E402
-    BODY,
-    CENTRE_PX,
-    FOCAL_PX,
-    SHOWN,
-    person,
-    picture,
-    record_of,
-    seen_px,
-)  # fmt: skip
-from training.datasets.crop import (  # noqa: E402
-    Augment,
-    Change,
-    Sample,
-    cut_out,
-    random_change,
-    trunk_lean,
-)  # fmt: skip
+from tests.support.labelled import BODY, CENTRE_PX, FOCAL_PX, SHOWN, person, picture, record_of, seen_px  # noqa: E402
+from training.datasets.crop import Augment, Change, Sample, cut_out, random_change, trunk_lean  # noqa: E402
 from training.datasets.joints import SMPL_PART  # noqa: E402
 from training.datasets.occlude import occlude  # noqa: E402
 
@@ -73,8 +57,12 @@ def test_a_crop_of_a_small_part_of_a_large_picture_keeps_its_truth():
     large, factor = picture(one, (640, 480)).repeat(4, 0).repeat(4, 1), 4
     record = record_of(one)
     # The middle of pixel x of the small picture is that of pixels 4x .. 4x + 3 of the large one.
-    record = replace(record, box=np.append(factor * record.box[:2] + 1.5, factor * record.box[2]),
-                     focal_px=factor * FOCAL_PX, centre_px=factor * CENTRE_PX + 1.5)  # fmt: skip
+    record = replace(
+        record,
+        box=np.append(factor * record.box[:2] + 1.5, factor * record.box[2]),
+        focal_px=factor * FOCAL_PX,
+        centre_px=factor * CENTRE_PX + 1.5,
+    )
     sample = cut_out(record, large, Change(mirror=True, roll=0.3))
     truth = joints_in_crop(sample)
     for joint, colour in SHOWN.items():

@@ -9,17 +9,9 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install r
 
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop  # noqa: E402
-from tests.support.labelled import (  # noqa: E402
-    BODY,
-    person,
-    picture,
-    record_of,
-)  # fmt: skip
+from tests.support.labelled import BODY, person, picture, record_of  # noqa: E402
 from training.datasets import joints  # noqa: E402
-from training.datasets.crop import (  # noqa: E402
-    Change,
-    cut_out,
-)  # fmt: skip
+from training.datasets.crop import Change, cut_out  # noqa: E402
 from training.datasets.joints import MIRROR, NAMES, SMPL_PART, Keypoints, keypoint_losses  # noqa: E402
 from training.datasets.mix import COLUMN, batch_of  # noqa: E402
 
@@ -28,8 +20,13 @@ torch.set_num_threads(1)
 
 def test_points_are_exchanged_left_for_right_in_a_mirror():
     np.testing.assert_array_equal(MIRROR[MIRROR], np.arange(73))
-    for name, twin in (("smpl_l_hand", "smpl_r_hand"), ("op_r_big_toe", "op_l_big_toe"), ("spin_l_ear", "spin_r_ear"),
-                       ("spin_head_top", "spin_head_top"), ("op_mid_hip", "op_mid_hip")):  # fmt: skip
+    for name, twin in (
+        ("smpl_l_hand", "smpl_r_hand"),
+        ("op_r_big_toe", "op_l_big_toe"),
+        ("spin_l_ear", "spin_r_ear"),
+        ("spin_head_top", "spin_head_top"),
+        ("op_mid_hip", "op_mid_hip"),
+    ):
         assert MIRROR[NAMES.index(name)] == NAMES.index(twin)
 
 
@@ -57,7 +54,7 @@ def test_a_regressor_adds_the_points_that_it_names(tmp_path):
         Keypoints(BODY, tmp_path / "other.npy")
 
 
-def test_keypoint_losses_are_zero_at_the_truth_and_blind_to_what_nobody_knows():
+def test_keypoint_losses_are_zero_at_the_truth_and_ignore_unknown_points():
     one, points = person(2), Keypoints(BODY)
     sample = cut_out(record_of(one), picture(one), Change(roll=0.3))
     batch = batch_of([sample, replace(sample, keypoints_2d=None, keypoints_3d=None)], np.zeros(2), BODY)

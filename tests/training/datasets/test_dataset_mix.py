@@ -10,20 +10,9 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install r
 
 from refit_rt.model.body import BodyTorch  # noqa: E402
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop  # noqa: E402
-from tests.support.labelled import (  # noqa: E402
-    BODY,
-    mixed,
-    person,
-    picture,
-    write_spin,
-)  # fmt: skip
+from tests.support.labelled import BODY, mixed, person, picture, write_spin  # noqa: E402
 from tests.support.paths import ROOT  # noqa: E402
-from training.datasets.crop import (  # noqa: E402
-    NOTHING,
-    Augment,
-    Change,
-    cut_out,
-)  # fmt: skip
+from training.datasets.crop import NOTHING, Augment, Change, cut_out  # noqa: E402
 from training.datasets.joints import NAMES  # noqa: E402
 from training.datasets.mix import COLUMN, Mix, SetRecipe, batches  # noqa: E402
 from training.datasets.spin import read_spin  # noqa: E402

@@ -11,19 +11,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install refit-rt[train]")
 
 from refit_rt.errors import UserError  # noqa: E402
-from tests.support.labelled import (  # noqa: E402
-    BODY,
-    mixed,
-    person,
-    write_3dpw,
-    write_bedlam,
-    write_emdb,
-    write_spin,
-)  # fmt: skip
-from training.datasets.crop import (  # noqa: E402
-    NOTHING,
-    Augment,
-)  # fmt: skip
+from tests.support.labelled import BODY, mixed, person, write_3dpw, write_bedlam, write_emdb, write_spin  # noqa: E402
+from training.datasets.crop import NOTHING, Augment  # noqa: E402
 from training.datasets.emdb import read_emdb  # noqa: E402
 from training.datasets.mix import SetRecipe, batches, open_mix, open_set  # noqa: E402
 from training.datasets.record import Bodies, Table  # noqa: E402
@@ -53,7 +42,7 @@ def test_labels_that_are_not_there_or_not_whole_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "message"),
     [
         ("pose", np.zeros((1, 165)), r"pose has shape \(1, 165\), but \(1, 72\) is needed"),
         ("part", np.zeros((1, 17, 3)), r"part has shape \(1, 17, 3\), but \(1, 24, 3\)"),
@@ -64,16 +53,18 @@ def test_labels_that_are_not_there_or_not_whole_are_named(tmp_path):
         ("imgname", np.array(["a", "b"], object), r"not a label file, an \.npz of plain arrays"),
     ],
 )
-def test_labels_of_the_wrong_shape_are_named(tmp_path, column: str, value, said: str):
-    with pytest.raises(UserError, match=said):
+def test_labels_of_the_wrong_shape_are_named(tmp_path, column: str, value, message: str):
+    with pytest.raises(UserError, match=message):
         spin(tmp_path, **{column: value})
 
 
 def test_folders_without_their_files_are_named(tmp_path):
-    for kind, said in (("3dpw", r"train: holds no \.pkl files\. Give 3DPW's own folder"),
-                       ("emdb", r"holds no P\*/\*/\*_data\.pkl\. Give EMDB's own folder"),
-                       ("bedlam", r"holds no \.npz file\. Set `labels` to BEDLAM's folder")):  # fmt: skip
-        with pytest.raises(UserError, match=said):
+    for kind, message in (
+        ("3dpw", r"train: holds no \.pkl files\. Give 3DPW's own folder"),
+        ("emdb", r"holds no P\*/\*/\*_data\.pkl\. Give EMDB's own folder"),
+        ("bedlam", r"holds no \.npz file\. Set `labels` to BEDLAM's folder"),
+    ):
+        with pytest.raises(UserError, match=message):
             open_set("made", SetRecipe(kind=kind, labels=str(tmp_path), ratio=1), BODIES)  # type: ignore[arg-type]
     labels = write_spin(tmp_path, [person(0)])
     with pytest.raises(UserError, match=r"gone: no such folder, though .*labels\.npz refers to pictures in it"):
@@ -83,7 +74,7 @@ def test_folders_without_their_files_are_named(tmp_path):
         read_emdb("emdb", tmp_path / "emdb", "emdb1", BODIES)
 
 
-def test_smplx_labels_of_bedlam_are_told_from_smpls(tmp_path):
+def test_smplx_labels_of_bedlam_are_refused(tmp_path):
     labels = write_bedlam(tmp_path, [person(0)])
     with np.load(labels, allow_pickle=True) as archive:
         columns: dict[str, Any] = {name: archive[name] for name in archive.files}
@@ -105,11 +96,13 @@ def test_pickles_that_ask_for_code_or_lack_parts_are_refused(tmp_path, capsys):
     with pytest.raises(UserError, match=r"downtown_x_00\.pkl: not a label file of 3DPW \(it asks to run .*print"):
         read_3dpw("3dpw", tmp_path, "test", BODIES)
     assert capsys.readouterr().out == ""
-    for key, value, said in (("cam_poses", np.zeros((1, 3, 4)), r"cam_poses has shape \(1, 3, 4\), but \(any, 4, 4\)"),
-                             ("poses", [np.zeros((1, 66))], r"poses\[0\] has shape \(1, 66\), but \(1, 72\)"),
-                             ("poses2d", [], "poses2d is missing for some people")):  # fmt: skip
+    for key, value, message in (
+        ("cam_poses", np.zeros((1, 3, 4)), r"cam_poses has shape \(1, 3, 4\), but \(any, 4, 4\)"),
+        ("poses", [np.zeros((1, 66))], r"poses\[0\] has shape \(1, 66\), but \(1, 72\)"),
+        ("poses2d", [], "poses2d is missing for some people"),
+    ):
         path.write_bytes(pickle.dumps(found | {key: value}))
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read_3dpw("3dpw", tmp_path, "test", BODIES)
     path = write_emdb(tmp_path, [person(0)])
     found = pickle.loads(path.read_bytes())

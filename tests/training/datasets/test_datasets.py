@@ -1,4 +1,4 @@
-"""Label files of the field become one kind of record."""
+"""Label files of public data sets become one kind of record."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,10 +20,8 @@ from tests.support.labelled import (  # noqa: E402
     write_emdb,
     write_picture,
     write_spin,
-)  # fmt: skip
-from training.datasets.crop import (  # noqa: E402
-    read_picture,
-)  # fmt: skip
+)
+from training.datasets.crop import read_picture  # noqa: E402
 from training.datasets.emdb import read_emdb  # noqa: E402
 from training.datasets.joints import NAMES, SMPL_PART, SPIN_PART  # noqa: E402
 from training.datasets.record import Bodies  # noqa: E402

@@ -1,4 +1,4 @@
-"""Garments as meshes: bound where their files say, following the body, never seen in the other half."""
+"""Garments as meshes: they are bound as their files say, follow the body, and are not shared with the benchmark."""
 
 from pathlib import Path
 

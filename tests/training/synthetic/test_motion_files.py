@@ -1,4 +1,4 @@
-"""Recorded motion from files of the field: what was written is read back, whatever broke is named."""
+"""Recorded motion: AMASS and BVH files are read as they were written, and broken ones are named."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +17,17 @@ from training.synthetic.motion import load_motion
 from training.synthetic.retarget import LIMBS, find_joints
 
 MAKEHUMAN = SHARED / "assets" / "makehuman_cc0" / "poses"
-LIMB_NAMES = {"hip": "UpLeg", "knee": "Leg", "ankle": "Foot", "foot": "ToeBase", "collar": "Shoulder",
-              "shoulder": "Arm", "elbow": "ForeArm", "wrist": "Hand", "hand": "HandIndex1"}  # fmt: skip
+LIMB_NAMES = {
+    "hip": "UpLeg",
+    "knee": "Leg",
+    "ankle": "Foot",
+    "foot": "ToeBase",
+    "collar": "Shoulder",
+    "shoulder": "Arm",
+    "elbow": "ForeArm",
+    "wrist": "Hand",
+    "hand": "HandIndex1",
+}
 MIXAMO = {
     side + joint: word + name for joint, name in LIMB_NAMES.items() for side, word in (("l_", "Left"), ("r_", "Right"))
 }
@@ -38,9 +47,17 @@ def movement(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rotations, np.stack([0.3 * time[:, 0, 0], 1 + 0.02 * np.sin(time[:, 0, 0]), 0.8 * time[:, 0, 0]], 1)
 
 
-def write_bvh(path: Path, rotations: np.ndarray, trans: np.ndarray, names: Mapping[str, str],
-              unit: float | np.ndarray = 100.0, fps: float = 30.0, order: str = "ZXY",
-              axes: np.ndarray | None = None, splay_deg: float = 0.0) -> None:  # fmt: skip
+def write_bvh(
+    path: Path,
+    rotations: np.ndarray,
+    trans: np.ndarray,
+    names: Mapping[str, str],
+    unit: float | np.ndarray = 100.0,
+    fps: float = 30.0,
+    order: str = "ZXY",
+    axes: np.ndarray | None = None,
+    splay_deg: float = 0.0,
+) -> None:
     """A .bvh of poses on the free body's own skeleton. unit: of the file's to a metre; axes (3, 3): file from body;
     splay_deg: how far the legs rest apart."""
     axes = np.eye(3) if axes is None else axes
@@ -116,11 +133,12 @@ def test_legs_that_rest_apart_as_cmus_do_stand_on_flat_feet_within_two_degrees(t
     assert degrees_apart(load_motion(tmp_path).rotations, rotations) < 2
 
 
-def test_unit_and_axes_of_a_bvh_are_told_from_its_rig(tmp_path):
+def test_unit_and_axes_of_a_bvh_follow_from_its_rig(tmp_path):
     rotations, trans = movement(20)
     z_up = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # left +x, up +z, facing -y
-    write_bvh(tmp_path / "inches.bvh", rotations, trans, {k: "mixamorig:" + v for k, v in MIXAMO.items()}, 39.37,
-              axes=z_up)  # fmt: skip
+    write_bvh(
+        tmp_path / "inches.bvh", rotations, trans, {k: "mixamorig:" + v for k, v in MIXAMO.items()}, 39.37, axes=z_up
+    )
     found = load_motion(tmp_path)
     assert degrees_apart(found.rotations, rotations) < 0.5
     np.testing.assert_allclose(found.trans - found.trans[:1], trans - trans[:1], atol=1e-3)

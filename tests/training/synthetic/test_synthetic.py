@@ -180,7 +180,7 @@ def test_panoramas_and_photos_are_drawn_from_folders(tmp_path):
             rng, maker.stock.textures, maker.panoramas, maker.photos, joints, 0.0, 0, np.array([0, 1.5, 4.0])
         ).kind
         for _ in range(40)
-    }  # fmt: skip
+    }
     assert kinds == {scenes.ROOM, scenes.PANORAMA, scenes.PHOTO}
 
 
@@ -197,8 +197,13 @@ def test_hems_are_cut_where_they_are_asked_for(generator):
     cuts[[cloth.HEM, cloth.SLEEVE, cloth.ARM_ROOT, cloth.STRAP]] = -0.3, 0.5, 0.2, -9
     cuts[[cloth.JACKET_HEM, cloth.JACKET_SLEEVE, cloth.JACKET_COLLAR]] = 9
     cuts[[cloth.WAIST, cloth.LEG, cloth.SHOE, cloth.SOCK, cloth.SOLE_TOP]] = -0.2, -1.0, -9, -9, -9
-    at = {(0.45, 0.18): cloth.SHIRT, (0.55, 0.18): cloth.SKIN, (0.05, -0.25): cloth.SHIRT,
-          (0.05, -0.35): cloth.TROUSERS, (0.12, -1.05): cloth.SKIN}  # fmt: skip
+    at = {
+        (0.45, 0.18): cloth.SHIRT,
+        (0.55, 0.18): cloth.SKIN,
+        (0.05, -0.25): cloth.SHIRT,
+        (0.05, -0.35): cloth.TROUSERS,
+        (0.12, -1.05): cloth.SKIN,
+    }
     for (x, y), layer in at.items():
         assert cloth.layer_at(cloth.BODY, x, y, 0.0, 0.0, 0.0, cuts, 0.0) == layer
 

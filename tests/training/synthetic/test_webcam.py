@@ -1,4 +1,4 @@
-"""People who talk to a webcam: hands are where a talker's are, elbows bend as elbows do, hands hold what they hold."""
+"""People who talk to a webcam: hands and elbows are where a talker's are, and hands hold their objects."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_elbows_hang_and_bend_forwards_only():
             assert at[wrist, 2] > 0.1
 
 
-def test_nobody_talks_with_a_hand_in_the_belly():
+def test_hands_of_talkers_rarely_intersect_the_body():
     rng = np.random.default_rng(3)
     poses = np.concatenate([webcam.random_talk(rng, 1, 0.0, BODY).rotations for _ in range(60)])
     assert motion.through_itself(BODY, poses).mean() < 0.05
@@ -111,7 +111,7 @@ def test_a_clip_of_a_talker_is_repeatable_and_one_place():
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_the_hand_that_talks_alone_is_the_one_that_is_said(left):
+def test_only_the_chosen_hand_gestures(left):
     poses, _ = random_gestures(np.random.default_rng(8), 4)
     before = poses.copy()
     webcam._put_hands(np.random.default_rng(9), poses, webcam.ONE, left, BODY)
