@@ -33,7 +33,7 @@ class BodyTorch(nn.Module):
         """body: arrays as in refit_rt.body.smpl.Body; points: (P,) vertex ids, the body's markers by default."""
         super().__init__()
         if points is None and body.markers is None:
-            raise UserError(f"body '{body.name}' names no markers. Import it again: refit-rt import-smpl")
+            raise UserError(f"body '{body.name}' holds no markers. Import it again with refit-rt import-smpl")
         chosen = np.asarray(body.markers if points is None else points)
         self.point_count = len(chosen)
         self._keep("template", body.template[chosen])
