@@ -141,9 +141,8 @@ def main(settings: Settings) -> None:
     from training.store.batches import make_batch
     from training.store.shards import Store
 
-    backbone, body = BlazePose().eval(), BodyTorch(load_body())
+    store, backbone, body = Store(settings.store), BlazePose().eval(), BodyTorch(load_body())
     load_own(backbone, settings.backbone)
-    store = Store(settings.store)
     chosen = store.index[np.random.default_rng(0).permutation(len(store))[: settings.rows]]
     points, answers = [], []
     for first in range(0, len(chosen), 64):

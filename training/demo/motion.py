@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from refit_rt.body.smpl import PARENTS, Body
+from refit_rt.errors import UserError
 from training.synthetic.motion import Motion, about_y
 
 FPS = 30
@@ -86,8 +87,14 @@ def demo_movement(body: Body, betas: np.ndarray, recorded: Motion) -> Movement:
 
 
 def _walk(recorded: Motion, rest: np.ndarray) -> Movement:
-    """The recorded walk, turned to the demo's heading and placed so that two steps from its end lead to STAND."""
-    index = list(recorded.name).index(WALK)
+    """The recorded walk, turned to the demo's heading and placed so that two steps from its end lead to STAND.
+
+    Raises UserError if the motion lacks it.
+    """
+    names = list(recorded.name)
+    if WALK not in names:
+        raise UserError(f"the recorded motion has no clip {WALK}. Give CMU's with --motion; see training/README.md")
+    index = names.index(WALK)
     rows = slice(int(recorded.start[index]), int(recorded.start[index] + recorded.length[index]))
     rotations, places = recorded.rotations[rows].astype(float), recorded.trans[rows].astype(float)
     ankles = np.stack([_heights(rest, rotations, places, joint) for joint in (7, 8)], 1)

@@ -221,9 +221,9 @@ def load_reference(path: Path) -> Reference:
     verb = "python -m training.evaluation.real_clip"
     make = f"Make it: {verb} FOLDER --calibration FILE --reference FILE --detector-python PYTHON"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             entries = {name: archive[name] for name in Reference.__dataclass_fields__}
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # numpy, zipfile and zlib each raise their own when the file is missing or damaged
         raise UserError(f"{path}: not a clip's reference ({error}). {make}") from error
     entries["cameras"], entries["fps"] = tuple(map(str, entries["cameras"])), float(entries["fps"])
     return Reference(**entries)

@@ -8,9 +8,9 @@ import numpy as np
 from refit_rt import geometry
 from refit_rt.body.smpl import Body
 from refit_rt.draw.raster import buffers, rasterise, vertex_normals
-from refit_rt.errors import UserError
 from training.evaluation.real_clip import LIMBS, SMPL_LIMBS
 from training.evaluation.real_fit import Clip, Track
+from training.reporting import write_picture
 
 TILE_PX = 320
 SIDE_M = 8.0  # distance of the camera beside the body
@@ -122,6 +122,4 @@ def sheet(tiles: list[tuple[np.ndarray, str]], path: Path) -> None:
     if len(rows) % 2:
         rows.append(np.full_like(rows[0], 255))
     image = np.concatenate([np.concatenate(rows[i : i + 2], 1) for i in range(0, len(rows), 2)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
-        raise UserError(f"{path}: cannot be written. Give another folder with --sheets")
+    write_picture(path, image)

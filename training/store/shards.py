@@ -185,7 +185,7 @@ def read_shard(path: Path, unpacked: bool = False) -> Shard:
         ends, labels, previous = (np.load(path / name) for name in FILES[1:])
         around = np.load(path / AROUND) if (path / AROUND).exists() else no_group(len(ends))
         shard = Shard(pictures, ends, labels, previous, around, {} if unpacked else None)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:  # EOFError: an empty file
         raise UserError(f"{path}: not a shard of rendered people ({error}). Delete it") from error
     right = shard.labels.shape == (len(ends), LABEL_COUNT) and ends[-1] == len(pictures)
     if not right or around.dtype != PLACE or len(around) != len(ends):

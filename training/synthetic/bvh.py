@@ -37,7 +37,7 @@ def read_bvh(path: Path) -> Skeleton:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Export or fetch it again") from error
     head, found, tail = text.partition("MOTION")
     try:
         if not found:

@@ -42,7 +42,7 @@ def load_motion(path: Path) -> Motion:
             return _joined(motion_files.read_clips(path))
         path = own
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             poses = archive["poses"].reshape(-1, 24, 3)
             return Motion(
                 rotations=Rotation.from_rotvec(poses.reshape(-1, 3))
@@ -55,7 +55,7 @@ def load_motion(path: Path) -> Motion:
                 name=archive["clip_name"],
                 fps=float(archive["fps"]),
             )
-    except (OSError, KeyError, ValueError) as error:
+    except Exception as error:  # numpy, zipfile and zlib each raise their own when the file is missing or damaged
         raise UserError(f"{path}: not recorded motion ({error}). See training/README.md for the format") from error
 
 

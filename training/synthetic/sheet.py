@@ -1,6 +1,7 @@
 """Draws sheets of samples for inspection: python -m training.synthetic.sheet OUT.png"""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import cv2
 import numpy as np
 
 from refit_rt.body.smpl import PARENTS
+from refit_rt.errors import UserError
+from training.reporting import run, write_picture
 from training.synthetic.generator import Assets, Generator, Sample
 
 
@@ -38,18 +41,21 @@ def sheet(samples: list[Sample], columns: int, joints: bool) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
+    """The command line. Raises UserError."""
+    parser = argparse.ArgumentParser(prog="python -m training.synthetic.sheet", description=__doc__)
+    parser.add_argument("out", type=Path, help="the picture to write; a second one shows the joints as well")
     for name in ("motion", "hdri", "photos", "garments"):
-        parser.add_argument(f"--{name}", type=Path)
+        parser.add_argument(f"--{name}", type=Path, help="as for training.produce")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--start", type=int, default=0, help="number of the first sample")
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--clips", action="store_true", help="one clip per row")
-    parser.add_argument("--fps", type=float, default=8.0)
+    parser.add_argument("--fps", type=float, default=8.0, help="frames per second of clips")
     parser.add_argument("--webcam", type=float, default=0.0, help="share of people talking to a webcam")
     arguments = parser.parse_args()
+    if min(arguments.columns, arguments.rows) < 1:
+        raise UserError("--columns and --rows: must be at least 1")
     cv2.setNumThreads(1)
     assets = Assets(arguments.motion, arguments.hdri, arguments.photos, arguments.garments)
     generator = Generator(arguments.seed, assets, webcam=arguments.webcam)
@@ -65,10 +71,10 @@ def main() -> None:
     rate = len(samples) / (time.process_time() - started)
     same = all((a.image == b.image).all() for a, b in zip(samples, again, strict=True))
     plain, drawn = sheet(samples, arguments.columns, False), sheet(samples, arguments.columns, True)
-    cv2.imwrite(str(arguments.out), plain[..., ::-1])
-    cv2.imwrite(str(arguments.out.with_stem(arguments.out.stem + "_joints")), drawn[..., ::-1])
+    write_picture(arguments.out, plain[..., ::-1])
+    write_picture(arguments.out.with_stem(arguments.out.stem + "_joints"), drawn[..., ::-1])
     arguments.out.with_suffix(".txt").write_text(f"{rate:.1f} samples per second, repeatable: {same}\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))
