@@ -49,8 +49,8 @@ class Scene:
 
 
 def load_panoramas(folder: Path) -> list[Panorama]:
-    """Reads every .hdr or .exr file of a folder. Raises UserError for an empty folder or a broken file."""
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in (".hdr", ".exr"))
+    """Reads every .hdr or .exr file of a folder. Raises UserError for a folder without any, or a broken file."""
+    files = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in (".hdr", ".exr"))
     if not files:
         raise UserError(f"{folder}: no panoramas (.hdr or .exr). Give a folder of equirectangular pictures")
     out = []
