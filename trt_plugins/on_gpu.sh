@@ -17,7 +17,7 @@ HERE=build/gpu
 pack() {
     mkdir -p "$HERE/wheels" "$HERE/hdri"
     python3 -m pip download --quiet --dest "$HERE/wheels" --only-binary :all: --python-version "${GPU_PYTHON:-3.12}" \
-        --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 msgspec tyro
+        --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 msgspec tyro safetensors
     python=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
     # What training starts from, and BlazePose's own weights, to which it holds the backbone: the GPU machine has neither
     # onnx to read a bundle nor OpenVINO to read the .tflite.
@@ -60,7 +60,7 @@ stage() { [ ! -e "$RUN/$1.done" ] && [ "$(left)" -gt "$2" ]; }
 within() { local most=$1 now; now=$(left); echo $((now < most ? now : most)); }
 shards() { find "$RUN/store" -maxdepth 1 -name '[!.]*-[0-9][0-9][0-9][0-9]' 2>/dev/null | wc -l; }
 
-python3 -c 'import msgspec, tyro' 2>/dev/null || python3 -m pip install --quiet --no-index --find-links "$HERE/wheels" msgspec tyro
+python3 -c 'import msgspec, tyro, safetensors' 2>/dev/null || python3 -m pip install --quiet --no-index --find-links "$HERE/wheels" msgspec tyro safetensors
 python3 -c 'import sys, torch; torch.cuda.is_available() or sys.exit("trt_plugins/on_gpu.sh: torch finds no GPU on this machine")'
 python3 -c 'import torch; print(torch.__version__, torch.cuda.get_device_name())' | tee "$OUT/device.txt"
 
