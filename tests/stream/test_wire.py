@@ -1,5 +1,6 @@
 """Messages are decoded as they were encoded, and other bytes are refused in one line."""
 
+import hashlib
 import json
 import struct
 
@@ -9,10 +10,12 @@ from safetensors.numpy import load
 
 from refit_rt.errors import UserError
 from refit_rt.stream import wire
+from refit_rt.types import PUBLISHED_FIELDS, People
 from tests.support.fakes import people
 
 RUN = wire.Run(epoch_s=1.7e9, body="free", bundle="edge")
 
+GOLDEN = "1f9aecd3b84362678fe25503d3b9449dac93f7037efaaa823422c3c268e33e8e"  # sha256
 TWO = struct.pack("<Q", 2)
 
 
@@ -81,3 +84,15 @@ def test_an_incomplete_message_is_refused():
 def test_cut_off_bytes_are_refused():
     with pytest.raises(UserError):
         wire.decode(wire.encode(people([1]), RUN, 101.0)[:-10])
+
+
+def test_a_message_of_version_1_is_the_same_byte_for_byte():
+    """Readers in other languages rely on it: a change of these bytes is a new version."""
+    rows = {
+        name: np.arange(2 * np.prod(shape, dtype=int)).reshape(2, *shape) / 8
+        for name, (_, shape) in PUBLISHED_FIELDS.items()
+    }
+    header = {"camera": "left", "frame_index": 7, "captured_s": 12.25, "time_s": 0.5, "dropped": 3}
+    lens = {"size": (1280, 720), "focal_px": 1080.5, "centre_px": (639.5, 359.5)}
+    message = wire.encode(People.of(rows | {"ids": [4, 9]}, **header, **lens), wire.Run(1.7e9, "free", "edge"), 12.5)
+    assert hashlib.sha256(message).hexdigest() == GOLDEN
