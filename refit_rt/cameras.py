@@ -46,11 +46,8 @@ class Camera:
 
     @property
     def camera_from_world(self) -> np.ndarray:
-        """(4, 4) metres: the inverse of `world_from_camera`, which is rigid."""
-        rotation = self.world_from_camera[:3, :3].T
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = rotation, -rotation @ self.world_from_camera[:3, 3]
-        return matrix
+        """(4, 4) metres: the inverse of `world_from_camera`. A rounded rotation in a file comes back as it was."""
+        return np.linalg.inv(self.world_from_camera)
 
     def world(self, points: np.ndarray) -> np.ndarray:
         """Camera-frame points (..., 3) → world points (..., 3), metres."""
@@ -157,8 +154,11 @@ def read_rig(path: Path) -> Rig:
     """
     entries = _entries(path)
     cameras = tuple(_checked(path, name, entry) for name, entry in entries.items())
-    if len(cameras) > 1 and (lost := [name for name, entry in entries.items() if _camera_from_world(entry) is None]):
-        raise UserError(f"{path}: camera '{lost[0]}' has no place (camera_from_world). {CURE}")
+    for name, entry in entries.items() if len(cameras) > 1 else ():
+        if _camera_from_world(entry) is None:
+            raise UserError(f"{path}: camera '{name}' has no place (camera_from_world). {CURE}")
+        if not {"dist", "distortion"} & entry.keys():
+            raise UserError(f"{path}: camera '{name}' has no 'distortion'. {CURE}")
     return Rig(cameras)
 
 
@@ -186,9 +186,12 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
             return {entry["name"]: entry for entry in _caliscope(tomllib.loads(text))}
         content = json.loads(text)
         schema = content.get("schema", SCHEMA) if isinstance(content, dict) else SCHEMA
-        if schema != SCHEMA:
+        if str(schema).startswith("refit_rt.rig/") and schema != SCHEMA:
             raise UserError(f"{path}: has schema '{schema}', but this version reads '{SCHEMA}'. Update refit-rt")
-        return {str(entry.get("name")): entry for entry in content["cameras"]}
+        entries = {str(entry["name"]): entry for entry in content["cameras"]}
+        if len(entries) < len(content["cameras"]):
+            raise UserError(f"{path}: two cameras have the same name. {CURE}")
+        return entries
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). {CURE}") from error
     except KeyError as error:
@@ -230,8 +233,10 @@ def _camera(name: str, entry: dict[str, Any]) -> Camera:
     if min(width, height, matrix[0, 0], matrix[1, 1]) <= 0 or not np.isfinite(matrix).all():
         raise ValueError("size and focal length must be above zero")
     distortion = np.zeros(5)
-    given = np.ravel(entry["dist"] if "dist" in entry else entry.get("distortion", []))[:5]
-    distortion[: len(given)] = given
+    given = np.ravel(np.array(entry["dist"] if "dist" in entry else entry.get("distortion", []), float))
+    if given[5:].any():
+        raise ValueError(f"{len(given)} distortion coefficients, but only k1 k2 p1 p2 k3 are read")
+    distortion[: len(given[:5])] = given[:5]
     place = _camera_from_world(entry)
     world_from_camera = _upright() if place is None else np.linalg.inv(place)
     focal_px, aspect = (matrix[0, 0] + matrix[1, 1]) / 2, float(matrix[1, 1] / matrix[0, 0])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,20 +16,19 @@ ROOM = "Make room, or write elsewhere"
 
 
 @contextmanager
-def write_whole(path: Path, cure: str = ROOM) -> Iterator[Path]:
+def write_whole(path: Path, cure: str = ROOM, reuse: bool = False) -> Iterator[Path]:
     """A new path beside `path`, with the same suffix, to write to. It replaces `path` when the block ends well and is
     deleted otherwise, so that a reader finds the old file or the new one, never half of one.
 
-    Missing folders are made. Raises UserError with `cure` for an OSError, in the block too.
+    Missing folders are made. reuse: the new path is always the same, so that what a killed process left is overwritten;
+    for files that one process alone writes. Raises UserError with `cure` for an OSError, in the block too.
     """
     with _reported(path, cure):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        part = Path(name)
+        part = path.with_name(f".{path.stem}-{'part' if reuse else secrets.token_hex(4)}{path.suffix}")
         try:
+            part.touch(exist_ok=reuse)
             yield part
-            part.chmod(0o666 & ~_umask())  # mkstemp's files are the owner's alone
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -47,9 +47,9 @@ def write_whole_folder(path: Path, ours: Callable[[Path], bool], what: str) -> I
         made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             yield made
-            made.chmod(0o777 & ~_umask())
+            made.chmod(0o755)  # mkdtemp's folders, and the files of some writers, are the owner's alone
             for file in made.iterdir():
-                file.chmod(0o666 & ~_umask())
+                file.chmod(0o644)
             if path.exists():
                 old = made.with_name(f"{made.name}-old")
                 path.rename(old)
@@ -67,13 +67,6 @@ def _reported(path: Path, cure: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}). {cure}") from error
-
-
-def _umask() -> int:
-    """The process's mask for new files, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def sha256_of(path: Path) -> str:

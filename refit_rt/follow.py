@@ -89,7 +89,7 @@ class Follower:
         self._smoother.forget()
 
     def _camera_of(self, frame: Frame) -> Camera:
-        """The lens for images like this one; made once, as neither size nor lens hardly ever change."""
+        """The lens for images like this one; made once, because size and lens hardly ever change."""
         if self._camera is None or self._lens != (frame.size, frame.focal_px):
             self._lens = frame.size, frame.focal_px
             self._camera = camera_for(self._settings.camera, self._settings.capture.name, *self._lens)

@@ -150,3 +150,33 @@ def test_a_rig_of_caliscope_is_read(rig, tmp_path):
     file.write_text("cameras = [")
     with pytest.raises(UserError, match="is no calibration file"):
         read_rig(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"distortion": [0.1, 0, 0, 0, 0, 0.2]}, "6 distortion coefficients"),
+        ({"distortion": None}, "'right' has no 'distortion'"),
+        ({"name": "left"}, "two cameras have the same name"),
+        ({"name": None}, "lacks 'name'"),
+    ],
+)
+def test_a_rig_that_would_be_read_in_part_is_refused(rig, tmp_path, change, message):
+    file = tmp_path / "rig.json"
+    write_rig(rig, file)
+    content = json.loads(file.read_text())
+    changed = content["cameras"][1] | change
+    content["cameras"][1] = {key: value for key, value in changed.items() if value is not None}
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_rig(file)
+
+
+def test_a_rounded_rotation_comes_back_as_it_was(rig, tmp_path):
+    file = tmp_path / "rig.json"
+    write_rig(rig, file)
+    content = json.loads(file.read_text())
+    rounded = np.round(content["cameras"][0]["camera_from_world"], 4)
+    content["cameras"][0]["camera_from_world"] = rounded.tolist()
+    file.write_text(json.dumps(content))
+    np.testing.assert_allclose(read_rig(file)["left"].camera_from_world, rounded, atol=1e-12)

@@ -36,7 +36,8 @@ def listen(
     from refit_rt.stream.subscribe import Listener
 
     stop = threading.Event()
-    with closing(Recording(record)) as recording, closing(Listener(address)) as listener, ended_by_signals(stop):
+    # Outermost, so that a second signal does not kill the process while the recording is written.
+    with ended_by_signals(stop), closing(Recording(record)) as recording, closing(Listener(address)) as listener:
         meter = Meter()
         say(f"listening to {address}, Ctrl-C ends")
         while not stop.is_set():

@@ -33,5 +33,7 @@ def run(
     report = pipeline.run(settings)
     say(report.table())
     if settings.out.dir:
-        say(f"in {settings.out.dir}: " + ", ".join(sorted(file.name for file in Path(settings.out.dir).iterdir())))
+        folder = Path(settings.out.dir).expanduser()
+        files = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+        say(f"in {settings.out.dir}: {', '.join(files)}")
     return int(report.hung)

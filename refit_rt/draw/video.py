@@ -77,10 +77,12 @@ class OverlayWriter:
     def _open(self, frame: Frame) -> cv2.VideoWriter:
         self._size = (frame.size[0] // 2 * 2, frame.size[1] // 2 * 2)  # the codec requires even sides
         self._start_s = frame.time_s
-        part = self._whole.enter_context(write_whole(self._path, NO_OVERLAY))
+        part = self._whole.enter_context(write_whole(self._path, NO_OVERLAY, reuse=True))
         writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
         if not writer.isOpened():
-            raise UserError(f"{self._path}: the video cannot be opened for writing. {NO_OVERLAY}")
+            error = UserError(f"{self._path}: the video cannot be opened for writing. {NO_OVERLAY}")
+            self._whole.__exit__(UserError, error, None)  # takes the unwritten file away
+            raise error
         self._writer = writer
         return writer
 

@@ -116,7 +116,7 @@ def confidence(error_px: Array | None, scale: Array, keypoints: Array | None) ->
     column is visibility; None when the backbone has none. The error counts in metres, not in pixels: when the picture
     cuts a person off, half a body fills the crop, and 14 px are 6 cm there.
     """
-    sure = scale * 0 + 1
+    sure = namespace_of(scale).ones_like(scale)
     if error_px is not None:
         error_m = error_px / (HALF_CROP_PX * scale.clip(1e-3, None))
         sure = 1 / (1 + (error_m / CONFIDENT_M) ** 2)

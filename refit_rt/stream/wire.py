@@ -135,7 +135,7 @@ def decode(blob: bytes) -> Message:
         )
         facts = {key: about[key] for key in ("status", "body", "bundle")}
         return Message(people, float(about["captured_unix_s"]), float(about["age_s"]), **facts)
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"stream: received an incomplete message ({error}). Use the same version on both sides"
         ) from error
