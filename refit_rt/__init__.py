@@ -3,8 +3,8 @@
     import refit_rt
 
     follower = refit_rt.load()                     # or load(settings), load(bundle=..., body=...)
-    people = follower.follow(image_bgr)            # a numpy picture, or frame after frame of a clip
-    for message in refit_rt.listen():              # newest first: a subscriber never falls behind
+    people = follower.follow(image_bgr)            # a picture, or frame after frame of a clip
+    for message in refit_rt.listen():              # always the newest message
         print(message.people.trans)
 
 `Settings` are the ones of config.yaml. `People` are the bodies of one frame, as arrays; `Body` turns a pose into joints

@@ -12,7 +12,7 @@ import refit_rt
 
 image = cv2.imread(sys.argv[1])
 if image is None:
-    sys.exit(f"{sys.argv[1]}: is no picture")
+    sys.exit(f"{sys.argv[1]}: not a readable picture")
 
 follower = refit_rt.load()
 people = follower.follow(image)

@@ -20,7 +20,7 @@ while True:
         break
     people = follower.follow(image)
     for person, joints in zip(people.ids, people.joints_px, strict=True):
-        print(f"person {person}: right hand at {joints[21].round()}")
+        print(f"person {person}: right wrist at {joints[21].round()}")
         for x, y in joints:
             cv2.circle(image, (round(float(x)), round(float(y))), 4, (80, 220, 120), -1)
     if window:

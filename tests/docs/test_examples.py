@@ -50,7 +50,7 @@ def test_a_loop_over_a_video_follows_one_person(frames, tmp_path):
     writer.release()
     lines = run("02_webcam.py", tmp_path / "clip.mp4").splitlines()
     assert len(lines) == 8
-    assert all(line.startswith("person 0: right hand at [") for line in lines)
+    assert all(line.startswith("person 0: right wrist at [") for line in lines)
 
 
 def test_a_subscriber_hears_the_stream_to_its_end(frames, tmp_path):
