@@ -5,7 +5,7 @@ import numpy as np
 from refit_rt.bundle.read import Bundle
 from refit_rt.runners.cpu.encoder import OpenVinoEncoder
 from refit_rt.runners.cpu.loop import NumbaLoop
-from refit_rt.types import Encoded, Result, State, View
+from refit_rt.types import Encoded
 
 
 class CpuRunner:
@@ -15,22 +15,9 @@ class CpuRunner:
         """precision (auto, f32, bf16 or int8) and threads (0: all cores) are the encoder's. Raises UserError."""
         self.crop_px = bundle.card.crop.size_px
         self._encoder = OpenVinoEncoder(bundle, precision, threads)
-        self._loop = NumbaLoop(bundle)
         self.precision = self._encoder.precision
+        loop = NumbaLoop(bundle)
+        self.initial, self.iterate = loop.initial, loop.iterate
 
     def encode(self, crop: np.ndarray) -> Encoded:
         return self._encoder(crop)
-
-    def initial(self, encoded: Encoded, view: View) -> State:
-        return self._loop.initial(encoded, view)
-
-    def iterate(
-        self,
-        encoded: Encoded,
-        view: View,
-        state: State,
-        iterations: int,
-        update_rad: float = 0.0,
-        deadline_s: float | None = None,
-    ) -> Result:
-        return self._loop.iterate(encoded, view, state, iterations, update_rad, deadline_s)
