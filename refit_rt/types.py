@@ -1,11 +1,12 @@
 """Every message that flows from stage to stage, one frozen type per hop, and the table of a person's fields."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 BETAS, JOINTS = 10, 24  # SMPL's shape coefficients and joints
+COCO_KEYPOINTS = 17  # nose, eyes, ears, then shoulders, elbows, wrists, hips, knees, ankles; the left one first
 
 # A person's row: field of `People` → dtype and shape of one row. Streams, recordings and selections read this table.
 PERSON_FIELDS: dict[str, tuple[type, tuple[int, ...]]] = {
@@ -35,6 +36,8 @@ class Frame:
     time_s: float  # seconds since the source's first frame; a file's own clock
     image: np.ndarray  # (height, width, 3) uint8, BGR
     focal_px: float | None = None  # what the picture's own file reports (EXIF); None: nothing
+    name: str = ""  # of the picture's own file, without its folder; empty: a video's or camera's frame
+    still: bool = False  # a picture by itself: it continues no other frame
 
     @property
     def size(self) -> tuple[int, int]:
@@ -51,12 +54,26 @@ class Status:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Boxes:
-    """People found in one frame."""
+    """People found in one frame, which may be older than the newest one."""
 
     frame: Frame
     xyxy: np.ndarray  # (person, 4) float32 image pixels, may reach beyond the image
     score: np.ndarray  # (person,) float32 0..1
     roll: np.ndarray  # (person,) float32 radians the person leans clockwise in the image; 0 where a detector cannot say
+    keypoints: np.ndarray | None = None  # (person, 17, 3) float32: x, y image pixels, score 0..1; None: it finds none
+
+    def take(self, rows: np.ndarray | list[int]) -> "Boxes":
+        """The same frame with some of its people."""
+        keypoints = None if self.keypoints is None else self.keypoints[rows]
+        return Boxes(self.frame, self.xyxy[rows], self.score[rows], self.roll[rows], keypoints)
+
+
+class Known(NamedTuple):
+    """Where the people who are followed should be in one frame."""
+
+    ids: np.ndarray  # (k,) int64
+    xyxy: np.ndarray  # (k, 4) float32 image pixels
+    roll: np.ndarray  # (k,) float32 radians
 
 
 @dataclass(frozen=True, slots=True, eq=False)
