@@ -111,9 +111,9 @@ class MotionWriter:
         self._last = people
         rows = np.zeros(len(people.ids), self._row)
         rows["frame"], rows["time_s"] = people.frame_index, people.time_s
-        for name in PUBLISHED_FIELDS:
-            column = NAMES.get(name, name)
-            rows[column] = getattr(people, name).reshape(rows[column].shape)
+        for field in PUBLISHED_FIELDS:
+            column = NAMES.get(field, field)
+            rows[column] = getattr(people, field).reshape(rows[column].shape)
         if self._names is not None:
             self._names += [name] * len(rows)
             rows["picture_focal_px"], rows["picture_size"] = people.focal_px, people.size
