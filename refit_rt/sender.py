@@ -45,7 +45,8 @@ class Report:
             rows.append(f"{self.frames} frames, {self.fps:.1f} a second, {lost}; {count_of(self.people)} followed")
         if self.nobody:
             more = f", and {len(self.nobody) - MOST_NAMES} more" if len(self.nobody) > MOST_NAMES else ""
-            rows.append(f"nobody found in: {', '.join(self.nobody[:MOST_NAMES])}{more}")
+            names = ", ".join(self.nobody[:MOST_NAMES]).encode(errors="replace").decode()  # a name may be no valid text
+            rows.append(f"nobody found in: {names}{more}")
         return "\n".join(rows)
 
 

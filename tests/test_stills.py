@@ -1,5 +1,7 @@
 """Stills from end to end: a folder of unrelated pictures → motion.npz and overlay/NAME.jpg."""
 
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,14 @@ import pytest
 
 from refit_rt import config
 from refit_rt.body.smpl import load_body
+from refit_rt.capture.picture import read_picture
 from refit_rt.errors import UserError
 from refit_rt.follow import Follower
-from refit_rt.motion.npz import read_motion
+from refit_rt.motion.npz import MotionWriter, read_motion
 from refit_rt.opening import opened
 from refit_rt.pipeline import Pipeline
 from refit_rt.sender import Report, Sender
-from refit_rt.types import Boxes, Frame, Tracks
+from refit_rt.types import Boxes, Frame, People, Tracks
 from tests.support.fakes import FakeDetector, FakeFitter, FakeTracker
 from tests.support.photos import photo, scene
 
@@ -91,7 +94,9 @@ def test_each_picture_has_its_overlay_and_its_people_counted_from_zero_the_large
     report = run(pictures, tmp_path / "out")
     assert files_of(tmp_path / "out") == {"motion.npz", "overlay/8.png.jpg", *(f"overlay/{k}.jpg" for k in range(9))}
     for k in range(8):
-        assert cv2.imread(str(tmp_path / "out" / "overlay" / f"{k}.jpg")).shape == (100 + k, 64 * (1 + k % 5), 3)
+        overlay = read_picture(tmp_path / "out" / "overlay" / f"{k}.jpg")
+        assert overlay is not None
+        assert overlay.shape == (100 + k, 64 * (1 + k % 5), 3)
     motion = read_motion(tmp_path / "out" / "motion.npz")
     assert motion.name is not None
     assert motion.picture_size is not None
@@ -117,6 +122,19 @@ def test_many_pictures_without_people_stay_one_line():
     report = Report(40, 0, 0, 0, 1.0, {}, stills=True, nobody=tuple(f"{k}.jpg" for k in range(40)))
     line = report.table().splitlines()[-1]
     assert line.endswith("28.jpg, 29.jpg, and 10 more")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_no_obstacle(pictures, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")  # Latin-1
+    for picture in ("0.png", "2.png"):
+        (pictures / picture).rename(pictures / f"{picture[0]} {name}")
+    report = run(pictures, tmp_path / "out")
+    report.table().encode()
+    assert f"overlay/0 {name[:-4]}.jpg" in files_of(tmp_path / "out")
+    motion = read_motion(tmp_path / "out" / "motion.npz")
+    assert motion.name is not None
+    assert f"2 {name}" in motion.name.tolist()
 
 
 def test_pictures_are_fitted_cold_both_ways_unfiltered_and_all(pictures, tmp_path):
@@ -168,19 +186,20 @@ def test_pictures_of_the_user_are_not_replaced(pictures, tmp_path):
     assert files_of(tmp_path) == before | {"motion.npz"}
 
 
-def test_stopping_leaves_whole_files(pictures, tmp_path):
+def test_stopping_leaves_whole_files(pictures, tmp_path, monkeypatch):
     pipeline, stop = Pipeline(settings_of(pictures, tmp_path / "out"), load), threading.Event()
-    send = pipeline._sender._motion.add
+    add = MotionWriter.add
 
-    def add(people, name):
-        send(people, name)
+    def stopping(writer: MotionWriter, people: People, name: str) -> None:
+        add(writer, people, name)
         if name == "3.png":
             stop.set()
 
-    pipeline._sender._motion.add = add
+    monkeypatch.setattr(MotionWriter, "add", stopping)
     report = pipeline.run(stop)
     names = files_of(tmp_path / "out")
     assert 4 <= report.frames <= 10
     assert {"motion.npz", "overlay/0.jpg", "overlay/1.jpg", "overlay/2.jpg"} <= names
     assert not [name for name in names if name.split("/")[-1].startswith(".")]
-    assert all(cv2.imread(str(tmp_path / "out" / name)) is not None for name in names if name.endswith(".jpg"))
+    overlays = [tmp_path / "out" / name for name in names if name.endswith(".jpg")]
+    assert all(read_picture(overlay) is not None for overlay in overlays)

@@ -25,6 +25,8 @@ class FolderSource:
     def __init__(self, path: Path, settings: config.Capture, lossless: bool) -> None:
         self._files = pictures_of(path)
         if not any(read_picture(file) is not None for file in self._files):
+            if path.is_file():
+                raise UserError(f"{path}: is not a readable image. Convert it to jpg, or download it again")
             known = " ".join(sorted(SUFFIXES))
             raise UserError(f"{path}: contains no readable image. Give a folder with images of these types: {known}")
         self._loop, self._stills = settings.loop, settings.pictures == "stills"

@@ -25,7 +25,7 @@ MOST_GAP_S = 2.0  # frames of a clip are not taken further apart
 # Thumbnails that correlate less than this show different scenes. Of unrelated photographs 99 % correlate less than 0.5;
 # frames of a clip that lie a second apart correlate more than 0.8, and 0.6 when a figure walks past close by.
 ALIKE = 0.6
-SINGLE = "it is a single picture"
+SINGLE = "a single picture"
 NAMES, TIMES, SIZES, CONTENT = (
     "the names are not numbered",
     "the pictures were taken at different times",
@@ -60,7 +60,7 @@ def are_stills(settings: config.Capture) -> bool:
 
 def _announced(path: Path, count: int, why: str) -> bool:
     if why == SINGLE:
-        log.info("%s: %s, fitted by itself", path, why)
+        log.info("%s: %s", path, why)
     elif why:
         cure = "if they are the frames of a clip, add --capture.pictures clip"
         log.info("%s: %d pictures, each by itself, because %s; %s", path, count, why, cure)

@@ -10,6 +10,7 @@ import pytest
 from refit_rt.capture.exif import focal_35mm, taken_at
 from refit_rt.capture.folder import natural
 from refit_rt.capture.picture import as_bgr
+from refit_rt.errors import UserError
 from tests.support.filmed import grey, source_of
 from tests.support.photos import photo
 
@@ -38,6 +39,14 @@ def test_an_image_that_cannot_be_read_is_skipped_counted_and_leaves_a_gap(tmp_pa
 def test_one_image_is_a_source_too(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
     assert len(list(source_of(tmp_path / "1.png", lossless=True))) == 1
+
+
+def test_what_holds_no_image_is_refused_in_one_line(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1\.png: is not a readable image\. Convert it to jpg"):
+        source_of(tmp_path / "1.png", lossless=True)
+    with pytest.raises(UserError, match=r": contains no readable image\. Give a folder with images of these types: "):
+        source_of(tmp_path, lossless=True)
 
 
 def test_natural_order_sorts_numbers_by_value():

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from refit_rt.capture.picture import read_picture
 from refit_rt.draw.pictures import PictureWriter, check_folder, is_of_overlays
 from refit_rt.errors import UserError
 from refit_rt.types import Frame
@@ -34,7 +35,8 @@ def drawn(folder: Path, *frames: Frame) -> list[str]:
 def test_each_picture_has_its_own_size_and_shows_what_was_drawn(tmp_path):
     names = drawn(tmp_path / "overlay", still("wide.png", (333, 101)), still("tall, été.jpg", (50, 81)))
     assert names == ["tall, été.jpg", "wide.jpg"]
-    picture = cv2.imread(str(tmp_path / "overlay" / "wide.jpg"))
+    picture = read_picture(tmp_path / "overlay" / "wide.jpg")
+    assert picture is not None
     assert picture.shape == (101, 333, 3)
     np.testing.assert_allclose(picture.mean((0, 1)), (0, 0, 200), atol=6)
 
