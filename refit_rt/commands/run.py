@@ -18,11 +18,10 @@ def run(
     stills: FlagCreatePairsOff[bool] = False,
     settings: Annotated[Settings, arg(name="")],
 ) -> int:
-    """Follow people in a webcam, a file or a network stream, or find them in pictures, and publish their bodies.
+    """Follow people in a webcam, a file or a network stream, and publish their bodies.
 
     Args:
-        source: Webcam index, video file, picture, folder of pictures, rtsp:// or http:// address; short for
-            --capture.source.
+        source: Short for --capture.source: webcam index, video, picture, folder of pictures, rtsp:// or http:// address.
         out: Write motion.npz and overlay.mp4 to this folder; short for --out.dir. Every frame of a file is processed.
         stills: Fit each picture of a folder by itself, drawn as overlay/NAME.jpg; short for --capture.pictures=stills.
     """
