@@ -30,7 +30,9 @@ class Capture(Group, frozen=True):
     """Where frames come from."""
 
     source: str = "0"
-    """Webcam index, video file, folder of images, or an rtsp:// or http:// address."""
+    """Webcam index, video file, picture, folder of pictures, or an rtsp:// or http:// address."""
+    pictures: Literal["auto", "clip", "stills"] = "auto"
+    """What a folder of pictures holds: frames of a clip; stills, each a picture by itself; auto: as recognised."""
     name: str = "camera"
     """Name of the camera in every message and in the calibration file."""
     pace: Literal["auto", "live", "lossless"] = "auto"

@@ -35,7 +35,7 @@ def write_whole(path: Path, cure: str = ROOM, reuse: bool = False) -> Iterator[P
 
 
 @contextmanager
-def write_whole_folder(path: Path, ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
+def write_whole_folder(path: Path, ours: Callable[[Path], bool], what: str, reuse: bool = False) -> Iterator[Path]:
     """As `write_whole`, for a folder of a kind, `what`. An older one is replaced when it is empty or `ours(path)`.
 
     Raises UserError for anything else that is there, and for an OSError.
@@ -44,7 +44,7 @@ def write_whole_folder(path: Path, ours: Callable[[Path], bool], what: str) -> I
         raise UserError(f"{path}: is there and is no {what}. Give an empty folder or a new name")
     with _reported(path, "Give a folder of your own"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        made = _emptied(path) if reuse else Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             yield made
             made.chmod(0o755)  # mkdtemp's folders, and the files of some writers, are the owner's alone
@@ -59,6 +59,15 @@ def write_whole_folder(path: Path, ours: Callable[[Path], bool], what: str) -> I
                 made.rename(path)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+
+def _emptied(path: Path) -> Path:
+    """The folder beside `path` that is made for it each time, without what a killed process left in it."""
+    made = path.with_name(f".{path.name}-part")
+    for left in (made, made.with_name(f"{made.name}-old")):
+        shutil.rmtree(left, ignore_errors=True)
+    made.mkdir()
+    return made
 
 
 @contextmanager

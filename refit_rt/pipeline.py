@@ -5,7 +5,7 @@ capture ──▶ follow (detect when due · track · fit · smooth) ──▶ s
 ```
 Each stage is a thread, each arrow a one-item mailbox. Live, the newest frame wins and the lost ones are counted;
 lossless, every frame goes all the way. Following people is one thread, because each frame starts from the bodies of the
-last.
+last. Stills go the same way, each forgotten before the next; overlay/NAME.jpg takes the place of overlay.mp4.
 """
 
 import logging
@@ -75,8 +75,8 @@ class Pipeline:
             started_s=self._started_s,
         )
         finish(self._stages, [ends.source, self._frames, self._people], stop)
-        if ends.stale_overlay is not None and sender.frames:
-            ends.stale_overlay.unlink(missing_ok=True)
+        if sender.frames:
+            ends.remove_stale()
         for stage in self._stages:
             if stage.error is not None:
                 raise stage.error

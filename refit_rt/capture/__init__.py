@@ -52,12 +52,12 @@ def open_source(settings: config.Capture, lossless: bool) -> Source:
         from refit_rt.capture.webcam import WebcamSource
 
         return WebcamSource(settings)
-    from refit_rt.capture.folder import SUFFIXES, FolderSource
+    from refit_rt.capture.folder import FolderSource, is_of_pictures
 
     path = Path(source).expanduser()
     if not path.exists():
         raise UserError(f"{source or 'capture.source'}: no such file, folder or camera. Check capture.source")
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+    if is_of_pictures(path):
         return FolderSource(path, settings, lossless)
     from refit_rt.capture.video import VideoSource
 

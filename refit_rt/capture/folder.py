@@ -4,11 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from refit_rt import config
 from refit_rt.capture.exif import focal_35mm
+from refit_rt.capture.picture import read_picture
 from refit_rt.capture.playback import Playback, Shot
 from refit_rt.errors import UserError
 from refit_rt.types import Frame
@@ -19,22 +17,19 @@ FULL_FRAME_DIAGONAL_MM = 43.267  # 36 x 24 mm, to which "focal length in 35 mm f
 
 
 class FolderSource:
-    """The images of a folder, 2.jpg before 10.jpg, or a single image."""
+    """The images of a folder, 2.jpg before 10.jpg, or a single image: frames of a clip, or stills."""
 
     runs_by_itself = False
     waiting = ""
 
     def __init__(self, path: Path, settings: config.Capture, lossless: bool) -> None:
-        files = [path] if path.is_file() else [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
-        self._files = sorted(files, key=natural)
-        if not any(_read(file) is not None for file in self._files):
+        self._files = pictures_of(path)
+        if not any(read_picture(file) is not None for file in self._files):
             known = " ".join(sorted(SUFFIXES))
             raise UserError(f"{path}: contains no readable image. Give a folder with images of these types: {known}")
-        self._loop = settings.loop
+        self._loop, self._stills = settings.loop, settings.pictures == "stills"
         self.fps = settings.fps or GUESSED_FPS
-        focal_mm = focal_35mm(self._files[0])  # all images of a folder are taken with one lens
-        focal_over_diagonal = focal_mm / FULL_FRAME_DIAGONAL_MM if focal_mm else None
-        self._playback = Playback(settings.name, self.fps, lossless, focal_over_diagonal)
+        self._playback = Playback(settings.name, self.fps, lossless)
 
     @property
     def bad(self) -> int:
@@ -50,8 +45,21 @@ class FolderSource:
         self._playback.stop()
 
     def _once(self) -> Iterator[Shot]:
+        lens = _focal_over_diagonal(self._files[0])  # a clip is taken with one lens
         for index, file in enumerate(self._files):
-            yield index, index / self.fps, lambda file=file: _read(file)
+            lens = _focal_over_diagonal(file) if self._stills else lens
+            yield Shot(index, index / self.fps, lambda file=file: read_picture(file), file.name, self._stills, lens)
+
+
+def is_of_pictures(path: Path) -> bool:
+    """Whether a path that exists is a folder, or a file whose name is that of an image."""
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
+def pictures_of(path: Path) -> list[Path]:
+    """The image files of a folder in natural order, or a single file."""
+    files = [path] if path.is_file() else [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+    return sorted(files, key=natural)
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
@@ -59,13 +67,7 @@ def natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name.lower())]
 
 
-def _read(path: Path) -> np.ndarray | None:
-    """The image as BGR uint8, turned upright as its EXIF orientation states; None if it cannot be decoded.
-
-    The bytes are read in Python, so that any file name works.
-    """
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error):
-        return None
+def _focal_over_diagonal(file: Path) -> float | None:
+    """The focal length divided by the image diagonal, if the file states it."""
+    focal_mm = focal_35mm(file)
+    return focal_mm / FULL_FRAME_DIAGONAL_MM if focal_mm else None

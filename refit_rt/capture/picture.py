@@ -1,7 +1,22 @@
-"""Converts a decoded image to 8-bit BGR."""
+"""Reads image files, and converts decoded images to 8-bit BGR."""
+
+from pathlib import Path
 
 import cv2
 import numpy as np
+
+
+def read_picture(path: Path, flag: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """The image (height, width, 3) as BGR uint8, turned upright as its EXIF orientation states; None if it cannot be
+    decoded.
+
+    flag: how cv2.imdecode reads it. The bytes are read in Python, so that any file name works.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        return cv2.imdecode(data, flag) if data.size else None
+    except (OSError, cv2.error):
+        return None
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:

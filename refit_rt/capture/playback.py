@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,20 +13,25 @@ from refit_rt.types import Frame
 
 log = logging.getLogger(__name__)
 
-# The index in the recording, counting unreadable frames too; seconds since the first frame; a function that decodes the
-# frame, or returns None.
-Shot = tuple[int, float, Callable[[], np.ndarray | None]]
-
 MOST_SKIPPED = 10  # in a row, so that a machine too slow to decode every frame still shows some
+
+
+class Shot(NamedTuple):
+    """One frame of a recording, not decoded yet."""
+
+    index: int  # in the recording, counting unreadable frames too
+    time_s: float  # seconds since the first frame
+    decode: Callable[[], np.ndarray | None]  # returns None for an unreadable frame
+    name: str = ""  # of the frame's own file
+    still: bool = False  # a picture by itself
+    focal_over_diagonal: float | None = None  # focal length divided by image diagonal, if the recording states it
 
 
 class Playback:
     """Turns shots into frames. Lossless: all of them. Live: each when it is due, and overdue ones are skipped."""
 
-    def __init__(self, name: str, fps: float, lossless: bool, focal_over_diagonal: float | None = None) -> None:
-        """focal_over_diagonal: the focal length divided by the image diagonal, if the recording states it."""
-        self.bad = 0
-        self._focal_over_diagonal = focal_over_diagonal
+    def __init__(self, name: str, fps: float, lossless: bool) -> None:
+        self.bad = 0  # frames so far that could not be read
         self._name, self._fps, self._lossless = name, fps, lossless
         self._start_s: float | None = None
         self._stopped = threading.Event()
@@ -35,14 +41,14 @@ class Playback:
         begin, offset_s, skipped = 0, 0.0, 0
         while True:
             index = begin - 1
-            for shot, shot_s, decode in once():
-                index, time_s = begin + shot, offset_s + shot_s
+            for shot in once():
+                index, time_s = begin + shot.index, offset_s + shot.time_s
                 if not self._lossless:
                     late_s = self._wait(time_s)
                     skipped = skipped + 1 if late_s > 1 / self._fps and skipped < MOST_SKIPPED else 0
                 if self._stopped.is_set():
                     return
-                if not skipped and (frame := self._frame(index, time_s, decode)) is not None:
+                if not skipped and (frame := self._frame(index, time_s, shot)) is not None:
                     yield frame
             if not loop or self._lossless or index < begin:
                 return
@@ -61,19 +67,21 @@ class Playback:
         self._stopped.wait(max(0.0, self._start_s + time_s - time.monotonic()))
         return time.monotonic() - self._start_s - time_s
 
-    def _focal_px(self, image: np.ndarray) -> float | None:
-        share = self._focal_over_diagonal
-        return None if share is None else share * float(np.hypot(*image.shape[1::-1]))
-
-    def _frame(self, index: int, time_s: float, decode: Callable[[], np.ndarray | None]) -> Frame | None:
+    def _frame(self, index: int, time_s: float, shot: Shot) -> Frame | None:
         captured_s = time.monotonic()
         try:
-            image = decode()
+            image = shot.decode()
             if image is not None:
-                return Frame(self._name, index, captured_s, time_s, as_bgr(image), self._focal_px(image))
+                lens = _focal_px(shot, image)
+                return Frame(self._name, index, captured_s, time_s, as_bgr(image), lens, shot.name, shot.still)
             reason = "the image cannot be decoded"
         except ValueError as error:
             reason = str(error)
         self.bad += 1
-        log.warning("frame %d is skipped: %s", index, reason)
+        log.warning("%s is skipped: %s", shot.name if shot.still else f"frame {index}", reason)
         return None
+
+
+def _focal_px(shot: Shot, image: np.ndarray) -> float | None:
+    share = shot.focal_over_diagonal
+    return None if share is None else share * float(np.hypot(*image.shape[1::-1]))

@@ -71,7 +71,7 @@ class VideoSource:
                     own_s = clock_s - first_s
                     time_s = own_s if self._own_times and own_s > time_s else time_s + (1 + failed) / self.fps
                     shot, index, failed = index + failed, index + failed + 1, 0
-                    yield shot, time_s, decode
+                    yield Shot(shot, time_s, decode)
                 done = capture.grab()
             if failed:
                 log.warning("%s: the file ends after %d frames, but its header states %d", self._path, index, count)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from refit_rt.commands.shared import Folder, say
 from refit_rt.config import Settings
@@ -15,25 +15,32 @@ def run(
     /,
     *,
     out: Folder = "",
+    stills: FlagCreatePairsOff[bool] = False,
     settings: Annotated[Settings, arg(name="")],
 ) -> int:
-    """Follow people in a webcam, a file or a network stream, and publish their bodies.
+    """Follow people in a webcam, a file or a network stream, or find them in pictures, and publish their bodies.
 
     Args:
-        source: Webcam index, video file, folder of images, rtsp:// or http:// address; short for --capture.source.
+        source: Webcam index, video file, picture, folder of pictures, rtsp:// or http:// address; short for
+            --capture.source.
         out: Write motion.npz and overlay.mp4 to this folder; short for --out.dir. Every frame of a file is processed.
+        stills: Fit each picture of a folder by itself, drawn as overlay/NAME.jpg; short for --capture.pictures=stills.
     """
     from refit_rt import pipeline
 
     replace = msgspec.structs.replace
     if source:
         settings = replace(settings, capture=replace(settings.capture, source=source))
+    if stills:
+        settings = replace(settings, capture=replace(settings.capture, pictures="stills"))
     if out:
         settings = replace(settings, out=replace(settings.out, dir=out))
     report = pipeline.run(settings)
     say(report.table())
     if settings.out.dir:
         folder = Path(settings.out.dir).expanduser()
-        files = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+        files = sorted(
+            f"{file.name}{'/' * file.is_dir()}" for file in folder.iterdir() if not file.name.startswith(".")
+        )
         say(f"in {settings.out.dir}: {', '.join(files)}")
     return int(report.hung)

@@ -1,16 +1,17 @@
 """A folder of images: their order, their lens, their pixels."""
 
-import struct
+from datetime import datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from refit_rt.capture.exif import focal_35mm
+from refit_rt.capture.exif import focal_35mm, taken_at
 from refit_rt.capture.folder import natural
 from refit_rt.capture.picture import as_bgr
 from tests.support.filmed import grey, source_of
+from tests.support.photos import photo
 
 
 def test_images_come_in_natural_order_whatever_their_kind(tmp_path):
@@ -46,12 +47,41 @@ def test_natural_order_sorts_numbers_by_value():
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_the_focal_length_is_read_from_exif(tmp_path, order):
-    path = tmp_path / "photo.jpg"
-    cv2.imwrite(str(path), np.zeros((300, 400, 3), np.uint8))
-    path.write_bytes(with_exif(path.read_bytes(), order, 27))
+    path = photo(tmp_path / "photo.jpg", np.zeros((300, 400, 3), np.uint8), order=order, focal_mm=27)
     assert focal_35mm(path) == 27
     (frame,) = source_of(tmp_path, lossless=True)
     assert frame.focal_px == pytest.approx(27 / 43.267 * 500, rel=1e-4)  # the diagonal is 500 px
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("focal_mm", [27, None])
+def test_the_time_is_read_from_exif(tmp_path, order, focal_mm):
+    image = np.zeros((8, 8, 3), np.uint8)
+    path = photo(tmp_path / "1.jpg", image, order=order, focal_mm=focal_mm, taken="2024:05:31 12:00:09")
+    assert taken_at(path) == datetime(2024, 5, 31, 12, 0, 9)
+    assert focal_35mm(path) == focal_mm
+    assert taken_at(photo(tmp_path / "2.jpg", image, order=order, taken="0000:00:00 00:00:00")) is None
+    assert taken_at(photo(tmp_path / "3.jpg", image, order=order, focal_mm=50)) is None
+
+
+def test_each_still_has_its_own_lens_and_name(tmp_path):
+    image = np.zeros((300, 400, 3), np.uint8)  # the diagonal is 500 px
+    for name, focal_mm in (("a.jpg", 27), ("b.jpg", None), ("c.jpg", 54)):
+        photo(tmp_path / name, image, focal_mm=focal_mm)
+    clip = list(source_of(tmp_path, lossless=True))
+    stills = list(source_of(tmp_path, lossless=True, pictures="stills"))
+    wide, tele = (pytest.approx(mm / 43.267 * 500, rel=1e-4) for mm in (27, 54))
+    assert [frame.focal_px for frame in clip] == [wide, wide, wide]  # a clip is taken with one lens
+    assert [frame.focal_px for frame in stills] == [wide, None, tele]
+    assert [(f.name, f.still) for f in clip] == [("a.jpg", False), ("b.jpg", False), ("c.jpg", False)]
+    assert [(f.name, f.still) for f in stills] == [("a.jpg", True), ("b.jpg", True), ("c.jpg", True)]
+
+
+def test_a_still_that_cannot_be_read_is_named(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "b.png").write_bytes(b"no image")
+    assert [frame.name for frame in source_of(tmp_path, lossless=True, pictures="stills")] == ["a.png"]
+    assert "b.png is skipped: the image cannot be decoded" in caplog.text
 
 
 def test_an_image_without_exif_has_no_focal_length(tmp_path):
@@ -60,15 +90,6 @@ def test_an_image_without_exif_has_no_focal_length(tmp_path):
     assert focal_35mm(tmp_path / "1.jpg") is None
     assert focal_35mm(tmp_path / "1.png") is None
     assert {frame.focal_px for frame in source_of(tmp_path, lossless=True)} == {None}
-
-
-def with_exif(jpeg: bytes, order: str, focal_mm: int) -> bytes:
-    """A JPEG with FocalLengthIn35mmFilm."""
-    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
-    first = struct.pack(order + "HHHII", 1, 0x8769, 4, 1, 26) + bytes(4)
-    exif = struct.pack(order + "HHHIHH", 1, 0xA405, 3, 1, focal_mm, 0) + bytes(4)
-    block = b"Exif\0\0" + head + first + exif
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
 
 
 @pytest.mark.parametrize(

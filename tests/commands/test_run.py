@@ -22,6 +22,12 @@ def test_the_short_forms_are_settings(settings_of, capsys, tmp_path: Path) -> No
     assert "in out: motion.npz" in capsys.readouterr().out
 
 
+def test_pictures_are_as_recognised_unless_stated(settings_of) -> None:
+    assert settings_of("a").capture.pictures == "auto"
+    assert settings_of("a", "--stills").capture.pictures == "stills"
+    assert settings_of("a", "--capture.pictures", "clip").capture.pictures == "clip"
+
+
 def test_the_short_forms_win_over_the_long_ones(settings_of) -> None:
     assert settings_of("b.mp4", "--capture.source", "a.mp4").capture.source == "b.mp4"
 
@@ -32,15 +38,21 @@ def test_the_short_forms_win_over_the_long_ones(settings_of) -> None:
         (["gone.mp4", "--out", "new"], "refit-rt: gone.mp4: no such file, folder or camera"),
         (["x.mp4", "--out", "a-file"], "refit-rt: out.dir: a-file is in the way, it is a file"),
         (["x.mp4", "--out", "a-file/below"], "refit-rt: out.dir: a-file/below is in the way"),
+        (
+            ["x.mp4", "--stills"],
+            "refit-rt: capture.pictures: stills needs a picture or a folder",
+        ),
+        (["0", "--stills"], "refit-rt: capture.pictures: stills needs a picture or a folder"),
         (["--capture.pace", "lossless"], "refit-rt: capture.pace: lossless needs a file or a folder"),
     ],
 )
 def test_what_cannot_be_opened_is_one_line_and_leaves_nothing_behind(
     refusal, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
-    (tmp_path / "a-file").touch()
+    for name in ("a-file", "x.mp4"):
+        (tmp_path / name).touch()
     assert says in refusal("run", *arguments)
-    assert [file.name for file in tmp_path.iterdir()] == ["a-file"]
+    assert {file.name for file in tmp_path.iterdir()} == {"a-file", "x.mp4"}
 
 
 def test_a_run_stopped_by_a_signal_leaves_whole_files_and_code_zero(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """motion.npz: what is recorded is read back, and bad files are refused in one line."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,42 @@ def test_the_file_has_exactly_the_entries_of_the_format(tmp_path):
         assert archive["joints_world"].shape == (1, 24, 3)
 
 
+def test_a_recording_of_stills_has_name_lens_and_size_of_each_picture(tmp_path):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge", stills=True)
+    first, nobody = people([0, 1]), replace(people([]), frame_index=8)
+    other = replace(people([0]), frame_index=9, size=(300, 400), focal_px=512.5)
+    for one, name in ((first, "bench, été.jpg"), (nobody, "wall.jpg"), (other, "a.png")):
+        writer.add(one, name)
+    writer.close()
+    read = npz.read_motion(tmp_path / "motion.npz")
+    assert read.name is not None
+    assert read.picture_size is not None
+    assert read.picture_focal_px is not None
+    assert read.name.tolist() == ["bench, été.jpg", "bench, été.jpg", "a.png"]
+    assert read.picture_size.tolist() == [[640, 480], [640, 480], [300, 400]]
+    assert read.picture_focal_px.tolist() == [800, 800, 512.5]
+    assert (read.person.tolist(), read.frame.tolist()) == ([0, 1, 0], [7, 7, 9])
+    seen = read.people(9)
+    assert (seen.size, seen.focal_px, seen.centre_px) == ((300, 400), 512.5, (149.5, 199.5))
+
+
+def test_stills_without_people_make_an_empty_recording(tmp_path):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge", stills=True)
+    writer.add(people([]), "wall.jpg")
+    writer.close()
+    read = npz.read_motion(tmp_path / "motion.npz")
+    assert read.name is not None
+    assert (len(read.name), read.poses.shape) == (0, (0, 72))
+
+
+def test_a_recording_of_stills_that_lacks_a_column_is_refused(tmp_path):
+    recorded(tmp_path / "motion.npz", [[1]])
+    whole = dict(np.load(tmp_path / "motion.npz"))
+    np.savez(tmp_path / "motion.npz", **whole, name=np.array(["a.jpg"]), picture_focal_px=np.zeros(1))
+    with pytest.raises(UserError, match="lacks picture_size"):
+        npz.read_motion(tmp_path / "motion.npz")
+
+
 def test_many_rows_survive_the_chunks_they_are_written_in(tmp_path, monkeypatch):
     monkeypatch.setattr(npz, "CHUNK_ROWS", 7)
     assert recorded(tmp_path / "motion.npz", [[k, k + 1] for k in range(50)]).person.tolist()[-2:] == [49, 50]
@@ -60,8 +97,6 @@ def test_no_file_exists_before_the_end_and_none_without_a_frame(tmp_path):
 
 def test_an_unknown_rate_is_computed_from_the_frames(tmp_path):
     writer = npz.MotionWriter(tmp_path / "motion.npz", 0.0, "free", "edge")
-    from dataclasses import replace
-
     for index, time_s in ((10, 1.0), (25, 1.5)):
         writer.add(replace(people([1], time_s), frame_index=index))
     writer.close()
