@@ -79,7 +79,7 @@ def _detector(settings: config.Detect, threads: int) -> Detector:
     if settings.model == "movenet":
         from refit_rt.detect.movenet import MoveNetDetector
 
-        return MoveNetDetector(settings.threshold, threads)
+        return MoveNetDetector(settings.threshold, DOUBTFUL, threads)
     if settings.model.lower().endswith(".onnx"):
         from refit_rt.detect.onnx_detector import OnnxDetector
 

@@ -14,13 +14,12 @@ import numpy as np
 from numba import njit
 
 from refit_rt import geometry
-from refit_rt.detect import DOUBTFUL
 from refit_rt.errors import UserError
 from refit_rt.files import ASSETS
 from refit_rt.geometry import iou
 from refit_rt.types import COCO_KEYPOINTS, Boxes, Frame, Known, Square
 
-FILE = Path("/tmp/w/movenet_f32.onnx")
+FILE = ASSETS / "detectors" / "movenet" / "movenet.onnx"
 HEADS = ("centre", "size", "offset", "regressed", "heat", "heat_offset")
 THRESHOLD = 0.35
 LONGER_PX = 448  # of the picture for the network: beyond 512 its view no longer holds a person who is near
@@ -67,7 +66,9 @@ class MoveNet:
         return Found(
             (found.xyxy + 0.5) / np.tile(scale, 2).astype(np.float32) - 0.5,
             found.score,
-            np.concatenate([(found.keypoints[..., :2] + 0.5) / scale.astype(np.float32) - 0.5, found.keypoints[..., 2:]], -1),
+            np.concatenate(
+                [(found.keypoints[..., :2] + 0.5) / scale.astype(np.float32) - 0.5, found.keypoints[..., 2:]], -1
+            ),
         )
 
     def look_near(self, image: np.ndarray, square: Square, threshold: float) -> Found:
@@ -219,27 +220,29 @@ def _compiled(graph, size: tuple[int, int], threads: int, path: Path):
     try:
         return openvino.Core().compile_model(graph, "CPU", options | {"INFERENCE_NUM_THREADS": threads})
     except RuntimeError as error:
-        raise UserError(f"{path}: OpenVINO cannot run it at {size[1]}x{size[0]} pixels. Install refit_rt again") from error
+        raise UserError(
+            f"{path}: OpenVINO cannot run it at {size[1]}x{size[0]} pixels. Install refit_rt again"
+        ) from error
 
 
 class MoveNetDetector:
     """MoveNet on the whole picture, and closer looks at people who are followed and not found there."""
 
-    def __init__(self, threshold: float = 0.0, threads: int = 1, path: Path = FILE) -> None:
-        """threshold: 0: the network's own."""
+    def __init__(self, threshold: float = 0.0, doubtful: float = 0.7, threads: int = 1, path: Path = FILE) -> None:
+        """threshold: 0: the network's own. doubtful: share of it down to which people are reported."""
         self.threshold = threshold or THRESHOLD
+        self._least = doubtful * self.threshold
         self._movenet = MoveNet(path, threads)
 
     def find(self, frame: Frame, known: Known) -> Boxes:
         """See Detector."""
-        least = DOUBTFUL * self.threshold
-        found = self._movenet.look(frame.image, least)
+        found = self._movenet.look(frame.image, self._least)
         for xyxy, roll in zip(known.xyxy, known.roll, strict=True):
             if len(found.xyxy) and iou(xyxy[None], found.xyxy).max() >= SEEN:
                 continue
             square = geometry.square_around(xyxy, NEAR_MARGIN, float(roll))
             if square.side_px >= LEAST_NEAR_PX:
-                found = joined(found, self._movenet.look_near(frame.image, square, least))
+                found = joined(found, self._movenet.look_near(frame.image, square, self._least))
         return Boxes(frame, found.xyxy, found.score, roll_of(found), found.keypoints)
 
 

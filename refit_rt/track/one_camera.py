@@ -79,7 +79,7 @@ class Tracker:
         return Known(ids, xyxy_of([one.at(time_s) for one in people]), np.array(roll, np.float32))
 
     def wants_look(self, time_s: float, every_s: float) -> bool:
-        """Whether the detector should look at this frame: once per `every_s`, and sooner when someone is new, lost,
+        """Whether the detector should look at this frame: once per `every_s`, and sooner when a person is new, lost,
         doubted or in a crowd."""
         if self._looked_s is None or time_s < self._looked_s:
             return True
@@ -114,7 +114,7 @@ class Tracker:
         )
 
     def observe(self, people: People) -> np.ndarray:
-        """Takes in the fit of the Tracks. Returns whom to publish: (n,) bool.
+        """Takes in the fit of the Tracks. Returns which bodies to publish: (n,) bool.
 
         A body is lost when its confidence is too low or it has left the picture, refused when it does not lie on the
         detection that it was fitted to, and doubted when it jumps.
@@ -150,7 +150,11 @@ class Tracker:
         large = places[:, 2:].max(1, initial=0) >= self._settings.min_height_px
         sure = np.flatnonzero(large & (boxes.score >= self._threshold))
         doubtful = np.flatnonzero(large & (boxes.score < self._threshold))
-        looks = [evidence.colours(boxes.frame.image, points) for points in boxes.keypoints] if boxes.keypoints is not None else None
+        looks = (
+            [evidence.colours(boxes.frame.image, points) for points in boxes.keypoints]
+            if boxes.keypoints is not None
+            else None
+        )
         look = _Look(boxes, places, looks, then_s)
         found = self._match(self._people, look, sure)
         unfound = [one for one in self._people if one not in found and then_s - one.seen_s < 1.0]
@@ -311,7 +315,7 @@ class Tracker:
         return bool(moved > JUMP + JUMP_PER_S * (time_s - one.time_s) or farther > np.log(DEPTH_RATIO))
 
     def _refuse(self, one: Person, time_s: float) -> None:
-        """The cold fit found another body than the detector did: the person is tracked by boxes and fitted again later."""
+        """The cold fit found another body than the detector did: the person is fitted again later."""
         one.lose()
         one.again_s = time_s + min(REFUSED_S * 2**one.refused, LONGEST_REFUSED_S)
         one.refused += 1
