@@ -14,6 +14,8 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+Part = tuple[Share, Share, Share, Share]  # left, top, right, bottom of a part of the picture, in shares of its sides
+WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
 EVERY_SETTING = "For every setting: refit-rt run --help"
 
 
@@ -61,31 +63,35 @@ class Camera(Group, frozen=True):
 class Detect(Group, frozen=True):
     """How people are detected."""
 
-    model: str = "blazepose"
-    """blazepose (downloaded once from a pinned wheel), or an .onnx file in one of the layouts below."""
+    model: str = "movenet"
+    """movenet (ships with refit_rt), or an .onnx file in one of the layouts below."""
     layout: Literal["auto", "yolox", "detr", "rfdetr"] = "auto"
     """Output of the .onnx file: YOLOX grid or boxes; RT-DETR, D-FINE, DEIM; RF-DETR; auto: from names and shapes."""
     size_px: Annotated[int, Meta(ge=0)] = 0
     """Input size of the .onnx file, if the file does not state it; 0: as stated."""
     normalise: Literal["auto", "none", "unit", "imagenet"] = "auto"
     """Pixel range: 0..255 (none), 0..1 (unit), ImageNet mean and deviation; auto: as in the layout's own code."""
-    threshold: Share = 0.5
-    """Ignore detections with a lower score than this."""
-    every: Count = 30
-    """Frames between two searches for new people; losing a person triggers a search at once."""
-    tiles: bool = True
-    """Also search parts of the image, with known people masked out, if max_people is more than one."""
+    threshold: Share = 0.0
+    """Ignore detections with a lower score than this; 0: 0.35 for movenet, 0.5 for an .onnx file."""
+    every_s: Positive = 0.25
+    """Seconds between two searches of a calm picture; losing or doubting a person triggers a search at once."""
+    region: Part = WHOLE
+    """Follow only people whose centre lies here: left top right bottom, in shares of the picture's width and height."""
+    ignore: tuple[Part, ...] = ()
+    """Parts of the picture to ignore, such as a mirror, a poster or a television; each as in region."""
 
 
 class Track(Group, frozen=True):
     """Tracking: keeps each person's id across frames."""
 
-    max_people: Count = 1
-    """Most people to follow at once; the least confident ones are left out."""
+    max_people: Annotated[int, Meta(ge=0)] = 0
+    """Most people to fit at once, the largest first; 0: everybody, as far as the frame's time allows."""
+    subject: str = "all"
+    """Fit one person only: the largest, the one nearest the picture's centre, or the one with an id (a number)."""
     keep_s: Positive = 2.0
     """How long a person may be hidden and still keep the same id, in seconds."""
     min_height_px: NotNegative = 40.0
-    """Ignore boxes shorter than this."""
+    """Ignore people smaller than this."""
 
 
 class Fit(Group, frozen=True):

@@ -12,10 +12,12 @@ import numpy as np
 
 from refit_rt import config
 from refit_rt.cameras import Camera, camera_for, check_calibration
+from refit_rt.capture.cuts import Cuts
 from refit_rt.capture.picture import as_bgr
 from refit_rt.fit.smooth import Smoother
+from refit_rt.live.beside import AtOnce, Beside
 from refit_rt.live.stage import Timings
-from refit_rt.types import Frame, People
+from refit_rt.types import Boxes, Frame, Known, People
 
 if TYPE_CHECKING:
     from refit_rt.detect import Detector
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 class Follower:
     """Follows the people in front of one camera, one call per frame, in order.
 
-    There are no threads and no clock in `step`: the same frames give the same people.
+    Without `live`, there are no threads and no clock in `step`: the same frames give the same people.
     """
 
     def __init__(
@@ -38,11 +40,14 @@ class Follower:
         tracker: "Tracker",
         fitter: "Fitter",
         timings: Timings | None = None,
+        live: bool = False,
     ) -> None:
         """See `load_follower`. timings: where the duration of each part goes."""
         self.fitter = fitter
         self._settings, self._detector, self._tracker = settings, detector, tracker
         self._timings = timings or Timings()
+        self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
+        self._cuts = Cuts()
         self._smoother = Smoother(settings.smooth, fitter.body)
         self._camera: Camera | None = None
         self._lens: tuple[tuple[int, int], float | None] | None = None  # what `_camera` was made for
@@ -67,26 +72,53 @@ class Follower:
 
     def step(self, frame: Frame) -> tuple[Frame, People]:
         """One frame: the picture as it was fitted (without the lens's distortion), and who is in it."""
-        camera, boxes = self._camera_of(frame), None
+        camera = self._camera_of(frame)
         if self._maps is not None:
             with self._timings.measure("undistort"):
                 frame = replace(frame, image=cv2.remap(frame.image, *self._maps, cv2.INTER_LINEAR))
-        if self._tracker.wants_detection(frame.index, self._settings.detect.every):
-            with self._timings.measure("detect"):
-                boxes = self._detector.find(frame, self._tracker.predict(frame.time_s).xyxy)
+        with self._timings.measure("track"):
+            self._watch_scene(frame)
+        if self._tracker.wants_look(frame.time_s, self._settings.detect.every_s):
+            self._looking.ask(frame, self._tracker.predict(frame.time_s))
+        boxes = self._looking.take()
         with self._timings.measure("track"):
             tracks = self._tracker.update(frame, boxes)
         with self._timings.measure("fit"):
             people = self.fitter.fit(tracks, camera)
-        self._tracker.observe(people.ids, people.box, people.roll, people.confidence, frame.time_s)
+        with self._timings.measure("track"):
+            keep = self._tracker.observe(people)
         with self._timings.measure("smooth"):
-            return frame, self._smoother.smooth(confident(people, self._settings.fit.min_confidence), camera)
+            return frame, self._smoother.smooth(people if keep.all() else people.take(keep), camera)
 
     def forget(self) -> None:
         """Forgets everybody: the next picture is another clip's. Ids are not used again."""
         self._tracker.forget()
         self.fitter.forget()
         self._smoother.forget()
+        self._cuts.forget()
+        self._looking.forget()
+
+    def close(self) -> None:
+        """Ends the detector's thread, where there is one."""
+        self._looking.close()
+
+    def _watch_scene(self, frame: Frame) -> None:
+        """Forgets everybody at a cut, and for a picture that continues no clip."""
+        if frame.still:
+            self.forget()
+            return
+        match self._cuts.judge(frame.image):
+            case "cut":
+                self.forget()
+            case "blank":
+                pass
+            case "doubt":
+                self._tracker.doubt()
+
+    def _look(self, frame: Frame, known: Known) -> Boxes:
+        """What the detector finds in a frame."""
+        with self._timings.measure("detect"):
+            return self._detector.find(frame, known)
 
     def _camera_of(self, frame: Frame) -> Camera:
         """The lens for images like this one; made once, because size and lens hardly ever change."""
@@ -104,12 +136,6 @@ def undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     return cv2.initUndistortRectifyMap(lens, camera.distortion, np.eye(3), lens, camera.size, cv2.CV_16SC2)
 
 
-def confident(people: People, least: float) -> People:
-    """Those fitted well enough to be published; the detector looks for the others again."""
-    keep = people.confidence >= least
-    return people if keep.all() else people.take(keep)
-
-
 def load(settings: config.Settings | None = None, *, bundle: str | Path = "", body: str | Path = "") -> Follower:
     """A follower for pictures of your own: `load().follow(image_bgr)`.
 
@@ -122,17 +148,19 @@ def load(settings: config.Settings | None = None, *, bundle: str | Path = "", bo
     return load_follower(msgspec.structs.replace(settings, fit=fit))
 
 
-def load_follower(settings: config.Settings, timings: Timings | None = None) -> Follower:
-    """Loads network, body and detector. Raises UserError for what cannot be used."""
+def load_follower(settings: config.Settings, timings: Timings | None = None, live: bool = False) -> Follower:
+    """Loads network, body and detector. Raises UserError for what cannot be used.
+
+    live: the detector runs in a thread of its own, and no frame waits for it.
+    """
     from refit_rt.detect import make_detector
     from refit_rt.fit.load import make_fitter
     from refit_rt.track.one_camera import Tracker
 
     check_calibration(settings.camera, settings.capture.name)
-    if settings.fit.stature_m and settings.track.max_people > 1:
+    if settings.fit.stature_m and settings.track.max_people != 1:
         log.warning("fit.stature_m: everybody is taken to be %g m tall", settings.fit.stature_m)
+    detector = make_detector(settings.detect)
+    tracker = Tracker(settings.track, detector.threshold, settings.fit.min_confidence)
     log.info("loading bundle %s", settings.fit.bundle)
-    fitter = make_fitter(settings.fit)
-    detector = make_detector(settings.detect, settings.track.max_people, settings.fit.threads)
-    tracker = Tracker(settings.track, settings.detect.threshold, settings.fit.min_confidence)
-    return Follower(settings, detector, tracker, fitter, timings)
+    return Follower(settings, detector, tracker, make_fitter(settings.fit), timings, live)

@@ -108,7 +108,6 @@ def one_by_one(settings: config.Settings) -> config.Settings:
     return replace(
         settings,
         capture=replace(settings.capture, pictures="stills", pace="lossless", loop=False),
-        detect=replace(settings.detect, every=1),
         fit=replace(fit, warm=False, mirror="both" if fit.mirror == "turns" else fit.mirror),
         smooth=replace(settings.smooth, enabled=False),
     )

@@ -40,12 +40,12 @@ class Pipeline:
             capture = Stage("capture", self._captured, ends.source, frames)
             if ends.source.runs_by_itself:  # unread while the network loads, a camera's frames would queue up
                 capture.start()
-            follower = load(ends.settings, self._timings)
+            follower = load(ends.settings, self._timings, not ends.lossless)
             sender, overlay = ends.sender(follower, self._timings), ends.overlay(follower)
             drawn: Latest[tuple[Frame, People]] | None = Latest(ends.lossless) if overlay else None
             self._stages = [
                 capture,
-                stage("follow", follower.step, frames, people),
+                stage("follow", follower.step, frames, people, close=follower.close),
                 stage("send", sender.send, people, drawn, close=sender.close),
             ]
             if overlay and drawn:

@@ -75,6 +75,11 @@ class Known(NamedTuple):
     xyxy: np.ndarray  # (k, 4) float32 image pixels
     roll: np.ndarray  # (k,) float32 radians
 
+    @classmethod
+    def nobody(cls) -> "Known":
+        """Where nobody is followed."""
+        return cls(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracks:

@@ -1,24 +1,10 @@
-"""The follower: lenses made straight, and only people who were fitted well are shown."""
-
-from dataclasses import replace
+"""The follower: lenses made straight."""
 
 import cv2
 import numpy as np
 
 from refit_rt.cameras import Camera
-from refit_rt.follow import confident, undistortion
-from refit_rt.types import PERSON_FIELDS
-from tests.support.fakes import people
-
-
-def test_people_below_the_least_confidence_are_not_shown() -> None:
-    three = replace(people([3, 5, 8]), confidence=np.array([0.9, 0.1, 0.5], np.float32))
-    shown = confident(three, 0.3)
-    assert shown.ids.tolist() == [3, 8]
-    for name in PERSON_FIELDS:
-        assert len(getattr(shown, name)) == 2
-    assert np.array_equal(shown.poses, three.poses[[0, 2]])
-    assert confident(three, 0.0) is three
+from refit_rt.follow import undistortion
 
 
 def test_a_bent_line_is_straight_after_the_lens_is_undone_within_half_a_pixel() -> None:

@@ -19,7 +19,7 @@ from refit_rt.motion.npz import MotionWriter, read_motion
 from refit_rt.opening import opened
 from refit_rt.pipeline import Pipeline
 from refit_rt.sender import Report, Sender
-from refit_rt.types import Boxes, Frame, People, Tracks
+from refit_rt.types import Boxes, Frame, Known, People, Tracks
 from tests.support.fakes import FakeDetector, FakeFitter, FakeTracker
 from tests.support.photos import photo, scene
 
@@ -27,7 +27,7 @@ from tests.support.photos import photo, scene
 class Crowd(FakeDetector):
     """Finds one person per 64 px of a picture's width, beyond the first 64 px; each taller than the one to the left."""
 
-    def find(self, frame: Frame, known: np.ndarray) -> Boxes:
+    def find(self, frame: Frame, known: Known) -> Boxes:
         count = frame.size[0] // 64 - 1
         left = 64.0 * np.arange(count)
         top = 40.0 - 4 * np.arange(count)
@@ -41,7 +41,7 @@ class NewIds(FakeTracker):
     given = 0
 
     def update(self, frame: Frame, boxes: Boxes | None) -> Tracks:
-        boxes = boxes or Crowd().find(frame, np.zeros((0, 4)))
+        boxes = boxes or Crowd().find(frame, Known.nobody())
         count = len(boxes.score)
         ids = np.arange(self.given, self.given + count)
         self.given += count
@@ -56,10 +56,10 @@ class Forgetful(FakeFitter):
         self._turn = 0.0
 
 
-def load(settings: config.Settings, timings) -> Follower:
+def load(settings: config.Settings, timings, live: bool) -> Follower:
     fitter: Any = Forgetful(load_body())
     tracker: Any = NewIds()
-    return Follower(settings, Crowd(), tracker, fitter, timings)
+    return Follower(settings, Crowd(), tracker, fitter, timings, live)
 
 
 def settings_of(source: Path, out: Path, overlay: bool = True, **capture: Any) -> config.Settings:
@@ -142,7 +142,7 @@ def test_pictures_are_fitted_cold_both_ways_unfiltered_and_all(pictures, tmp_pat
         settings = ends.settings
     assert ends.lossless
     assert (settings.fit.warm, settings.fit.mirror, settings.fit.cold_iterations) == (False, "both", 5)
-    assert (settings.smooth.enabled, settings.detect.every) == (False, 1)
+    assert not settings.smooth.enabled
     asked = settings_of(pictures, tmp_path / "out")
     asked = config.Settings(capture=asked.capture, publish=asked.publish, fit=config.Fit(mirror="off"))
     with opened(asked) as ends:

@@ -10,12 +10,12 @@ import torch
 import tyro
 from torch import nn
 
-from refit_rt.detect.pull import pull
 from refit_rt.errors import UserError
 from refit_rt.model import weights
 from refit_rt.model.blazepose import BlazePose, blazepose_of
 from refit_rt.model.refit import ReFit
 from refit_rt.model.weights import read_checkpoint
+from training.pull import pull
 from training.reporting import BAD_INPUT, run
 
 log = logging.getLogger(__name__)

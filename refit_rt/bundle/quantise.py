@@ -18,7 +18,7 @@ from refit_rt.capture.folder import SUFFIXES, natural
 from refit_rt.detect import Detector, make_detector
 from refit_rt.errors import UserError
 from refit_rt.files import write_whole
-from refit_rt.types import Frame, Square
+from refit_rt.types import Frame, Known, Square
 
 MOST_CROPS = 160  # the number of crops that are used at most
 HELD_OUT = 5  # every fifth crop is kept out of the ranges, and the error is measured on these
@@ -30,7 +30,7 @@ MOST_STRAY_PX = 3.0  # largest permitted mean difference of the landmarks, in cr
 def quantise_with(name: str, images: Path) -> float:
     """As `quantise`, for a bundle's name or folder and the people in a folder of photos. Raises UserError."""
     path = bundles.find_bundle(name)
-    detector = make_detector(config.Detect(), PEOPLE_PER_PHOTO)
+    detector = make_detector(config.Detect())
     return quantise(path, crops_of(photos(images), detector, bundles.read_card(path).crop))
 
 
@@ -51,10 +51,10 @@ def crops_of(pictures: Iterable[np.ndarray], detector: Detector, cut: bundles.Cr
     detection gives one square crop of the whole picture."""
     for index, picture in enumerate(pictures):
         height, width = picture.shape[:2]
-        boxes = detector.find(Frame("photos", index, 0.0, float(index), picture), np.zeros((0, 4), np.float32))
+        boxes = detector.find(Frame("photos", index, 0.0, float(index), picture), Known.nobody())
         squares = [
             geometry.square_around(xyxy, cut.margin, float(roll) if cut.normalise_roll else 0.0)
-            for xyxy, roll in zip(boxes.xyxy, boxes.roll, strict=True)
+            for xyxy, roll in zip(boxes.xyxy[:PEOPLE_PER_PHOTO], boxes.roll[:PEOPLE_PER_PHOTO], strict=True)
         ]
         whole = Square(np.array([(width - 1) / 2, (height - 1) / 2]), float(max(width, height)))
         for square in squares or [whole]:

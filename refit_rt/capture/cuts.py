@@ -1,12 +1,13 @@
 """Cuts: whether a picture shows another scene than the one before it."""
 
 from collections import deque
+from typing import Literal
 
 import cv2
 import numpy as np
 
 THUMBNAIL = (32, 18)  # width, height: enough to tell scenes apart, too coarse to see a person move
-SURE, POSSIBLE = 20.0, 9.0  # mean difference of two thumbnails, in grey levels; clips stay below 19 from frame to frame
+SURE, POSSIBLE = 20.0, 6.0  # mean difference of two thumbnails, in grey levels; clips stay below 19 from frame to frame
 SPIKE = 4.0  # a possible cut differs by this factor more than the frames before it did
 ALIKE = 0.9  # thumbnails that correlate more than this show one scene, in another light
 FLAT = 4.0  # standard deviation in grey levels below which a thumbnail shows nothing (a black frame)
@@ -14,29 +15,33 @@ REMEMBERED = 8  # differences of the last frames
 
 
 class Cuts:
-    """Notices cuts in a sequence of pictures. A blank picture is no cut, and what follows it is compared with what came
-    before it."""
+    """Judges each picture of a sequence by the one before it. Blank pictures are passed over: what follows them is
+    compared with what came before."""
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
         self._differences: deque[float] = deque(maxlen=REMEMBERED)
 
-    def is_cut(self, image: np.ndarray) -> bool:
-        """Whether `image` (height, width, 3) uint8 BGR, the next picture, shows another scene than the last one."""
+    def judge(self, image: np.ndarray) -> Literal["same", "doubt", "cut", "blank"]:
+        """Whether `image` (height, width, 3) uint8 BGR, the next picture, shows the scene of the last one.
+
+        doubt: perhaps not; something large may have moved before the camera.
+        """
         now = thumbnail(image)
         if is_blank(now):
-            return False
+            return "blank"
         last, self._last = self._last, now
         if last is None:
-            return False
+            return "same"
         difference = float(np.abs(now - last).mean())
         usual = float(np.median(self._differences)) if self._differences else 0.0
-        cut = unrelated(last, now) and (difference >= SURE or difference >= SPIKE * usual)
-        if cut:
+        self._differences.append(difference)
+        if not unrelated(last, now):
+            return "same"
+        if difference >= SURE:
             self._differences.clear()
-        else:
-            self._differences.append(difference)
-        return cut
+            return "cut"
+        return "doubt" if difference >= SPIKE * usual else "same"
 
     def forget(self) -> None:
         """The next picture is compared with nothing."""

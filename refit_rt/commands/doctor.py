@@ -13,7 +13,6 @@ from refit_rt.commands.machine import processor_model, vector_instructions
 from refit_rt.commands.shared import File, say
 from refit_rt.config import Capture, Detect, Fit, Publish
 from refit_rt.errors import UserError
-from refit_rt.files import cache_dir
 
 DEV, NAMES = Path("/dev"), Path("/sys/class/video4linux")  # where Linux lists webcams, and their names
 
@@ -145,13 +144,7 @@ def network(fit: Fit) -> list[Finding]:
 
 
 def detector(detect: Detect) -> Finding:
-    """The detector's file: found, or downloaded by the first run."""
-    if detect.model == "blazepose":
-        from refit_rt.detect.pull import cached
-
-        there = cached("pose_detection.tflite")
-        text = f"blazepose in {cache_dir()}" + ("" if there else ": nothing yet")
-        return Finding("detector", there is not None, text, "The first run downloads it (36 MB, once)")
-    there = Path(detect.model).expanduser().is_file()
-    cure = "Check detect.model: blazepose, or an .onnx file"
+    """The detector's file."""
+    there = detect.model == "movenet" or Path(detect.model).expanduser().is_file()
+    cure = "Check detect.model: movenet, or an .onnx file"
     return Finding("detector", there, detect.model + ("" if there else ": no such file"), cure, needed=True)

@@ -6,20 +6,23 @@ import numpy as np
 
 from refit_rt import config
 from refit_rt.errors import UserError
-from refit_rt.types import Boxes, Frame
+from refit_rt.types import Boxes, Frame, Known
 
+ONNX_THRESHOLD = 0.5  # of a user's own detector, where the settings give none
 # Boxes that score at least this share of the threshold are reported: they may continue a track, never start one.
-DOUBTFUL = 0.5
+DOUBTFUL = 0.7
 
 
 class Detector(Protocol):
     """Anything that finds people."""
 
-    def find(self, frame: Frame, known: np.ndarray) -> Boxes:
+    threshold: float  # the lowest score that starts a track
+
+    def find(self, frame: Frame, known: Known) -> Boxes:
         """Returns the people that the detector finds in a frame, in the frame's own pixels.
 
-        known (k, 4) xyxy: predicted boxes of the current tracks. The detector searches there first.
-        Scores lie between half of the setting `detect.threshold` and 1; a new track needs the full threshold.
+        known: the people who are followed; a detector may look more closely for those that it does not find.
+        Scores lie between DOUBTFUL times `threshold` and 1; a new track needs the full threshold.
         """
         ...
 
@@ -32,44 +35,65 @@ class WholePicture:
     """A detector that looks at the whole picture once."""
 
     def __init__(self, finder: _Finder, threshold: float):
+        self.threshold = threshold
         self._finder = finder
-        self._threshold = threshold
 
-    def find(self, frame: Frame, known: np.ndarray) -> Boxes:
+    def find(self, frame: Frame, known: Known) -> Boxes:
         """See Detector; `known` is ignored."""
-        return Boxes(frame, *self._finder.find(frame.image, DOUBTFUL * self._threshold))
+        return Boxes(frame, *self._finder.find(frame.image, DOUBTFUL * self.threshold))
 
 
-class InParts:
-    """BlazePose on the whole picture and on parts of it."""
+class Within:
+    """A detector that reports only those whose centre lies in one part of the picture, and outside of other parts."""
 
-    def __init__(self, blazepose, max_people: int, threshold: float):
-        from refit_rt.detect.tiles import TiledBlazePose
+    def __init__(self, inner: Detector, settings: config.Detect) -> None:
+        self.threshold = inner.threshold
+        self._inner, self._region, self._ignore = inner, settings.region, settings.ignore
 
-        self._tiled = TiledBlazePose(blazepose, max_people)
-        self._threshold = threshold
-
-    def find(self, frame: Frame, known: np.ndarray) -> Boxes:
+    def find(self, frame: Frame, known: Known) -> Boxes:
         """See Detector."""
-        return Boxes(frame, *self._tiled.find(frame.image, known, self._threshold, DOUBTFUL * self._threshold))
+        boxes = self._inner.find(frame, known)
+        centres = (boxes.xyxy[:, :2] + boxes.xyxy[:, 2:] + 1) / 2 / np.array(frame.size)
+        keep = inside(centres, self._region)
+        for part in self._ignore:
+            keep &= ~inside(centres, part)
+        return boxes if keep.all() else boxes.take(keep)
 
 
-def make_detector(settings: config.Detect, max_people: int, threads: int = 0) -> Detector:
-    """Makes the detector that the settings name and fetches BlazePose on first use.
+def inside(points: np.ndarray, part: config.Part) -> np.ndarray:
+    """Which points (n, 2) lie in a part of the picture, both in shares of its width and height: (n,) bool."""
+    left, top, right, bottom = part
+    return ((points >= (left, top)) & (points <= (right, bottom))).all(-1)
 
-    threads: CPU threads; 0 leaves the choice to OpenVINO. Raises UserError for an unknown or unreadable detector.
-    """
-    if settings.model == "blazepose":
-        from refit_rt.detect.blazepose import BlazePoseDetector
-        from refit_rt.detect.pull import pull
 
-        blazepose = BlazePoseDetector(pull("pose_detection.tflite"), threads)
-        if settings.tiles:
-            return InParts(blazepose, max_people, settings.threshold)
-        return WholePicture(blazepose, settings.threshold)
+def make_detector(settings: config.Detect, threads: int = 1) -> Detector:
+    """Makes the detector that the settings name. threads: CPU threads. Raises UserError when it cannot be used."""
+    check_parts(settings)
+    detector = _detector(settings, threads)
+    if settings.region == config.WHOLE and not settings.ignore:
+        return detector
+    return Within(detector, settings)
+
+
+def _detector(settings: config.Detect, threads: int) -> Detector:
+    if settings.model == "movenet":
+        from refit_rt.detect.movenet import MoveNetDetector
+
+        return MoveNetDetector(settings.threshold, DOUBTFUL, threads)
     if settings.model.lower().endswith(".onnx"):
         from refit_rt.detect.onnx_detector import OnnxDetector
 
-        return WholePicture(OnnxDetector(settings, threads), settings.threshold)
-    known = "blazepose, or the path of an .onnx file"
+        return WholePicture(OnnxDetector(settings, threads), settings.threshold or ONNX_THRESHOLD)
+    known = "movenet, or the path of an .onnx file"
     raise UserError(f"detect.model: there is no detector {settings.model!r}. Set detect.model to {known}")
+
+
+def check_parts(settings: config.Detect) -> None:
+    """Raises UserError for a part of the picture without an area."""
+    for name, parts in (("region", [settings.region]), ("ignore", settings.ignore)):
+        for left, top, right, bottom in parts:
+            if right <= left or bottom <= top:
+                given = f"{left:g} {top:g} {right:g} {bottom:g}"
+                raise UserError(
+                    f"detect.{name}: {given} has no area. Give left top right bottom, in shares of the picture: 0 0 1 1"
+                )

@@ -90,7 +90,7 @@ def _read(path: Path):
     import openvino
 
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Set detect.model to an .onnx file or to blazepose")
+        raise UserError(f"{path}: no such file. Set detect.model to an .onnx file or to movenet")
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:

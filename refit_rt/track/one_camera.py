@@ -1,314 +1,415 @@
 """Tracking in one camera (Frame, Boxes → Tracks): keeps each person's id across frames.
 
-The tracker follows ByteTrack (Zhang et al. 2022): it predicts motion and matches high-score boxes first; low-score
-boxes can only continue a track. Between two detections the boxes come from the fitted bodies. Two things differ from
-ByteTrack: matching uses distance over size, because a detector's square and a body's box overlap badly, and a lost
-track is searched for both at its predicted place and where the person was last seen.
+Everybody whom the detector sees is tracked by boxes, and those who are to be fitted by their bodies as well. As in
+ByteTrack (Zhang et al. 2022), motion is predicted and high-score boxes are matched first; low-score boxes can only
+continue a track. Three things differ. A body explains a detection when its joints lie on the detection's key points:
+that is closer than any box. People in a crowd, whose bodies slide onto each other, are told apart by where they were
+going when they were last alone, and by the colours of their clothes. And a body is doubted when it jumps: it is not
+published until a detection confirms it.
 """
-
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from refit_rt import config
+from refit_rt.errors import UserError
 from refit_rt.geometry import iou
-from refit_rt.types import Boxes, Frame, Tracks
+from refit_rt.track import evidence
+from refit_rt.track.person import DETECTED_NOISE, Person
+from refit_rt.types import Boxes, Frame, Known, People, Tracks
 
-GATE = 0.5  # largest distance of a match, in body sizes; two people shoulder to shoulder are 0.28 apart
-SEARCH_PER_S = 1.0  # body sizes by which the gate widens per unseen second; walking covers 0.8
+# Matching, in sizes (the longer side of a person's box)
+GATE = 0.5  # largest distance of a match; two people shoulder to shoulder are 0.28 apart
+SEARCH_PER_S = 1.0  # by which the gate widens per unseen second; walking covers 0.8
 SIZE_WEIGHT = 0.25  # weight of the logarithm of two sizes' ratio, added to the distance
-UNSURE_COST = 0.1  # extra cost of a lost track: a visible track has the better claim to a box
-DRIFT = 0.35  # a body farther than this from its detection, in body sizes, restarts there; bent people reach 0.25
-NEAR = 0.15  # a box within this many body sizes of a visible track is not another person
-# Two bodies that overlap at least this much for this long are one person; crossing people separate sooner.
-REPEAT_IOU, REPEAT_S = 0.7, 0.5
-ALONE_IOU = 0.3  # below this overlap with every other body, a place surely belongs to its person
-IN_VIEW = 0.1  # smallest share of a body's box that must lie inside the picture
-STEADY = 3  # after this many good frames, losing the person triggers an immediate detection
-UNFITTED = 5  # consecutive frames without a body after which a track is lost
-PASSED_OVER = 3  # consecutive detections that find another person but not this one, after which the track gives way
-FULL_EVERY = 3  # with no room for new people, a detection runs every FULL_EVERY * `every` frames
-EMPTY_EVERY, LONGEST_PAUSE = 10, 15  # most frames between detections: with no visible track; for a lost one
-ROLL_S = 0.15  # time constant of the roll filter
-SLOWING_S = 1.0  # time constant with which an unobserved motion decays
-ACCELERATION = 4.0  # spectral density of a box's acceleration, sizes² / s³
-NOISE = 0.02  # standard deviation of a body's measured place, in body sizes
+UNSEEN_COST = 0.1  # extra cost of a lost track: a track that was just seen has the better claim
+EXPLAINED = 0.13  # a body this near to a detection's key points explains it
+AGREES = 0.25  # a new body farther than this from the detection that it was fitted to is refused
+DRIFT = 0.35  # without key points: a body farther than this from its detection restarts there
 IMPOSSIBLE = 1e6  # cost of a match beyond the gate
+# Clothes, as CIELAB distances: one person's measurements differ by less than ALIKE, and by UNLIKE they count one size
+ALIKE, UNLIKE = 10.0, 40.0
 
+CROWDED_IOU = 0.1  # boxes that overlap more are a crowd
+TWINS = 0.06  # two bodies nearer than this are on one person: hugging people are 0.14 apart
+JUMP, JUMP_PER_S = 0.1, 3.0  # sizes by which a body may leave its predicted place; a dancer's 99th percentile is 2 to 3
+DEPTH_RATIO = 1.35  # a body this many times nearer or farther than it was is doubted
+DOUBT_S = 0.35  # a body that is doubted for longer is lost
+UNSURE = 0.6  # a lower confidence asks for a look; it is rare in good frames (0.9 %)
+TRUSTED = 0.75  # a more confident body outlives MISSED looks that do not find it
+MISSED, MISSED_TRUSTED = 2, 6  # looks in a row without the person, after which the body is given up
+IN_VIEW = 0.1  # smallest share of a body's box that must lie inside the picture
 
-class Known(NamedTuple):
-    """Predicted places of the visible tracks; lost tracks are left out."""
-
-    ids: np.ndarray  # (k,) int64
-    xyxy: np.ndarray  # (k, 4) float32 image pixels
-    roll: np.ndarray  # (k,) float32 radians
-
-
-@dataclass(slots=True)
-class _Person:
-    """One track, visible or lost. A place is centre x, centre y, width, height in pixels."""
-
-    id: int
-    place: np.ndarray  # (4,) at time_s
-    time_s: float  # time of the last measurement
-    seen: np.ndarray  # (4,) at seen_s, the last measurement while no other body overlapped
-    seen_s: float
-    score: float = 0.0
-    roll: float = 0.0
-    velocity: np.ndarray = field(default_factory=lambda: np.zeros(4))  # (4,) pixels per second
-    # (2, 2) covariance of place and velocity, in body sizes and seconds
-    spread: np.ndarray = field(default_factory=lambda: np.diag([NOISE**2, 1.0]))
-    visible: bool = True
-    fresh: bool = True  # a detection placed the track in this frame
-    fitted: int = 0  # good frames since the track was last lost
-    unfitted: int = 0  # consecutive frames without a body
-    passed_over: int = 0  # consecutive detections that found another person but not this one
-    surprise: float = 0.0  # decaying sum (about 1 s) of squared jumps off the predicted motion, in body sizes
-
-    def at(self, time_s: float) -> np.ndarray:
-        """Returns the predicted place (4,) at a time."""
-        travel_s = SLOWING_S * (1 - np.exp(-max(0.0, time_s - self.time_s) / SLOWING_S))
-        place = self.place + travel_s * self.velocity
-        place[2:] = np.clip(place[2:], self.place[2:] / 2, self.place[2:] * 2)
-        return place
-
-    def put(self, place: np.ndarray, roll: float, score: float, time_s: float) -> None:
-        """Restarts the track at a detection; a roll of exactly 0 means that the detector does not measure it."""
-        self.place = self.seen = place
-        self.time_s = self.seen_s = time_s
-        self.roll, self.score = roll or self.roll, score
-        self.velocity, self.spread = np.zeros(4), np.diag([NOISE**2, 1.0])
-        self.visible = self.fresh = True
-        self.unfitted = 0
-
-    def measure(self, place: np.ndarray, roll: float, score: float, time_s: float) -> None:
-        """Takes in a fitted body's place (4,): one Kalman filter serves all four numbers, its noise in body sizes."""
-        dt = max(0.0, time_s - self.time_s)
-        if self.fresh:  # a detector's square is larger than a body's box: their difference is no motion
-            self.place, self.roll = place, roll
-        else:
-            kept = np.exp(-dt / SLOWING_S)
-            step = np.array([[1.0, SLOWING_S * (1 - kept)], [0.0, kept]])
-            grown = ACCELERATION * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
-            spread = step @ self.spread @ step.T + grown
-            gain = spread[:, 0] / (spread[0, 0] + NOISE**2)
-            expected = self.at(time_s)
-            self.surprise = kept * self.surprise + float(((place - expected)[:2] ** 2).sum() / place[2:].max() ** 2)
-            self.place = expected + gain[0] * (place - expected)
-            self.velocity = kept * self.velocity + gain[1] * (place - expected)
-            self.spread = spread - np.outer(gain, spread[0])
-            self.roll = _turned(roll, np.exp(-dt / ROLL_S) * _turned(self.roll, -roll))
-        self.time_s, self.score = time_s, score
-        self.fitted += 1
-        self.unfitted = 0
+# Seconds from look to look
+CROWD_EVERY_S, NEW_EVERY_S, SOONEST_S = 0.1, 0.15, 0.03
+NEW_S = 0.5  # a person is new for this long
+REFUSED_S, LONGEST_REFUSED_S = 0.15, 2.0  # pause before a refused person is fitted again; it doubles
 
 
 class Tracker:
     """Follows people through one camera's frames.
 
-    For every frame, the caller runs in this order: `predict`; `wants_detection` and, if it is true, the detector;
-    `update`; the fit; `observe`. The same frames give the same ids, and no id is used twice.
+    For every frame, the caller runs in this order: `wants_look` and, if it is true, the detector; `update`, with what
+    the detector has found by then; the fit; `observe`. The same calls give the same ids, and no id is used twice.
     """
 
     def __init__(self, settings: config.Track, threshold: float = 0.5, min_confidence: float = 0.3):
-        """threshold: `detect.threshold`, the lowest score of a new track; min_confidence: `fit.min_confidence`."""
-        self._settings = settings
-        self._threshold = threshold
-        self._min_confidence = min_confidence
-        self._people: list[_Person] = []  # visible and lost tracks, sorted by id
+        """threshold: the detector's, the lowest score of a new track; min_confidence: `fit.min_confidence`. Raises
+        UserError for an unknown subject."""
+        self.most = settings.max_people or 1_000_000  # people fitted at once; the caller may lower it
+        self._settings, self._threshold, self._least = settings, threshold, min_confidence
+        self._subject = subject_of(settings.subject)
+        self._people: list[Person] = []
         self._next_id = 0
-        self._detected: int | None = None  # index of the frame last searched by a detector
-        self._pause = 1  # frames from one detection to the next while a track is lost
-        self._size = (0, 0)  # width and height of the picture
-        self._alike: dict[tuple[int, int], float] = {}  # ids of two overlapping bodies -> time since when, in seconds
+        self._looked_s: float | None = None  # time of the last look; None: there is none
+        self._pause_s = SOONEST_S  # from one urgent look to the next: it doubles while looking does not help
+        self._urgent = False
+        self._doubting = False  # the scene may have changed: who is not seen in the next look is gone
+        self._frame: Frame | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many people are seen and not fitted, because there are too many."""
+        return sum(not one.fitted and one.seen_s == self._looked_s and one.refused == 0 for one in self._people)
 
     def predict(self, time_s: float) -> Known:
-        """Predicts the visible tracks at a time (`Frame.time_s`). Changes nothing."""
-        people = self._visible()
-        ids, roll = np.array([person.id for person in people], np.int64), [person.roll for person in people]
-        return Known(ids, _xyxy([person.at(time_s) for person in people]), np.array(roll, np.float32))
+        """Where those who are fitted should be at a time (`Frame.time_s`). Changes nothing."""
+        people = self._fitted()
+        ids, roll = np.array([one.id for one in people], np.int64), [one.roll for one in people]
+        return Known(ids, xyxy_of([one.at(time_s) for one in people]), np.array(roll, np.float32))
 
-    def wants_detection(self, frame_index: int, every: int) -> bool:
-        """Returns whether to run the detector on this frame.
-
-        It runs once per `every` frames, more often when no track is visible or one is lost, and less often when
-        `max_people` tracks are visible: no new track can start then, and a detection takes time from the frame.
-        """
-        if self._detected is None:
+    def wants_look(self, time_s: float, every_s: float) -> bool:
+        """Whether the detector should look at this frame: once per `every_s`, and sooner when a person is new, lost,
+        doubted or in a crowd."""
+        if self._looked_s is None or time_s < self._looked_s:
             return True
-        wait = every if self._visible() else min(every, EMPTY_EVERY)
-        if len(self._visible()) >= self._settings.max_people:
-            wait = FULL_EVERY * every
-        if any(not person.visible for person in self._people) and self._room() > 0:
-            wait = min(wait, self._pause)
-        since = frame_index - self._detected
-        return since >= wait or since < 0
+        fitted, wait_s = self._fitted(), every_s
+        if any(one.crowded for one in fitted):
+            wait_s = min(wait_s, CROWD_EVERY_S)
+        if any(time_s - one.since_s < NEW_S or one.missed for one in fitted):
+            wait_s = min(wait_s, NEW_EVERY_S)
+        if self._urgent or any(one.doubted_s < np.inf for one in fitted):
+            wait_s = min(wait_s, self._pause_s)
+        return self._doubting or time_s - self._looked_s >= wait_s - 1e-6
 
     def update(self, frame: Frame, boxes: Boxes | None) -> Tracks:
-        """Returns the tracks to fit in this frame, sorted by id, at most `max_people`.
+        """Returns the tracks to fit in this frame, sorted by id.
 
-        boxes: the frame's detection, or None if none was run. `fresh` marks tracks that are new, found again, or so far
-        from their detection that the body is not to be trusted.
+        boxes: what the detector has found since the last call, perhaps in an older frame; None: nothing new. `fresh`
+        marks the tracks that start at their detection, and not at the last frame's body.
         """
-        self._size = frame.size
-        for person in self._visible():
-            person.fresh = False
-            person.unfitted += 1
-            if person.unfitted > UNFITTED:
-                self._lose(person)
+        self._frame = frame
+        for one in self._people:
+            one.fresh = False
         if boxes is not None:
-            self._assign(boxes, frame.time_s)
-            self._detected = frame.index
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            # Only a detection may end a track: otherwise a person who returns is given up just before being found.
-            keep_s = self._settings.keep_s
-            self._people = [p for p in self._people if p.visible or frame.time_s - p.time_s <= keep_s]
-        known, people = self.predict(frame.time_s), self._visible()
-        score = np.array([person.score for person in people], np.float32)
-        return Tracks(frame, *known, score, np.array([person.fresh for person in people], bool))
+            self._take_look(boxes, frame.time_s)
+        people = sorted(self._fitted(), key=lambda one: one.id or 0)
+        return Tracks(
+            frame,
+            np.array([one.id for one in people], np.int64),
+            xyxy_of([one.place if one.fresh else one.at(frame.time_s) for one in people]),
+            np.array([one.roll for one in people], np.float32),
+            np.array([one.score for one in people], np.float32),
+            np.array([one.fresh for one in people], bool),
+        )
 
-    def observe(
-        self, ids: np.ndarray, xyxy: np.ndarray, roll: np.ndarray, confidence: np.ndarray, time_s: float
-    ) -> None:
-        """Takes in the fit of the Tracks: boxes of bodies (n, 4) image pixels, roll (n,) radians, confidence (n,).
+    def observe(self, people: People) -> np.ndarray:
+        """Takes in the fit of the Tracks. Returns which bodies to publish: (n,) bool.
 
-        A track whose fit is bad, or whose body has left the picture, is lost: the detector searches for it at once, and
-        it is kept for `keep_s`.
+        A body is lost when its confidence is too low or it has left the picture, refused when it does not lie on the
+        detection that it was fitted to, and doubted when it jumps.
         """
-        by_id = {person.id: person for person in self._visible()}
-        for index, number in enumerate(ids.tolist()):
-            if (person := by_id.get(number)) is None:
-                continue
-            good = confidence[index] >= self._min_confidence and np.isfinite(roll[index])
-            if good and self._in_view(xyxy[index]):
-                place = _places(xyxy[index][None])[0]
-                person.measure(place, float(roll[index]), float(confidence[index]), time_s)
-            else:
-                self._lose(person)
-        self._compare(time_s)
+        by_id = {one.id: one for one in self._fitted()}
+        rows = [(row, by_id[number]) for row, number in enumerate(people.ids.tolist()) if number in by_id]
+        for row, one in rows:
+            self._judge(one, people, row)
+        self._part_twins(people, [(row, one) for row, one in rows if one.accepted])
+        self._note_crowds(people.time_s)
+        keep = np.zeros(len(people.ids), bool)
+        for row, one in rows:
+            keep[row] = one.fitted and one.accepted and one.doubted_s == np.inf and self._is_subject(one)
+        return keep
+
+    def doubt(self) -> None:
+        """The scene may have changed: the next frame is looked at, and who is not seen there is gone."""
+        self._doubting = True
 
     def forget(self) -> None:
-        """Drops all tracks and asks for a detection at once. Ids are not reused."""
-        self._people, self._alike, self._detected, self._pause = [], {}, None, 1
+        """Drops all tracks and asks for a look at once. Ids are not reused."""
+        self._people, self._looked_s, self._urgent, self._pause_s = [], None, False, SOONEST_S
+        self._doubting = False
 
-    def _visible(self) -> list[_Person]:
-        return [person for person in self._people if person.visible]
+    def _fitted(self) -> list[Person]:
+        return [one for one in self._people if one.fitted]
 
-    def _room(self) -> int:
-        """Returns how many more tracks may start."""
-        return self._settings.max_people - len(self._visible())
+    # A look: which detection is whom
 
-    def _lose(self, person: _Person) -> None:
-        # A false find is lost as soon as it is fitted: it must not trigger a search each time.
-        if person.fitted >= STEADY:
-            self._pause = 1
-        person.visible, person.fresh, person.fitted = False, False, 0
-
-    def _in_view(self, box: np.ndarray) -> bool:
-        """Returns whether a body's box (4,) is finite, large enough and not almost wholly outside the picture."""
-        sides = box[2:] - box[:2]
-        if not np.isfinite(box).all() or sides.min() <= 0 or sides.max() < self._settings.min_height_px:
-            return False
-        inside = np.minimum(box[2:], self._size) - np.maximum(box[:2], 0)
-        return bool(np.prod(np.clip(inside, 0, None)) >= IN_VIEW * np.prod(sides))
-
-    def _assign(self, boxes: Boxes, time_s: float) -> None:
-        """Matches a detection to the tracks: high-score boxes first, then low-score ones; the rest start new tracks."""
-        places = _places(boxes.xyxy)
+    def _take_look(self, boxes: Boxes, now_s: float) -> None:
+        then_s = boxes.frame.time_s
+        places = places_of(clipped(boxes.xyxy, boxes.frame.size))
         large = places[:, 2:].max(1, initial=0) >= self._settings.min_height_px
         sure = np.flatnonzero(large & (boxes.score >= self._threshold))
         doubtful = np.flatnonzero(large & (boxes.score < self._threshold))
-        astray = self._astray()
-        found = self._match([p for p in self._people if p.id not in astray], places, sure, time_s, astray)
-        free = np.setdiff1d(sure, [box for box, _ in found.values()])
-        found |= self._match([p for p in self._people if p.id in astray], places, free, time_s, astray)
-        by_box = {box: number for number, (box, _) in found.items()}
-        kept = found | self._match([p for p in self._visible() if p.id not in found], places, doubtful, time_s, astray)
-        waiting = 0
-        for box in sorted(sure.tolist(), key=lambda box: -boxes.score[box]):
-            person = next((p for p in self._people if p.id == by_box.get(box)), None)
-            near = [distance(p.at(time_s)[None], places[[box]]).item() < NEAR for p in self._visible()]
-            if person and person.visible:
-                if found[person.id][1] <= (NEAR if person.id in astray else DRIFT):
-                    continue
-            elif any(near):
-                continue
-            elif self._room() <= 0:
-                waiting += 1
-                continue
-            person = person or self._begin(places[box], time_s)
-            person.put(places[box], float(boxes.roll[box]), float(boxes.score[box]), time_s)
-        for person in self._visible():
-            person.passed_over = person.passed_over + 1 if waiting and person.id not in kept else 0
-            if person.passed_over >= PASSED_OVER and not person.fresh:
-                self._lose(person)
+        looks = (
+            [evidence.colours(boxes.frame.image, points) for points in boxes.keypoints]
+            if boxes.keypoints is not None
+            else None
+        )
+        look = _Look(boxes, places, looks, then_s)
+        found = self._match(self._people, look, sure)
+        unfound = [one for one in self._people if one not in found and then_s - one.seen_s < 1.0]
+        found |= self._match(unfound, look, doubtful)
+        for one in self._people:
+            if one in found:
+                self._found(one, look, found[one], now_s)
+            elif one.fitted:
+                self._missed(one, look, found)
+        taken = set(found.values())
+        for row in sure.tolist():
+            if row not in taken and not any(self._explains(one, look, row) for one in self._fitted()):
+                self._people.append(self._begun(look, row))
+        keep_s = self._settings.keep_s
+        self._people = [one for one in self._people if one.fitted or then_s - max(one.seen_s, one.time_s) <= keep_s]
+        self._choose(look, now_s)
+        self._pause_s = min(2 * self._pause_s, 0.5) if self._urgent else SOONEST_S
+        self._looked_s, self._urgent, self._doubting = now_s, False, False
 
-    def _begin(self, place: np.ndarray, time_s: float) -> _Person:
-        self._people.append(_Person(self._next_id, place, time_s, place, time_s))
-        self._next_id += 1
-        return self._people[-1]
-
-    def _match(
-        self, people: list[_Person], places: np.ndarray, boxes: np.ndarray, time_s: float, astray: set[int]
-    ) -> dict[int, tuple[int, float]]:
-        """Pairs tracks with boxes (rows of places) at the lowest total cost: id -> box, distance in body sizes."""
-        if not people or not len(boxes):
+    def _match(self, people: list[Person], look: "_Look", rows: np.ndarray) -> dict[Person, int]:
+        """Pairs tracks with detections at the lowest total cost."""
+        if not people or not len(rows):
             return {}
-        there = places[boxes]
-        apart = distance(np.stack([person.at(time_s) for person in people]), there)
-        back = distance(np.stack([person.seen for person in people]), there)
-        unsure = np.array([not person.visible or person.id in astray for person in people])[:, None]
-        apart = np.where(unsure, np.minimum(apart, back), apart)
-        since_s = np.array([[time_s - person.time_s, time_s - person.seen_s] for person in people])
-        gate = GATE + SEARCH_PER_S * np.where(unsure, since_s[:, 1:], since_s[:, :1]).clip(0)
-        cost = np.where(apart > gate, IMPOSSIBLE, apart + UNSURE_COST * unsure)
+        cost = np.array([[self._cost(one, look, row) for row in rows] for one in people])
         pairs = zip(*linear_sum_assignment(cost), strict=True)
-        return {people[i].id: (int(boxes[j]), float(apart[i, j])) for i, j in pairs if cost[i, j] < IMPOSSIBLE}
+        return {people[i]: int(rows[j]) for i, j in pairs if cost[i, j] < IMPOSSIBLE}
 
-    def _astray(self) -> set[int]:
-        """Returns which of each two overlapping bodies is on the wrong person: the one that jumped, else the newer."""
-        by_id = {person.id: person for person in self._people}
-        pairs = [(by_id[a], by_id[b]) for a, b in self._alike if a in by_id and b in by_id]
-        return {a.id if a.surprise > 2 * b.surprise else b.id for a, b in pairs}
+    def _cost(self, one: Person, look: "_Look", row: int) -> float:
+        """Of taking a detection for a person, in sizes."""
+        place = look.places[row]
+        body = self._body_distance(one, look, row)
+        if one.crowded or not one.fitted or one.doubted_s < np.inf:
+            there, unseen_s = one.before_the_crowd(look.time_s)
+            going = distance(there, place)
+            near = min(going, distance(one.seen_at(look.time_s), place))
+            if near > GATE + SEARCH_PER_S * min(unseen_s, look.time_s - one.seen_s + 0.3):
+                return IMPOSSIBLE
+            cost = near if not one.fitted else (going / (1 + 2 * unseen_s) + (near if np.isnan(body) else body)) / 2
+        else:
+            near = distance(one.seen_at(look.time_s), place)
+            if near > GATE and not body < EXPLAINED:
+                return IMPOSSIBLE
+            cost = near if np.isnan(body) else body
+        if look.colours is not None:
+            cost += float(np.clip((one.unlike(look.colours[row]) - ALIKE) / (UNLIKE - ALIKE), 0, 1))
+        return cost + UNSEEN_COST * (not one.fitted and one.missed > 0)
 
-    def _compare(self, time_s: float) -> None:
-        """Notes which tracks stand alone, and loses one of two tracks that stay on the same person for REPEAT_S."""
-        people = [person for person in self._visible() if person.time_s == time_s]
-        boxes = _xyxy([person.place for person in people])
-        overlap = np.triu(iou(boxes, boxes), 1)
-        for person, most in zip(people, (overlap + overlap.T).max(1, initial=0), strict=True):
-            if most < ALONE_IOU:
-                person.seen, person.seen_s = person.place, time_s
-        pairs = [(people[i].id, people[j].id) for i, j in np.argwhere(overlap > REPEAT_IOU)]
-        self._alike = {pair: self._alike.get(pair, time_s) for pair in pairs}
-        astray = self._astray() if any(time_s - since_s >= REPEAT_S for since_s in self._alike.values()) else set()
-        for person in people:
-            if person.id in astray:
-                self._lose(person)
+    def _body_distance(self, one: Person, look: "_Look", row: int) -> float:
+        """Between a person's body and a detection's key points, in sizes; nan where there are not both."""
+        joints = one.body(look.time_s)
+        if joints is None or look.boxes.keypoints is None:
+            return float("nan")
+        return evidence.apart(joints, look.boxes.keypoints[row], float(look.places[row, 2:].max()))
+
+    def _explains(self, one: Person, look: "_Look", row: int) -> bool:
+        """Whether a person's body is that of a detection."""
+        body = self._body_distance(one, look, row)
+        if np.isnan(body):
+            return one.fitted and distance(one.seen_at(look.time_s), look.places[row]) < EXPLAINED
+        return body < EXPLAINED
+
+    def _found(self, one: Person, look: "_Look", row: int, now_s: float) -> None:
+        """A look sees a person."""
+        place = look.places[row]
+        one.seen_s, one.missed = look.time_s, 0
+        if not one.crowded and look.colours is not None:
+            one.dressed(look.colours[row])
+        if one.fitted:
+            body = self._body_distance(one, look, row)
+            on_it = distance(one.at(look.time_s), place) < DRIFT if np.isnan(body) else body < AGREES
+            if on_it and not one.doubted_s < np.inf:
+                one.offset = place - one.at(look.time_s)
+                return
+            if on_it and body < EXPLAINED:  # the jump was the person's own
+                one.doubted_s, one.accepted = np.inf, False
+                return
+            self._put(one, look, row, now_s)
+        else:
+            one.measure(place, look.time_s, DETECTED_NOISE)
+            one.score, one.roll = float(look.boxes.score[row]), float(look.boxes.roll[row]) or one.roll
+
+    def _missed(self, one: Person, look: "_Look", found: dict[Person, int]) -> None:
+        """A look does not see a person who is fitted."""
+        one.missed += 1
+        most = MISSED_TRUSTED if one.score >= TRUSTED else MISSED
+        another = any(other.fitted and self._explains(one, look, row) for other, row in found.items())
+        if another or self._doubting or one.missed >= most:
+            self._lose(one)
+
+    def _begun(self, look: "_Look", row: int) -> Person:
+        one = Person(look.places[row], look.time_s, since_s=look.time_s, seen_s=look.time_s)
+        one.score, one.roll = float(look.boxes.score[row]), float(look.boxes.roll[row])
+        if look.colours is not None:
+            one.dressed(look.colours[row])
+        return one
+
+    def _choose(self, look: "_Look", now_s: float) -> None:
+        """Starts to fit those who were seen and are not fitted yet, the largest first, as far as there is room."""
+        waiting = [one for one in self._people if not one.fitted and one.seen_s == look.time_s and one.again_s <= now_s]
+        room = self.most - len(self._fitted())
+        if self._subject in ("largest", "centre"):
+            room = min(room, 1 - len(self._fitted()))
+            if any(one.id is not None and one.id >= 0 and not one.fitted for one in self._people) and not waiting:
+                room = 0
+        for one in sorted(waiting, key=self._rank, reverse=True)[: max(room, 0)]:
+            row = int(np.argmin([distance(one.at(look.time_s), place) for place in look.places]))
+            self._put(one, look, row, now_s)
+
+    def _rank(self, one: Person) -> float:
+        """Who is fitted first: those who were fitted before, then the largest or the most central."""
+        known = 0.0 if one.id is None else 1e6
+        if self._subject == "centre" and self._frame is not None:
+            return known - float(np.linalg.norm(one.place[:2] - np.array(self._frame.size) / 2))
+        return known + one.size * one.score
+
+    def _put(self, one: Person, look: "_Look", row: int, now_s: float) -> None:
+        """The fit starts cold at a detection, which is moved on to the present."""
+        if one.id is None:
+            one.id, self._next_id = self._next_id, self._next_id + 1
+        claim = None if look.boxes.keypoints is None else look.boxes.keypoints[row].copy()
+        place = look.places[row].copy()
+        step = one.velocity[:2] * (now_s - look.time_s)
+        place[:2] += step
+        if claim is not None:
+            claim[:, :2] += step
+        one.put(place, float(look.boxes.roll[row]), float(look.boxes.score[row]), now_s, claim)
+
+    # A fit: which body is believed
+
+    def _judge(self, one: Person, people: People, row: int) -> None:
+        time_s, box, joints = people.time_s, people.box[row], people.joints_px[row]
+        confidence, depth_m = float(people.confidence[row]), float(people.trans[row, 2])
+        good = confidence >= self._least and np.isfinite(people.roll[row]) and np.isfinite(joints).all()
+        if not good or not self._in_view(box):
+            if one.fresh:
+                self._refuse(one, time_s)
+            else:
+                self._lose(one)
+            return
+        place = places_of(clipped(box[None], people.size))[0]
+        one.remember(joints, time_s)
+        if one.fresh:
+            if one.claim is not None and evidence.apart(joints, one.claim, one.size) > AGREES:
+                self._refuse(one, time_s)
+                return
+        elif one.accepted and self._jumped(one, place, depth_m, time_s):
+            one.doubted_s = min(one.doubted_s, time_s)
+            if time_s - one.doubted_s > DOUBT_S:
+                self._lose(one)
+            return
+        one.take_body(place, float(people.roll[row]), confidence, depth_m, time_s)
+        self._urgent |= confidence < UNSURE
+
+    def _jumped(self, one: Person, place: np.ndarray, depth_m: float, time_s: float) -> bool:
+        """Whether a body is where, or as far away as, nobody gets from one frame to the next."""
+        farther = abs(np.log(max(depth_m, 1e-3) / max(one.depth_m, 1e-3)))
+        moved = one.surprise(place, time_s)
+        return bool(moved > JUMP + JUMP_PER_S * (time_s - one.time_s) or farther > np.log(DEPTH_RATIO))
+
+    def _refuse(self, one: Person, time_s: float) -> None:
+        """The cold fit found another body than the detector did: the person is fitted again later."""
+        one.lose()
+        one.again_s = time_s + min(REFUSED_S * 2**one.refused, LONGEST_REFUSED_S)
+        one.refused += 1
+        if one.depth_m == 0 and one.id == self._next_id - 1:  # never published: the id is free
+            one.id, self._next_id = None, self._next_id - 1
+
+    def _lose(self, one: Person) -> None:
+        one.lose()
+        self._urgent = True
+
+    def _in_view(self, box: np.ndarray) -> bool:
+        """Whether a body's box (4,) is finite, large enough and not almost wholly outside the picture."""
+        sides = box[2:] - box[:2]
+        if not np.isfinite(box).all() or sides.min() <= 0 or sides.max() < self._settings.min_height_px:
+            return False
+        assert self._frame is not None
+        inside = np.minimum(box[2:], self._frame.size) - np.maximum(box[:2], 0)
+        return bool(np.prod(np.clip(inside, 0, None)) >= IN_VIEW * np.prod(sides))
+
+    def _part_twins(self, people: People, rows: list[tuple[int, Person]]) -> None:
+        """Of two bodies on one person, loses the one that belongs elsewhere."""
+        for index, (row, one) in enumerate(rows):
+            for other_row, other in rows[index + 1 :]:
+                if not (one.fitted and other.fitted):
+                    continue
+                size = max(one.size, other.size)
+                if evidence.together(people.joints_px[row], people.joints_px[other_row], size) < TWINS:
+                    stray = [self._strayed(one, people, row), self._strayed(other, people, other_row)]
+                    self._lose(one if stray[0] > stray[1] else other)
+
+    def _strayed(self, one: Person, people: People, row: int) -> float:
+        """How much a body seems to be on another person, in sizes."""
+        there, unseen_s = one.before_the_crowd(people.time_s)
+        going = distance(there, one.place) / (1 + 2 * unseen_s)
+        assert self._frame is not None
+        unlike = one.unlike(evidence.colours(self._frame.image, people.joints_px[row]))
+        newer = 1e-3 * (one.id or 0)
+        return going + unlike / UNLIKE + newer
+
+    def _note_crowds(self, time_s: float) -> None:
+        """Notes whose boxes overlap, and where the others were going."""
+        if not self._people:
+            return
+        boxes = xyxy_of([one.at(time_s) for one in self._people])
+        overlap = iou(boxes, boxes)
+        np.fill_diagonal(overlap, 0)
+        for one, most in zip(self._people, overlap.max(1), strict=True):
+            one.crowded = bool(most > CROWDED_IOU)
+            if not one.crowded and one.time_s == time_s and one.doubted_s == np.inf:
+                one.alone = time_s, one.seen_at(time_s), one.velocity.copy()
+
+    def _is_subject(self, one: Person) -> bool:
+        return not isinstance(self._subject, int) or one.id == self._subject
 
 
-def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Distance of places (n, 4) and (m, 4) in body sizes (n, m): between centres, plus a little for unequal sizes."""
-    size_a, size_b = a[:, None, 2:].max(-1), b[None, :, 2:].max(-1)
-    apart = np.linalg.norm(a[:, None, :2] - b[None, :, :2], axis=-1) / ((size_a + size_b) / 2)
-    return apart + SIZE_WEIGHT * np.abs(np.log(size_a / size_b))
+class _Look:
+    """What the detector found in one frame."""
+
+    def __init__(self, boxes: Boxes, places: np.ndarray, colours: list[np.ndarray] | None, time_s: float) -> None:
+        self.boxes, self.places, self.colours, self.time_s = boxes, places, colours, time_s
 
 
-def _places(xyxy: np.ndarray) -> np.ndarray:
-    """Turns boxes (n, 4) into centres and sizes (n, 4)."""
+def subject_of(name: str) -> str | int:
+    """The setting `track.subject`. Raises UserError for an unknown one."""
+    if name in ("all", "largest", "centre"):
+        return name
+    if name.isascii() and name.isdigit():
+        return int(name)
+    raise UserError(f"track.subject: {name!r} is nobody. Set all, largest, centre, or a person's id such as 0")
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Distance of two places (4,), in sizes: between centres, plus a little for unequal sizes."""
+    sizes = one[2:].max(), other[2:].max()
+    apart = np.hypot(*(one[:2] - other[:2])) / (sum(sizes) / 2)
+    return float(apart + SIZE_WEIGHT * abs(np.log(sizes[0] / sizes[1])))
+
+
+def clipped(xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The parts of boxes (n, 4) inside a picture; at least one pixel of each."""
+    high = np.tile(np.array(size, np.float32), 2)
+    inside = np.clip(xyxy, 0, high)
+    inside[:, 2:] = np.maximum(inside[:, 2:], inside[:, :2] + 1)
+    return inside
+
+
+def places_of(xyxy: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) as centres and sizes (n, 4)."""
     xyxy = xyxy.astype(np.float64)
     return np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], 1)
 
 
-def _xyxy(places: list[np.ndarray]) -> np.ndarray:
-    """Turns centres and sizes into boxes (n, 4) float32."""
+def xyxy_of(places: list[np.ndarray]) -> np.ndarray:
+    """Centres and sizes as boxes (n, 4) float32."""
     stacked = np.stack(places) if places else np.zeros((0, 4))
     half = stacked[:, 2:] / 2
     return np.concatenate([stacked[:, :2] - half, stacked[:, :2] + half], 1).astype(np.float32)
-
-
-def _turned(angle: float, by: float) -> float:
-    """Returns the sum of two angles, wrapped to [-pi, pi)."""
-    return float((angle + by + np.pi) % (2 * np.pi) - np.pi)

@@ -84,8 +84,8 @@ def test_underscores_are_hyphens(settings_of) -> None:
             "--fit.backend: 'tensorflow' is not one of 'cpu', 'tensorrt', 'torch' (refit-rt run --help)",
         ),
         (
-            "run --track.max-people 0",
-            "--track.max-people: 0 is not allowed, expected `int` >= 1 (refit-rt run --help)",
+            "run --track.max-people -1",
+            "--track.max-people: -1 is not allowed, expected `int` >= 0 (refit-rt run --help)",
         ),
         ("build --fit.blend 1.5", "--fit.blend: 1.5 is not allowed, expected `float` <= 1.0 (refit-rt build --help)"),
         (
@@ -116,7 +116,7 @@ def test_a_narrow_terminal_does_not_cut_an_error(refusal, monkeypatch: pytest.Mo
     ("text", "says"),
     [
         ("fit: {itrations: 4}", "Object contains unknown field `itrations` - at `$.fit`"),
-        ("track: {max_people: 0}", "Expected `int` >= 1 - at `$.track.max_people`"),
+        ("track: {max_people: -1}", "Expected `int` >= 0 - at `$.track.max_people`"),
         ("a: b: c", "mapping values are not allowed"),
     ],
 )

@@ -41,7 +41,7 @@ def write(path: Path, outputs: dict[str, np.ndarray], inputs: dict[str, list] | 
 
 def boxes_of(model: str, image: np.ndarray = WIDE, **settings) -> tuple[np.ndarray, np.ndarray]:
     """The detector's boxes, counted from the picture's edge as the files count, and their scores."""
-    detector = make_detector(config.Detect(model=model, **settings), max_people=3, threads=1)
+    detector = make_detector(config.Detect(model=model, **settings), threads=1)
     boxes = detector.find(Frame("camera", 0, 0.0, 0.0, image), NO_BOXES)
     assert boxes.xyxy.dtype == boxes.score.dtype == boxes.roll.dtype == np.float32
     assert not boxes.roll.any()
@@ -189,7 +189,7 @@ def test_a_size_may_be_set_where_the_file_leaves_it_open(tmp_path: Path) -> None
 
 def complaint(model: str, **settings) -> str:
     with pytest.raises(UserError) as caught:
-        make_detector(config.Detect(model=model, **settings), 1, 1)
+        make_detector(config.Detect(model=model, **settings), 1)
     text = str(caught.value)
     assert "\n" not in text
     return text

@@ -1,11 +1,9 @@
 """Stand-ins for the parts of the pipeline that need a network or a camera."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from refit_rt.cameras import Camera
-from refit_rt.types import PERSON_FIELDS, Boxes, Frame, People, Tracks
+from refit_rt.types import PERSON_FIELDS, Boxes, Frame, Known, People, Tracks
 
 CENTRE = (319.5, 239.5)
 
@@ -41,15 +39,12 @@ def people(
 class FakeDetector:
     """Finds one person in the middle of every frame."""
 
-    def find(self, frame: Frame, known: np.ndarray) -> Boxes:
+    threshold = 0.5
+
+    def find(self, frame: Frame, known: Known) -> Boxes:
         width, height = frame.size
         box = np.array([[0.4 * width, 0.1 * height, 0.6 * width, 0.9 * height]], np.float32)
         return Boxes(frame, box, np.ones(1, np.float32), np.zeros(1, np.float32))
-
-
-@dataclass(frozen=True, slots=True)
-class FakeKnown:
-    xyxy: np.ndarray  # (person, 4)
 
 
 class FakeTracker:
@@ -59,22 +54,27 @@ class FakeTracker:
         self.boxes: Boxes | None = None
         self.seen = 0
 
-    def wants_detection(self, frame_index: int, every: int) -> bool:
-        return frame_index % every == 0
+    def wants_look(self, time_s: float, every_s: float) -> bool:
+        return self.boxes is None
 
-    def predict(self, time_s: float) -> FakeKnown:
-        return FakeKnown(np.zeros((0, 4), np.float32) if self.boxes is None else self.boxes.xyxy)
+    def predict(self, time_s: float) -> Known:
+        return Known.nobody()
 
     def update(self, frame: Frame, boxes: Boxes | None) -> Tracks:
         self.boxes = boxes or self.boxes
-        assert self.boxes is not None
-        b = self.boxes
-        return Tracks(frame, np.array([1], np.int64), b.xyxy, b.roll, b.score, np.array([boxes is not None]))
+        found = self.boxes or Boxes(frame, *(np.zeros(shape, np.float32) for shape in ((0, 4), 0, 0)))
+        ids = np.ones(len(found.score), np.int64)
+        return Tracks(frame, ids, found.xyxy, found.roll, found.score, ids == (0 if boxes is None else 1))
 
-    def observe(
-        self, ids: np.ndarray, xyxy: np.ndarray, roll: np.ndarray, confidence: np.ndarray, time_s: float
-    ) -> None:
-        self.seen += len(ids)
+    def observe(self, people: People) -> np.ndarray:
+        self.seen += len(people.ids)
+        return np.ones(len(people.ids), bool)
+
+    def doubt(self) -> None:
+        """Nothing depends on it here."""
+
+    def forget(self) -> None:
+        self.boxes = None
 
 
 class FakeFitter:
@@ -83,6 +83,9 @@ class FakeFitter:
     def __init__(self, body, wrong_at: int | None = None) -> None:
         self.body, self.bundle_name = body, "fake"
         self._wrong_at, self._turn = wrong_at, 0.0
+
+    def forget(self) -> None:
+        """Nothing is remembered of a person."""
 
     def fit(self, tracks: Tracks, camera: Camera) -> People:
         frame = tracks.frame

@@ -14,7 +14,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="training is done in torch: pip install refit-rt[train]")
 
 from refit_rt.body.smpl import load_body  # noqa: E402
-from refit_rt.detect.pull import pull  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.blazepose import BlazePose, blazepose_of  # noqa: E402
 from refit_rt.model.body import BodyTorch  # noqa: E402
@@ -27,6 +26,7 @@ from training.landmark_map import load_map, observed  # noqa: E402
 from training.optimise import ScaledAdamW, group_of, scale_of  # noqa: E402
 from training.parallel import Place  # noqa: E402
 from training.produce import label_row  # noqa: E402
+from training.pull import pull  # noqa: E402
 from training.recipe import EdgeRecipe, PublishedRecipe, read_recipe  # noqa: E402
 from training.rendered import Rendered  # noqa: E402
 from training.store.batches import ahead, draw, make_batch, mirror  # noqa: E402

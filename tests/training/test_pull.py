@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from refit_rt.detect import pull as module
 from refit_rt.errors import UserError
+from training import pull as module
 
-NAME, INSIDE, DATA = "pose_detection.tflite", "mediapipe/modules/pose_detection/pose_detection.tflite", b"network"
+NAME, DATA = "pose_landmark_full.tflite", b"network"
+INSIDE = f"mediapipe/modules/pose_landmark/{NAME}"
 
 
 @pytest.fixture

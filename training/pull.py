@@ -1,7 +1,7 @@
-"""Fetches a network file on first use, out of a pinned Python wheel.
+"""Fetches BlazePose's landmark network out of a pinned Python wheel.
 
-The product uses two files of the `mediapipe` 0.10.21 wheel (Apache-2.0) and does not install mediapipe. pip fetches the
-wheel as this machine is configured (mirrors, proxies) and checks its hash; the extracted file is checked again.
+It is a file of the `mediapipe` 0.10.21 wheel (Apache-2.0), which need not be installed. pip fetches the wheel as this
+machine is configured (mirrors, proxies) and checks its hash; the extracted file is checked again.
 """
 
 import hashlib
@@ -23,10 +23,6 @@ WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3
 # One platform's wheel serves all platforms, because only data is taken out of it.
 WHEEL_TAGS = ("--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311")
 FILES = {  # name -> path in the wheel, sha256
-    "pose_detection.tflite": (
-        "mediapipe/modules/pose_detection/pose_detection.tflite",
-        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
-    ),
     "pose_landmark_full.tflite": (
         "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
         "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
