@@ -21,9 +21,9 @@ def run(
     """Follow people in a webcam, a file or a network stream, and publish their bodies.
 
     Args:
-        source: Short for --capture.source: webcam index, video, picture, folder of pictures, rtsp:// or http:// address.
+        source: Short for --capture.source: webcam index, video, picture, folder of pictures, rtsp:// or http:// URL.
         out: Write motion.npz and overlay.mp4 to this folder; short for --out.dir. Every frame of a file is processed.
-        stills: Fit each picture of a folder by itself, drawn as overlay/NAME.jpg; short for --capture.pictures=stills.
+        stills: Short for --capture.pictures=stills: fit each picture by itself; it is drawn as overlay/NAME.jpg.
     """
     from refit_rt import pipeline
 
