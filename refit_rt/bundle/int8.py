@@ -1,6 +1,6 @@
-"""Converts an encoder's convolutions to int8, with ranges measured on crops and weights rounded for those inputs."""
+"""Converts a network's convolutions to int8, with ranges measured on pictures and weights rounded for those inputs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -28,15 +28,15 @@ def compiled(model: onnx.ModelProto, extra: Iterable[str] = ()) -> ov.CompiledMo
     return core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
 
 
-def observe(model: onnx.ModelProto, crops: Iterable[np.ndarray]) -> dict[str, Spread]:
-    """The statistics of each convolution's input, by its name. model: the result of `plain`; crops: (S, S, 3) uint8 RGB
-    each."""
+def observe(model: onnx.ModelProto, pictures: Iterable[np.ndarray]) -> dict[str, Spread]:
+    """The statistics of each convolution's input, by its name. model: the result of `plain`; pictures: (height, width,
+    3) uint8 each, as the model takes them."""
     values = constants(model)
     names = {node.input[0] for node in convolutions(model)}
     mixed = {node.input[0] for node in convolutions(model) if values[node.input[1]].shape[2:] == (1, 1)}
     run, found = compiled(model, sorted(names)), {}
-    for crop in crops:
-        for port, value in run([crop[None]]).items():
+    for picture in pictures:
+        for port, value in run([picture[None]]).items():
             for name in port.get_names() & names:
                 one = spread(value[0].reshape(value.shape[1], -1), name in mixed)
                 found[name] = joined(found[name], one) if name in found else one
@@ -55,11 +55,11 @@ def joined(one: Spread, other: Spread) -> Spread:
     return Spread(least, most, one.total + other.total, power, one.count + other.count)
 
 
-def in_int8(model: onnx.ModelProto, seen: Mapping[str, Spread]) -> onnx.ModelProto:
-    """The network with its convolutions in int8, except those in `LEFT`. model: the result of `plain`; seen: that of
-    `observe`."""
+def in_int8(model: onnx.ModelProto, seen: Mapping[str, Spread], left: Collection[str] = LEFT) -> onnx.ModelProto:
+    """The network with its convolutions in int8. model: the result of `plain`; seen: that of `observe`; left: parts of
+    the names of convolutions that stay in float."""
     values = constants(model)
-    names = {node.name for node in convolutions(model) if fits(node, values) and not any(p in node.name for p in LEFT)}
+    names = {node.name for node in convolutions(model) if fits(node, values) and not any(p in node.name for p in left)}
     model, even = equalise(model, seen, names)
     values, nodes = constants(model), []
     for node in model.graph.node:

