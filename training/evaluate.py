@@ -1,7 +1,8 @@
-"""Evaluates a network on held-out renders (`benchmark`) or on a real clip (`real`), and prints tables.
+"""Evaluates a network on held-out renders (`benchmark`) or a real clip (`real`), the product on made scenes (`people`).
 
 python -m training.evaluate benchmark runs/edge/last.pt runs/bench --sheets OUT
 python -m training.evaluate real edge CLIP_FOLDER --calibration FILE --reference FILE.npz --sheets OUT
+python -m training.evaluate people --case crossings --quick --sheets OUT
 """
 
 import logging
@@ -27,6 +28,7 @@ from training.evaluation.real_fit import Clip, Track, Way
 from training.reporting import command_line, print_parts, run
 
 log = logging.getLogger(__name__)
+SHARED = Path(__file__).parents[2] / "shared"  # real recordings and free assets, beside the repository
 SHOWN, APART = 8, 10  # tiles on a sheet, and the least distance in frames of two tiles of one camera
 Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the track, caption
 
@@ -118,7 +120,31 @@ class Real:
     """Print the tables alone, in Markdown, with the command and the processor."""
 
 
-Verb = Annotated[Benchmark, tyro.conf.subcommand("benchmark")] | Annotated[Real, tyro.conf.subcommand("real")]
+@dataclass(frozen=True)
+class People:
+    """Evaluates the product on made scenes: people who stand close, cross, hide, leave, and cuts."""
+
+    case: tuple[str, ...] = ()
+    """Names of cases; none: all."""
+    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Play a part of each case's scenes."""
+    max_people: int | None = None
+    """track.max_people of `refit-rt run`, in place of what each case asks for."""
+    media: Path = SHARED / "media"
+    """Folder that holds treadmill_4cam and charuco_4cam."""
+    hdri: Path = SHARED / "assets" / "hdri"
+    """Folder of equirectangular .hdr panoramas."""
+    sheets: Path | None = None
+    """Folder for a strip of pictures of each scene, with the bodies drawn."""
+    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the tables alone, in Markdown, with the command and the processor."""
+
+
+Verb = (
+    Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
+    | Annotated[Real, tyro.conf.subcommand("real")]
+    | Annotated[People, tyro.conf.subcommand("people")]
+)
 
 
 def benchmark(settings: Benchmark) -> Iterator[str | Table]:
@@ -205,6 +231,17 @@ def real(settings: Real) -> Iterator[str | Table]:
         yield _joints(what, clips, shown)
         if settings.sheets:
             yield f"Pictures of {what}: {', '.join(_sheets(clips, shown, runtime.body, settings.sheets))}"
+
+
+def people(settings: People) -> Iterator[str | Table]:
+    """Yields protocol and tables. Raises UserError."""
+    from training.evaluation.people.report import PROTOCOL, Plan, report
+
+    plan = Plan(
+        settings.media, settings.hdri, settings.case, settings.quick, settings.max_people, sheets=settings.sheets
+    )
+    yield PROTOCOL
+    yield from report(plan)
 
 
 HEADS = [
@@ -322,7 +359,13 @@ def bundle_folder(name: str) -> Iterator[Path]:
 def main() -> int:
     """The command line. Returns the exit code."""
     settings = tyro.cli(Verb, description=__doc__)  # type: ignore[call-overload]
-    parts = benchmark(settings) if isinstance(settings, Benchmark) else real(settings)
+    match settings:
+        case Benchmark():
+            parts = benchmark(settings)
+        case Real():
+            parts = real(settings)
+        case People():
+            parts = people(settings)
     command = command_line("training.evaluate") if settings.markdown else ""
     return run(lambda: print_parts(parts, command))
 
