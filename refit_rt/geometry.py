@@ -112,6 +112,14 @@ def crop(image: np.ndarray, square: Square, crop_px: int) -> np.ndarray:
     return cv2.warpAffine(image, matrix, (crop_px, crop_px), flags=cv2.INTER_LINEAR)
 
 
+def crop_rgb(image: np.ndarray, square: Square, *, mirrored: bool, out: np.ndarray) -> None:
+    """As `crop`, of a BGR image, written to out (crop_px, crop_px, 3) as RGB. mirrored: left and right exchanged."""
+    cut = crop(image, square, len(out))
+    if mirrored:
+        cv2.flip(cut, 1, dst=cut)
+    cv2.cvtColor(cut, cv2.COLOR_BGR2RGB, dst=out)
+
+
 def apply_2d(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Applies an affine transform (2, 3) to points (..., 2)."""
     return points @ matrix[:, :2].T + matrix[:, 2]

@@ -72,16 +72,27 @@ class Body:
 
     def vertices(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         """Returns the posed surface (vertex, 3) float32 metres, body frame. rotations (24, 3, 3), betas (10,)."""
-        return _posed(self, self.surface_skin, rotations, betas)
+        return _posed(self, self.surface_skin, rotations, betas, joint_transforms(self, rotations, betas)[0])
+
+    def joints_and_markers(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """Returns the posed joints, then the posed markers, (24 + 67, 3) float64 metres, body frame.
+
+        rotations (24, 3, 3), betas (10,). Raises UserError when the body file holds no markers.
+        """
+        place_from_rest, joints = joint_transforms(self, rotations, betas)
+        return np.concatenate([joints, _posed(self, self._markers_skin(), rotations, betas, place_from_rest)])
 
     def markers_at(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         """Returns the posed markers (67, 3) float32 metres, body frame; it does not pose the other vertices.
 
         rotations (24, 3, 3), betas (10,). Raises UserError when the body file holds no markers.
         """
+        return self.joints_and_markers(rotations, betas)[JOINTS:].astype(np.float32)
+
+    def _markers_skin(self) -> "Skin":
         if self.marker_skin is None:
             raise UserError(f"body '{self.name}' holds no markers. Import it again with refit-rt import-smpl")
-        return _posed(self, self.marker_skin, rotations, betas)
+        return self.marker_skin
 
 
 def load_body(path: Path | None = None) -> Body:
@@ -204,9 +215,8 @@ def _skin(body: Body, points: np.ndarray) -> Skin:
     )
 
 
-def _posed(body: Body, skin: Skin, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """Shapes and poses the points of `skin`; returns (n, 3) float32 metres."""
-    place_from_rest, _ = joint_transforms(body, rotations, betas)
+def _posed(body: Body, skin: Skin, rotations: np.ndarray, betas: np.ndarray, place_from_rest: np.ndarray) -> np.ndarray:
+    """Shapes and poses the points of `skin`; returns (n, 3) float32 metres. place_from_rest: of `joint_transforms`."""
     rest = skin.template
     if skin.pose_dirs is not None:
         feature = (rotations[1:] - np.eye(3)).reshape(POSE_FEATURES)[skin.pose_columns].astype(np.float32)

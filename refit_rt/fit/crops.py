@@ -1,10 +1,12 @@
 """The square crop of a person, which way up it stands, and ReFit's full-frame camera of it."""
 
+import math
+
 import numpy as np
 
-from refit_rt import geometry
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
+from refit_rt.fit import kernels
 from refit_rt.types import Square, View
 
 PELVIS, NECK = 0, 12
@@ -18,13 +20,11 @@ def square_of_body(points_px: np.ndarray, roll: float, size: tuple[int, int], cr
 
     When the picture's edge cuts the body off, the square holds what is visible and a little more: so training crops.
     """
-    roll = roll if crop.normalise_roll else 0.0
-    inside = within_reach(points_px, np.zeros(2), np.array(size) - 1.0, crop.beyond)
-    turn = geometry.roll_matrix(roll)[:2, :2]
-    upright = inside @ turn.T
-    low, high = upright.min(0), upright.max(0)
-    least_px = max(LEAST_SHARE * min(np.ptp(points_px, 0).max(), max(size)), LEAST_SIDE_PX)
-    return Square(turn.T @ ((low + high) / 2), max(float((high - low).max() * crop.margin), least_px), roll)
+    roll = float(roll) if crop.normalise_roll else 0.0
+    points = np.ascontiguousarray(points_px, np.float64)
+    width, height = float(size[0]), float(size[1])
+    x, y, side_px = kernels.bounds(points, roll, width, height, crop.beyond, crop.margin, LEAST_SHARE, LEAST_SIDE_PX)
+    return Square(np.array([x, y]), side_px, roll)
 
 
 def within_reach(points: np.ndarray, low: np.ndarray, high: np.ndarray, beyond: float) -> np.ndarray:
@@ -49,9 +49,10 @@ def lean(pelvis_px: np.ndarray, neck_px: np.ndarray, shortest_px: float, otherwi
 
 def view_of(square: Square, camera: Camera) -> View:
     """Where the crop is for the network: in the picture turned about its principal point by the crop's roll."""
-    middle = np.asarray(camera.centre_px)
-    turn = geometry.roll_matrix(square.roll)[:2, :2]
-    return View((*(turn @ (square.centre_px - middle) + middle), square.side_px), camera.focal_px, camera.centre_px)
+    (x, y), (middle_x, middle_y) = square.centre_px.tolist(), camera.centre_px
+    cos, sin, x, y = math.cos(square.roll), math.sin(square.roll), x - middle_x, y - middle_y
+    place = (cos * x + sin * y + middle_x, cos * y - sin * x + middle_y, square.side_px)
+    return View(place, camera.focal_px, camera.centre_px)
 
 
 def translation_from_cam(cam: np.ndarray, view: View) -> np.ndarray:

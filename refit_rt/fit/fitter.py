@@ -1,8 +1,8 @@
 """Tracks → People: crop each person, run the loop from last frame's body, place the body in camera and world."""
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from refit_rt import config, geometry
@@ -10,13 +10,26 @@ from refit_rt.body.smpl import Body
 from refit_rt.body.stature import Stature
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
-from refit_rt.fit import mirror, start
+from refit_rt.fit import kernels, mirror, start
 from refit_rt.fit.crops import square_of_body, view_of
 from refit_rt.fit.memory import Memory, remembered, start_from
 from refit_rt.fit.mirror import Moment
-from refit_rt.fit.place import Fitted, out_of_crop
+from refit_rt.fit.place import Fitted, averaged, out_of_crop
 from refit_rt.runners import Runner
-from refit_rt.types import Encoded, Frame, People, Pose, Square, Tracks
+from refit_rt.types import JOINTS, Encoded, Frame, People, Pose, Square, Tracks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One crop of one person that is to be fitted."""
+
+    square: Square
+    memory: Memory | None = None  # where the loop starts; None: from the fresh estimate alone
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the network sees its mirror image, where frames are mirrored in turns."""
+        return self.memory is not None and bool(mirror.turn(True, self.memory.mirrored))
 
 
 class Fitter:
@@ -29,6 +42,7 @@ class Fitter:
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
         self._mirrored = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None
         self._stature = Stature(body, settings.stature_m) if settings.stature_m else None
+        self._update_rad = math.radians(settings.update_deg)
         self._memory: dict[int, Memory] = {}
 
     def fit(self, tracks: Tracks, camera: Camera) -> People:
@@ -37,43 +51,57 @@ class Fitter:
         self._forget(frame.time_s, tracks.ids)
         for person in tracks.ids[tracks.fresh]:  # the body is not where the detector sees the person: start cold
             self._memory.pop(int(person), None)
-        rows = zip(tracks.ids.tolist(), tracks.xyxy, tracks.roll, strict=True)
-        fits = [self._person(frame, camera, *row) for row in rows]
+        people = tracks.ids.tolist()
+        memories = [self._memory.get(person) if self._settings.warm else None for person in people]
+        boxes = [self._box(*row) for row in zip(tracks.xyxy, tracks.roll.tolist(), strict=True)]
+        fits = self._fits(frame, camera, memories, boxes)
+        for row, (person, memory, fitted) in enumerate(zip(people, memories, fits, strict=True)):
+            if fitted.confidence >= self._settings.min_confidence:
+                self._memory[person] = remembered(frame, fitted, memory, self._crop)
+            else:
+                self._memory.pop(person, None)
+            fits[row] = self._sized(self._averaged(frame, fitted, memory, camera), camera)
         return people_of(frame, camera, tracks.ids, fits)
 
-    def _person(self, frame: Frame, camera: Camera, person: int, xyxy: np.ndarray, roll: float) -> Fitted:
-        memory = self._memory.get(person) if self._settings.warm else None
-        box = geometry.square_around(xyxy, self._crop.margin, float(roll) if self._crop.normalise_roll else 0.0)
-        fitted = self._warm(frame, camera, box, memory) if memory else self._cold(frame, camera, box)
-        if fitted.confidence >= self._settings.min_confidence:
-            self._memory[person] = remembered(frame, fitted, memory, self._crop)
-        else:
-            self._memory.pop(person, None)
-        return self._sized(self._averaged(frame, fitted, memory, camera), camera)
+    def _box(self, xyxy: np.ndarray, roll: float) -> Square:
+        """The crop around a track's box xyxy (4,) px."""
+        return geometry.square_around(xyxy, self._crop.margin, roll if self._crop.normalise_roll else 0.0)
 
-    def _cold(self, frame: Frame, camera: Camera, box: Square) -> Fitted:
-        fitted = self._fit_crop(frame, camera, box, None)
-        if fitted.confidence < self._settings.min_confidence:
-            return fitted
-        # A detector's box is not the box of a body: fit again where the body was found.
-        around = square_of_body(fitted.points_px, fitted.roll, frame.size, self._crop)
-        return self._fit_crop(frame, camera, around, None)
+    def _fits(self, frame: Frame, camera: Camera, memories: list[Memory | None], boxes: list[Square]) -> list[Fitted]:
+        """Each person's fit, and once more where the first one asks for it."""
+        looks = [
+            Look(memory.square(frame), memory) if memory else Look(box)
+            for memory, box in zip(memories, boxes, strict=True)
+        ]
+        fits, again, least = self._looked(frame, camera, looks), {}, self._settings.min_confidence
+        for row, fitted in enumerate(fits):
+            sure = fitted.confidence >= least
+            if memories[row] and not sure:  # a cut, or drift: once more from nothing
+                again[row] = Look(boxes[row])
+            elif not memories[row] and sure:
+                # A detector's box is not the box of a body: fit again where the body was found.
+                again[row] = Look(square_of_body(fitted.points_px, fitted.roll, frame.size, self._crop))
+        for row, cold in zip(again, self._looked(frame, camera, list(again.values())), strict=True):
+            if not memories[row] or start.given_up(fits[row].confidence, cold.confidence, least):
+                fits[row] = cold
+        return fits
 
-    def _warm(self, frame: Frame, camera: Camera, box: Square, memory: Memory) -> Fitted:
-        fitted = self._fit_crop(frame, camera, memory.square(frame, self._crop), memory)
-        least = self._settings.min_confidence
-        if fitted.confidence < least:  # a cut, or drift: once more from nothing
-            cold = self._fit_crop(frame, camera, box, None)
-            fitted = cold if start.given_up(fitted.confidence, cold.confidence, least) else fitted
-        return fitted
+    def _looked(self, frame: Frame, camera: Camera, looks: list[Look]) -> list[Fitted]:
+        """The crops of one frame, encoded together, each then fitted by itself."""
+        if not looks:
+            return []
+        turns = self._mirrored is not None
+        crops = np.empty((len(looks), self._runner.crop_px, self._runner.crop_px, 3), np.uint8)
+        for look, crop in zip(looks, crops, strict=True):
+            geometry.crop_rgb(frame.image, look.square, mirrored=turns and look.mirrored, out=crop)
+        encoded = self._runner.encode_all(crops)
+        return [self._fit_crop(frame, camera, *one) for one in zip(looks, encoded, strict=True)]
 
-    def _fit_crop(self, frame: Frame, camera: Camera, square: Square, memory: Memory | None) -> Fitted:
-        """One crop: encode, choose the start, iterate, place."""
-        mirrored = self._mirrored is not None and memory is not None and mirror.turn(True, memory.mirrored)
+    def _fit_crop(self, frame: Frame, camera: Camera, look: Look, encoded: Encoded) -> Fitted:
+        """One encoded crop: choose the start, iterate, place."""
+        memory, square, mirrored = look.memory, look.square, self._mirrored is not None and look.mirrored
         runner = self._mirrored if self._mirrored and mirrored else self._runner
-        image = geometry.crop(frame.image, square, runner.crop_px)
         view = view_of(square, camera)
-        encoded = runner.encode(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         state, iterations = runner.initial(encoded, view), self._settings.cold_iterations
         warm = None
         if memory is not None:
@@ -82,16 +110,15 @@ class Fitter:
             state, iterations = warm.state, self._settings.iterations
             encoded = exchanged(encoded) if warm.exchange else encoded
         deadline_s = frame.captured_s + self._settings.deadline_ms / 1000 if self._settings.deadline_ms else None
-        update_rad = np.deg2rad(self._settings.update_deg)
-        result = runner.iterate(encoded, view, state, iterations, update_rad, deadline_s)
+        result = runner.iterate(encoded, view, state, iterations, self._update_rad, deadline_s)
         fitted = out_of_crop(result, encoded, view, square, camera, self.body, self._crop)
-        return replace(fitted, cold=warm is None, opposed=warm is not None and warm.exchange, mirrored=bool(mirrored))
+        return replace(fitted, cold=warm is None, opposed=warm is not None and warm.exchange, mirrored=mirrored)
 
     def _averaged(self, frame: Frame, fitted: Fitted, memory: Memory | None, camera: Camera) -> Fitted:
         """The mean with last frame's body, when one of the two was mirrored and the other was not."""
         if fitted.cold or memory is None or memory.earlier is None or memory.mirrored == fitted.mirrored:
             return fitted
-        pose = mirror.averaged(Moment(frame.time_s, fitted.pose), memory.moment, memory.earlier)
+        pose = averaged(Moment(frame.time_s, fitted.pose), memory.moment, memory.earlier)
         return fitted.with_pose(pose, self.body, camera)
 
     def _sized(self, fitted: Fitted, camera: Camera) -> Fitted:
@@ -134,15 +161,17 @@ def people_of(frame: Frame, camera: Camera, ids: np.ndarray, fits: list[Fitted])
     }
     if not fits:
         return People.empty(**header)
-    joints = np.asarray([f.joints for f in fits], np.float32)
-    points = np.asarray([f.points_px for f in fits], np.float32)
+    joints = np.array([f.joints for f in fits])
+    points = np.array([f.points_px for f in fits])
+    poses = np.empty((len(fits), JOINTS, 3), np.float32)
+    kernels.axis_angles(np.array([f.pose.rotations for f in fits], np.float64), poses)
     rows = {
         "ids": ids,
-        "poses": geometry.axis_angle_from_matrix(np.asarray([f.pose.rotations for f in fits], np.float32)),
+        "poses": poses,
         "betas": [f.pose.betas for f in fits],
         "trans": [f.pose.trans for f in fits],
         "joints_camera": joints,
-        "joints_px": points[:, :24],
+        "joints_px": points[:, :JOINTS],
         "joints_world": camera.world(joints),
         "box": np.concatenate([points.min(1), points.max(1)], 1),
         "confidence": [f.confidence for f in fits],

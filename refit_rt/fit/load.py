@@ -3,17 +3,24 @@
 import logging
 from time import monotonic
 
+import msgspec
 import numpy as np
 
 from refit_rt import config
-from refit_rt.body.smpl import Body
-from refit_rt.bundle.read import find_bundle, load_bundle
+from refit_rt.bundle.read import Bundle, find_bundle, load_bundle
+from refit_rt.cameras import Camera
 from refit_rt.fit.fitter import Fitter
+from refit_rt.fit.mirror import Moment
+from refit_rt.fit.place import averaged
+from refit_rt.fit.smooth import Smoother
 from refit_rt.runners import Runner
 from refit_rt.runners.make import make_runner
-from refit_rt.types import View
+from refit_rt.types import JOINTS, Frame, Pose, Tracks
 
 log = logging.getLogger(__name__)
+
+NOBODY = Camera("nobody", (640, 480), 800.0, (319.5, 239.5))
+CROWD = 3  # on two cores: two crops side by side, then one on both
 
 
 def make_fitter(settings: config.Fit) -> Fitter:
@@ -26,16 +33,22 @@ def make_fitter(settings: config.Fit) -> Fitter:
             bundle.card.name,
         )
     runner = make_runner(settings, bundle)
-    warm_up(runner, bundle.body)
+    warm_up(settings, runner, bundle)
     return Fitter(settings, runner, bundle.body, bundle.crop, bundle.card.name)
 
 
-def warm_up(runner: Runner, body: Body) -> None:
-    """One pass over an empty crop: numba compiles here, half a minute once and from its cache afterwards."""
+def warm_up(settings: config.Fit, runner: Runner, bundle: Bundle) -> None:
+    """Two frames of an empty picture: numba compiles here, half a minute once and from its cache afterwards."""
     log.info("warming up (the first time ever, the loop is compiled: half a minute)")
     began_s = monotonic()
-    view = View((0.0, 0.0, 200.0), 1000.0, (0.0, 0.0))
-    encoded = runner.encode(np.zeros((runner.crop_px, runner.crop_px, 3), np.uint8))
-    runner.iterate(encoded, view, runner.initial(encoded, view), 1)
-    body.joints(np.tile(np.eye(3, dtype=np.float32), (24, 1, 1)), np.zeros(10, np.float32))  # the smoother's
+    anybody = msgspec.structs.replace(settings, min_confidence=0.0, warm=True)
+    fitter, smoother = Fitter(anybody, runner, bundle.body, bundle.crop), Smoother(config.Smooth(), bundle.body)
+    ids, box, ones = np.arange(CROWD), np.array([100, 100, 300, 400], np.float32), np.ones(CROWD, np.float32)
+    for index in range(2):
+        picture = np.zeros((NOBODY.size[1], NOBODY.size[0], 3), np.uint8)
+        frame = Frame(NOBODY.name, index, monotonic(), index / 30, picture)
+        tracks = Tracks(frame, ids, np.tile(box, (CROWD, 1)), 0 * ones, ones, np.full(CROWD, index == 0))
+        smoother.smooth(fitter.fit(tracks, NOBODY), NOBODY)
+    still = Pose(np.tile(np.eye(3), (JOINTS, 1, 1)), np.zeros(10), np.zeros(3))
+    averaged(*(Moment(time_s, still) for time_s in (2.0, 1.0, 0.0)))  # the second frame may have started cold
     log.info("ready to fit after %.1f s", monotonic() - began_s)

@@ -6,6 +6,7 @@ and to mirror every other frame, because following averages over frames anyway; 
 The functions on arrays take numpy or torch and any leading axes (...).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,7 +34,10 @@ class MirroredRunner:
         self.inner, self.crop_px = inner, inner.crop_px
 
     def encode(self, crop: np.ndarray) -> Encoded:
-        return self.inner.encode(np.ascontiguousarray(crop[:, ::-1]))
+        return self.inner.encode(flipped(crop))
+
+    def encode_all(self, crops: np.ndarray) -> Iterable[Encoded]:
+        return self.inner.encode_all(flipped(crops))
 
     def initial(self, encoded: Encoded, view: View) -> State:
         return mirrored_state(self.inner.initial(encoded, mirrored_view(view, self.crop_px)), self.crop_px)
@@ -60,8 +64,14 @@ class TwiceRunner:
         self.inner, self.crop_px, self._other = inner, inner.crop_px, MirroredRunner(inner)
 
     def encode(self, crop: np.ndarray) -> Encoded:
-        encoded = self.inner.encode(crop)
-        return replace(encoded, maps=np.asarray(encoded.maps), mirrored=self._other.encode(crop))
+        (encoded,) = self.encode_all(crop[None])
+        return encoded
+
+    def encode_all(self, crops: np.ndarray) -> Iterable[Encoded]:
+        both = np.stack([crops, flipped(crops)], 1).reshape(-1, *crops.shape[1:])
+        looks = iter(self.inner.encode_all(both))
+        for encoded, other in zip(looks, looks, strict=True):
+            yield replace(encoded, maps=np.asarray(encoded.maps), mirrored=other)
 
     def initial(self, encoded: Encoded, view: View) -> State:
         assert encoded.mirrored
@@ -85,6 +95,11 @@ class TwiceRunner:
         if one.error_px is not None and two.error_px is not None:
             error_px = float(np.sqrt(one.error_px * two.error_px))
         return replace(placed, iterations=one.iterations, update_rad=one.update_rad, error_px=error_px)
+
+
+def flipped(crops: np.ndarray) -> np.ndarray:
+    """Crops (..., S, S, 3) with left and right exchanged."""
+    return np.ascontiguousarray(crops[..., ::-1, :])
 
 
 def mirrored_view(view: View, crop_px: int) -> View:

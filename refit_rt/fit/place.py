@@ -1,16 +1,19 @@
-"""Between a person's rolled crop and the camera's frame: a body into the one, a result out into the other."""
+"""Out of a person's rolled crop, into the camera's frame."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refit_rt import geometry
 from refit_rt.body.smpl import Body
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
-from refit_rt.fit import start
-from refit_rt.fit.crops import NECK, PELVIS, SHORT_TORSO, lean, translation_from_cam
+from refit_rt.fit import kernels, start
+from refit_rt.fit.crops import SHORT_TORSO
+from refit_rt.fit.mirror import Moment, carried_mean
 from refit_rt.types import JOINTS, Encoded, Pose, Result, Square, View
+
+NO_KEYPOINTS = np.zeros((0, 4), np.float32)
+VISIBLE = (*start.SHOULDERS, *start.HIPS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,43 +32,58 @@ class Fitted:
 
     def with_pose(self, pose: Pose, body: Body, camera: Camera) -> "Fitted":
         """The same fit of another body, and where that falls."""
-        joints, markers = (at(pose.rotations, pose.betas) + pose.trans for at in (body.joints, body.markers_at))
-        points_px = geometry.project(np.concatenate([joints, markers]), camera.focal_px, camera.centre_px)
-        return replace(self, pose=pose, joints=joints, points_px=points_px)
-
-
-def into_crop(pose: Pose, square: Square, body: Body) -> Pose:
-    """A body of the camera's frame in the frame of the rolled crop."""
-    turn = geometry.roll_matrix(square.roll)
-    rotations = pose.rotations.copy()
-    rotations[0] = turn @ rotations[0]
-    pelvis = body.rest_pelvis(pose.betas)
-    return Pose(rotations, pose.betas, turn @ (pose.trans + pelvis) - pelvis)
+        points = body.joints_and_markers(pose.rotations, pose.betas) + pose.trans
+        points_px = np.empty((len(points), 2))
+        kernels.project(points, np.array([0, 0, 0, camera.focal_px, *camera.centre_px]), points_px)
+        return replace(self, pose=pose, joints=points[:JOINTS], points_px=points_px)
 
 
 def out_of_crop(
     result: Result, encoded: Encoded, view: View, square: Square, camera: Camera, body: Body, crop: Crop
 ) -> Fitted:
     """The loop's result, out of the rolled crop, in the camera's frame; it counts as a cold, unmirrored fit."""
-    turn, state, roll = geometry.roll_matrix(square.roll), result.state, square.roll
-    placed = np.concatenate([result.joints, result.markers]) + translation_from_cam(state.cam, view)
-    points = placed @ turn  # each row turned by the inverse of `turn`
-    rotations = result.rotations.copy()
-    rotations[0] = turn.T @ rotations[0]
-    # The root turns about the pelvis, which the translation must carry to where it now is.
-    trans = points[PELVIS] - body.rest_pelvis(state.betas)
-    points_px = geometry.project(points, camera.focal_px, camera.centre_px)
-    if crop.normalise_roll:
-        roll = lean(points_px[PELVIS], points_px[NECK], SHORT_TORSO * square.side_px, roll)
-    sure = start.confidence(result.error_px, np.float64(state.cam[0]), encoded.keypoints)
+    rotations, joints, markers, cam = (
+        np.ascontiguousarray(array, np.float32)
+        for array in (result.rotations, result.joints, result.markers, result.state.cam)
+    )
+    betas = result.state.betas.astype(np.float64)
+    count = len(joints) + len(markers)
+    turned, points, points_px, trans = np.empty((JOINTS, 3, 3)), np.empty((count, 3)), np.empty((count, 2)), np.empty(3)
+    roll = kernels.place(
+        rotations,
+        joints,
+        markers,
+        cam,
+        body.rest_pelvis(betas),
+        np.array([*view.square, camera.focal_px, *camera.centre_px]),
+        float(square.roll),
+        SHORT_TORSO * square.side_px if crop.normalise_roll else np.inf,
+        turned,
+        points,
+        points_px,
+        trans,
+    )
+    keypoints = NO_KEYPOINTS if encoded.keypoints is None else np.ascontiguousarray(encoded.keypoints, np.float32)
+    error_px = -1.0 if result.error_px is None else result.error_px
+    sure = kernels.trust(error_px, float(cam[0]), keypoints, start.HALF_CROP_PX, start.CONFIDENT_M, VISIBLE)
     return Fitted(
-        pose=Pose(rotations, state.betas, trans),
+        pose=Pose(turned, betas, trans),
         joints=points[:JOINTS],
         points_px=points_px,
         roll=roll,
-        confidence=float(sure),
+        confidence=sure,
         iterations=result.iterations,
         cold=True,
         opposed=False,
         mirrored=False,
     )
+
+
+def averaged(now: Moment, last: Moment, earlier: Moment) -> Pose:
+    """`mirror.averaged`, compiled."""
+    on = (now.time_s - last.time_s) / (now.time_s - earlier.time_s)
+    a, b, c = (np.ascontiguousarray(moment.pose.rotations, np.float64) for moment in (now, last, earlier))
+    rotations = np.empty((JOINTS, 3, 3))
+    kernels.average(a, b, c, on, rotations)
+    betas = carried_mean(now.pose.betas, last.pose.betas, earlier.pose.betas, on)
+    return Pose(rotations, betas, carried_mean(now.pose.trans, last.pose.trans, earlier.pose.trans, on))

@@ -1,5 +1,6 @@
 """The interface of a runner: the network on one of several runtimes, crop → body."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,13 @@ class Runner(Protocol):
 
     def encode(self, crop: np.ndarray) -> Encoded:
         """crop (crop_px, crop_px, 3) uint8 RGB."""
+        ...
+
+    def encode_all(self, crops: np.ndarray) -> Iterable[Encoded]:
+        """crops (n, crop_px, crop_px, 3) uint8 RGB → each one's Encoded, in order.
+
+        A runner encodes several at once where that is faster; it may encode each one only when it is asked for it.
+        """
         ...
 
     def initial(self, encoded: Encoded, view: View) -> State:

@@ -4,6 +4,7 @@ The picture holds its own coordinates as colours, so that the stand-in can read 
 was cut, and answers with the truth as seen there.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,9 @@ class AllKnowing:
         hidden = np.zeros((26, 32), np.float32)
         hidden[0, :2] = self.hands[-1], self.rolls[-1]
         return Encoded(np.zeros((67, 64, 64), np.float32), hidden)
+
+    def encode_all(self, crops: np.ndarray) -> Iterable[Encoded]:
+        return map(self.encode, crops)
 
     def _state(self, encoded: Encoded, view: View, off: float = 0.0) -> State:
         in_mirror, roll = bool(encoded.hidden[0, 0]), float(encoded.hidden[0, 1])

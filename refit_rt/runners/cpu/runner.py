@@ -1,5 +1,7 @@
 """The network on a CPU, without torch: the encoder in OpenVINO, the loop in numba."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from refit_rt.bundle.read import Bundle
@@ -21,3 +23,6 @@ class CpuRunner:
 
     def encode(self, crop: np.ndarray) -> Encoded:
         return self._encoder(crop)
+
+    def encode_all(self, crops: np.ndarray) -> Iterable[Encoded]:
+        return self._encoder.encode_all(crops)

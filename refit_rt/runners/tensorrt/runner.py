@@ -5,7 +5,7 @@ engines never need that body, because a step begins by posing the body of its in
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from time import monotonic
 from typing import Any, cast
@@ -73,6 +73,10 @@ class TensorRtRunner:
         maps = GpuMaps(self._fetch_maps)
         self._on_gpu = weakref.ref(maps)
         return Encoded(cast(np.ndarray, maps), made["hidden"], made.get("keypoints"))
+
+    def encode_all(self, crops: np.ndarray) -> Iterable[Encoded]:
+        """One after the other, each when it is asked for, because the maps of one crop lie on the GPU at a time."""
+        return map(self.encode, crops)
 
     def initial(self, encoded: Encoded, view: View) -> State:
         return self._loop.initial(encoded, view)

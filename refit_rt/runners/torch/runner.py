@@ -1,5 +1,6 @@
 """A runner for comparisons: the encoder in OpenVINO, and the loop in torch or in its CUDA kernels."""
 
+from collections.abc import Iterable
 from time import monotonic
 from typing import TypeVar
 
@@ -53,6 +54,9 @@ class TorchRunner:
 
     def encode(self, crop: np.ndarray) -> Encoded:
         return self._encoder(crop)
+
+    def encode_all(self, crops: np.ndarray) -> Iterable[Encoded]:
+        return self._encoder.encode_all(crops)
 
     @torch.no_grad()
     def initial(self, encoded: Encoded, view: View) -> State:
