@@ -132,7 +132,7 @@ def _fitted(frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, People, np.n
     for index, image in enumerate(frames):
         _, people = follower.step(Frame("clip", index, index / 60, index / 60, image))
         if not len(people.ids):
-            raise UserError(f"treadmill_4cam: nobody is found in frame {index}. Delete nothing, check the detector")
+            raise UserError(f"treadmill_4cam: nobody is found in frame {index}. Fetch the recordings again")
         one = people.take([int(np.argmax(np.ptp(people.joints_px[..., 1], axis=1)))])
         surface = body.vertices(matrix_from_axis_angle(one.poses[0]), one.betas[0]) + one.trans[0]
         yield image, one, body.faces, surface.astype(np.float32)
@@ -166,9 +166,8 @@ def _opacity_near(image: np.ndarray, empty: np.ndarray, body: np.ndarray) -> np.
     marks[(difference < SAME) & (cv2.erode(body, _disc(19)) == 0)] = cv2.GC_BGD
     marks[(difference < DIFFERENT / 2) & (body == 0)] = cv2.GC_BGD
     cv2.setRNGSeed(0)
-    cv2.grabCut(
-        np.ascontiguousarray(image), marks, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK
-    )
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(image), marks, (0, 0, 0, 0), *models, 3, cv2.GC_INIT_WITH_MASK)
     solid = np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     solid = cv2.morphologyEx(cv2.morphologyEx(solid, cv2.MORPH_OPEN, _disc(3)), cv2.MORPH_CLOSE, _disc(5))
     _, labels, facts, _ = cv2.connectedComponentsWithStats(solid)

@@ -101,8 +101,10 @@ def dressed(picture: np.ndarray, joints: np.ndarray, look: Look) -> np.ndarray:
         cv2.fillConvexPoly(torso, cv2.convexHull(outline), 255)
         torso = cv2.dilate(torso, np.ones((round(width * 0.8), round(width * 0.9)), np.uint8))
         for one, other in ((L_SHOULDER, L_ELBOW), (R_SHOULDER, R_ELBOW)):
-            end = joints[one] + 0.6 * (joints[other] - joints[one])
-            cv2.line(torso, *(tuple(int(v) for v in p) for p in (joints[one], end)), 255, round(width))
+            start, end = (
+                tuple(int(v) for v in joints[one] + share * (joints[other] - joints[one])) for share in (0, 0.6)
+            )
+            cv2.line(torso, start, end, 255, round(width))
         bare = (hue < SKIN_HUES) & (saturation > 25) & (value > 45)
         bare = cv2.morphologyEx(((torso > 0) & bare).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         soft = cv2.GaussianBlur(bare.astype(np.float32), (0, 0), 1.2)[..., None]
@@ -156,6 +158,6 @@ class Canvas:
         """The truth about everybody who was added, in that order."""
         counts = np.bincount(self._owner.ravel(), minlength=len(self._people) + 1)
         return tuple(
-            Person(name, joints, height, counts[1 + i] / count)
+            Person(name, joints, height, float(counts[1 + i] / count))
             for i, (name, joints, height, count) in enumerate(self._people)
         )

@@ -1,6 +1,6 @@
 """Places without people: parts of the studio's pictures, views of panoramas, and flat colours."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ PARTS = (
     (2, 0, 1150, 1080),
 )
 PEOPLED = ("venice_sunset", "potsdamer_platz")  # panoramas in which people walk
+FLOORS = (0, 1, 2, 3, 5), (0, 1, 2, 3, 4, 5, 7, 8, 9)  # parts of the studio and rooms with a floor to stand on
 FIELD_DEG, BRIGHT = 80.0, 0.9  # of a view; the quantile of light that becomes almost white
 FLAT = ((128, 128, 128), (60, 90, 40), (235, 235, 230))
 
@@ -33,8 +34,7 @@ class Places:
     @cached_property
     def studio(self) -> list[np.ndarray]:
         """Parts of the studio that the clips show, (h, w, 3) BGR. Raises UserError."""
-        whole = {camera: empty_place(self.media / "treadmill_4cam" / f"cam{camera:02}.mp4", camera)
-                 for camera in sorted({part[0] for part in PARTS})}  # fmt: skip
+        whole = _whole(self.media)
         return [self._part(whole[camera], left, top, width) for camera, left, top, width in PARTS]
 
     @cached_property
@@ -43,7 +43,12 @@ class Places:
         files = [file for file in sorted(self.panoramas.glob("*.hdr")) if not file.name.startswith(PEOPLED)]
         if not files:
             raise UserError(f"{self.panoramas}: no panoramas (.hdr). Give their folder with --hdri")
-        return [view(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), 0.9 * i, self.size) for i, file in enumerate(files)]
+        return [view(_light(file), 0.9 * i, self.size) for i, file in enumerate(files)]
+
+    @property
+    def floors(self) -> list[np.ndarray]:
+        """The places in whose lower part a person can stand: parts of the studio, then rooms and landscapes."""
+        return [*(self.studio[i] for i in FLOORS[0]), *(self.rooms[i] for i in FLOORS[1] if i < len(self.rooms))]
 
     @property
     def flat(self) -> list[np.ndarray]:
@@ -53,6 +58,20 @@ class Places:
     def _part(self, picture: np.ndarray, left: int, top: int, width: int) -> np.ndarray:
         height = round(width * self.size[1] / self.size[0])
         return cv2.resize(picture[top : top + height, left : left + width], self.size, interpolation=cv2.INTER_AREA)
+
+
+@cache
+def _whole(media: Path) -> dict[int, np.ndarray]:
+    """The whole empty place of each camera that PARTS names."""
+    cameras = sorted({part[0] for part in PARTS})
+    return {camera: empty_place(media / "treadmill_4cam" / f"cam{camera:02}.mp4", camera) for camera in cameras}
+
+
+def _light(file: Path) -> np.ndarray:
+    picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise UserError(f"{file}: not a readable panorama. Remove it from the folder")
+    return picture
 
 
 def view(panorama: np.ndarray, yaw: float, size: tuple[int, int]) -> np.ndarray:

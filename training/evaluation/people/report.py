@@ -10,7 +10,8 @@ from refit_rt.commands.bench.table import Table
 from refit_rt.draw.overlay import contact_sheet
 from refit_rt.errors import UserError
 from refit_rt.follow import Follower, load_follower
-from training.evaluation.people.cases import CASES, Case, Played
+from training.evaluation.people.cases import CASES
+from training.evaluation.people.parts import Case, Played
 from training.evaluation.people.scenes import Scene, Stage, follow
 from training.reporting import write_picture
 

@@ -48,9 +48,13 @@ class Stage:
         other.__dict__["wardrobe"] = self.wardrobe
         return other
 
+    def canvas(self, place: np.ndarray) -> Canvas:
+        """A picture of this place to paint people into."""
+        return Canvas(place, self.wardrobe)
+
     def paint(self, place: np.ndarray, time_s: float, *people: tuple[str, Look, float, float, float]) -> Picture:
         """A picture of people, each a name, look, x, y of the sole and height in pixels; the last one is in front."""
-        canvas = Canvas(place, self.wardrobe)
+        canvas = self.canvas(place)
         for name, look, x, sole_y, height_px in people:
             canvas.add(name, look, time_s, x, sole_y, height_px)
         return canvas.image, canvas.people()
