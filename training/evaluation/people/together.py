@@ -62,13 +62,13 @@ def crossings(stage: Stage) -> list[Scene]:
 
 
 def _cross(stage: Stage, front: str, ratio: float, speed: float, fps: int) -> Iterator[Picture]:
-    """A walks to the right, B to the left, each with this speed."""
+    """A walks to the right, B to the left; they pass each other with this speed."""
     width, height = stage.size
     tall = 0.46 * height
-    seconds = max(3.0, 0.8 / speed + 1.5)
-    for index in range(round(seconds * fps)):
+    lasts_s = max(3.0, 1.6 / speed)
+    for index in range(round(lasts_s * fps)):
         time_s = index / fps
-        way = (time_s - seconds / 2) * speed * tall
+        way = (time_s - lasts_s / 2) * speed / 2 * tall
         people = [
             ("A", LOOKS[0], width / 2 + way, 0.92 * height, tall),
             ("B", LOOKS[1], width / 2 - way, 0.90 * height, tall * ratio),
@@ -211,10 +211,10 @@ def _pillar(stage: Stage, count: int, wide: float, speed: float, fps: int) -> It
     left, right = round(width / 2 - wide * tall / 2), round(width / 2 + wide * tall / 2)
     round_it = np.sin(np.linspace(0.35, np.pi - 0.35, right - left))[None, :, None]
     strip = np.broadcast_to(round_it * (205, 214, 220), (height, right - left, 3)).astype(np.uint8)
-    seconds = (wide + 1.8) / speed
-    for index in range(round(seconds * fps)):
+    lasts_s = (wide + 1.8) / speed
+    for index in range(round(lasts_s * fps)):
         time_s = index / fps
-        way = (time_s - seconds / 2) * speed * tall
+        way = (time_s - lasts_s / 2) * speed * tall
         people = [
             ("A", LOOKS[0], width / 2 + way, 0.92 * height, tall),
             ("B", LOOKS[1], width / 2 - way, 0.90 * height, tall),
