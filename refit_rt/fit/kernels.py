@@ -195,6 +195,15 @@ def average(now, last, earlier, on, rotations):
 
 
 @compiled
+def mirror(pose6d, cam, crop_px, swap, signs, out_pose6d, out_cam):
+    """`mirror.mirrored_state`: pose6d (144,), cam (3,), signs (6,), out_pose6d and out_cam are float32; swap (24,)."""
+    for k in range(24):
+        for i in range(6):
+            out_pose6d[6 * k + i] = pose6d[6 * swap[k] + i] * signs[i]
+    out_cam[0], out_cam[1], out_cam[2] = cam[0], -cam[1] - 2 / (crop_px * cam[0]), cam[2]
+
+
+@compiled
 def quaternion(matrix, q):
     """A rotation (3, 3) → q (4,): x, y, z, w of length 1, w not negative (Shepperd 1978: from the largest of the
     four)."""
@@ -275,6 +284,25 @@ def axis_angles(rotations, out):
 def share(cutoff_hz, dt_s):
     """`smooth.share`."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * dt_s))
+
+
+@compiled
+def filter_place(trans, betas, dt_s, young_s, settled, cutoff_hz, beta, speed_cutoff_hz, place, velocity, shape):
+    """The filter of one person's translation (3,) and shape (10,) float32, in place, dt_s after the last one. Each axis
+    by itself: depth is far noisier than what lies across the picture, and must not open its filter.
+
+    young_s: how long the person is followed. settled: the shape's share of a new one. The filter's state: place (3,),
+    velocity (3,), shape (10,).
+    """
+    blend = share(speed_cutoff_hz, dt_s)
+    for a in range(3):
+        step = trans[a] - place[a]
+        velocity[a] += blend * (step / dt_s - velocity[a])
+        place[a] += share(cutoff_hz + beta * abs(velocity[a]), dt_s) * step
+    # A mean of all it was while it is young, so that the first, worst estimate does not linger; then exponential.
+    forward = max(settled, dt_s / (young_s + dt_s))
+    for i in range(len(betas)):
+        shape[i] += forward * (betas[i] - shape[i])
 
 
 @compiled

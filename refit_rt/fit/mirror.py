@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refit_rt import geometry
+from refit_rt.fit import kernels
 from refit_rt.fit.start import Array
 from refit_rt.geometry import constant_like, namespace_of
 from refit_rt.runners import Runner
@@ -40,7 +41,7 @@ class MirroredRunner:
         return self.inner.encode_all(flipped(crops))
 
     def initial(self, encoded: Encoded, view: View) -> State:
-        return mirrored_state(self.inner.initial(encoded, mirrored_view(view, self.crop_px)), self.crop_px)
+        return self._mirrored(self.inner.initial(encoded, mirrored_view(view, self.crop_px)))
 
     def iterate(
         self,
@@ -51,10 +52,17 @@ class MirroredRunner:
         update_rad: float = 0.0,
         deadline_s: float | None = None,
     ) -> Result:
-        there, begin = mirrored_view(view, self.crop_px), mirrored_state(state, self.crop_px)
+        there, begin = mirrored_view(view, self.crop_px), self._mirrored(state)
         result = self.inner.iterate(encoded, there, begin, iterations, update_rad, deadline_s)
-        placed = self.inner.iterate(encoded, view, mirrored_state(result.state, self.crop_px), 0)
+        placed = self.inner.iterate(encoded, view, self._mirrored(result.state), 0)
         return replace(placed, iterations=result.iterations, update_rad=result.update_rad, error_px=result.error_px)
+
+    def _mirrored(self, state: State) -> State:
+        """`mirrored_state`, compiled."""
+        pose6d, cam = (np.ascontiguousarray(part, np.float32) for part in (state.pose6d, state.cam))
+        other = State(np.empty_like(pose6d), state.betas, np.empty_like(cam))
+        kernels.mirror(pose6d, cam, self.crop_px, SWAP, SIX_D_SIGNS, other.pose6d, other.cam)
+        return other
 
 
 class TwiceRunner:

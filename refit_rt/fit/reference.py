@@ -111,6 +111,25 @@ def out_of_crop(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Moving:
+    """The state of one person's filter of place and shape."""
+
+    trans: np.ndarray  # (3,) metres
+    velocity: np.ndarray  # (3,) m/s
+    betas: np.ndarray  # (10,)
+
+
+def moved(before: Moving, trans: np.ndarray, betas: np.ndarray, dt_s: float, young_s: float, settings: config.Smooth):
+    """`smooth.Smoother` for translation (3,) and shape (10,), dt_s after `before`, for somebody known for young_s."""
+    step = trans - before.trans
+    velocity = before.velocity + share(SPEED_CUTOFF_HZ, dt_s) * (step / dt_s - before.velocity)
+    cutoff = settings.cutoff_hz + settings.beta * np.abs(velocity)
+    settled = 1 - np.exp(-dt_s / settings.betas_s) if settings.betas_s else 1.0
+    forward = max(settled, dt_s / (young_s + dt_s))
+    return Moving(before.trans + share(cutoff, dt_s) * step, velocity, before.betas + forward * (betas - before.betas))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Turns:
     """The state of one person's filter of rotations."""
 

@@ -1,5 +1,6 @@
 """People → People: a One-Euro filter on rotations and translation; the shape settles."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,36 +67,23 @@ class Smoother:
     ) -> Filtered:
         """Casiez, Roussel, Vogel 2012, algorithm 1, for one person. Writes pose (24, 3) and joints (24, 3) metres."""
         settings, time_s = self._settings, people.time_s
-        betas, trans = people.betas[row].astype(np.float64), people.trans[row].astype(np.float64)
-        dt_s = time_s - before.time_s if before else 0.0
-        turns, spin = (before.turns.copy(), before.spin.copy()) if before else (np.zeros((24, 4)), np.zeros((24, 3)))
-        velocity, born_s = np.zeros(3), time_s
-        if before:
-            born_s, step = before.born_s, trans - before.trans
-            velocity = before.velocity + share(SPEED_CUTOFF_HZ, dt_s) * (step / dt_s - before.velocity)
-            # Each axis by itself: depth is far noisier than what lies across the picture, and must not open its filter.
-            trans_cutoff = settings.cutoff_hz + settings.beta * np.abs(velocity)
-            # A mean of all it was while it is young, so that the first, worst estimate does not linger; then
-            # exponential.
-            settled = 1 - np.exp(-dt_s / settings.betas_s) if settings.betas_s else 1.0
-            young = dt_s / (time_s - born_s + dt_s)
-            betas = before.betas + max(settled, young) * (betas - before.betas)
-            trans = before.trans + share(trans_cutoff, dt_s) * step
-        rotations = np.empty((JOINTS, 3, 3))
-        kernels.filter_turns(
-            people.poses[row].astype(np.float64),
-            dt_s,
-            settings.cutoff_hz,
-            settings.beta,
-            SPEED_CUTOFF_HZ,
-            turns,
-            spin,
-            rotations,
-            pose,
-        )
-        joints[:] = self._body.joints(rotations, betas)
-        joints += trans
-        return Filtered(time_s, born_s, turns, spin, betas, trans, velocity)
+        cutoffs = settings.cutoff_hz, settings.beta, SPEED_CUTOFF_HZ
+        betas, trans = people.betas[row], people.trans[row]
+        if before is None:
+            turns, spin, velocity = np.zeros((JOINTS, 4)), np.zeros((JOINTS, 3)), np.zeros(3)
+            now = Filtered(time_s, time_s, turns, spin, betas.astype(np.float64), trans.astype(np.float64), velocity)
+        else:
+            parts = (before.turns, before.spin, before.betas, before.trans, before.velocity)
+            now = Filtered(time_s, before.born_s, *(part.copy() for part in parts))
+            dt_s = time_s - before.time_s
+            settled = 1 - math.exp(-dt_s / settings.betas_s) if settings.betas_s else 1.0
+            young_s = time_s - now.born_s
+            kernels.filter_place(trans, betas, dt_s, young_s, settled, *cutoffs, now.trans, now.velocity, now.betas)
+        dt_s, rotations = time_s - before.time_s if before else 0.0, np.empty((JOINTS, 3, 3))
+        fitted = people.poses[row].astype(np.float64)
+        kernels.filter_turns(fitted, dt_s, *cutoffs, now.turns, now.spin, rotations, pose)
+        np.add(self._body.joints(rotations, now.betas), now.trans, out=joints)
+        return now
 
 
 def share(cutoff_hz: np.ndarray | float, dt_s: float) -> np.ndarray | float:

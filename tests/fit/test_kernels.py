@@ -169,6 +169,32 @@ def test_the_filter_of_rotations_is_the_reference() -> None:
         assert (back.inv() * before.rotations).magnitude().max() < 1e-5
 
 
+def test_the_filter_of_place_and_shape_is_the_reference() -> None:
+    rng, settings = np.random.default_rng(8), config.Smooth(cutoff_hz=1.5, beta=0.6, betas_s=0.8)
+    place_m, velocity, shape = np.zeros(3), np.zeros(3), np.zeros(10)
+    before, young_s = reference.Moving(np.zeros(3), np.zeros(3), np.zeros(10)), 0.0
+    for _ in range(60):
+        trans, betas = rng.normal(0, 0.2, 3).astype(np.float32), rng.normal(size=10).astype(np.float32)
+        dt_s = rng.uniform(0.01, 0.1)
+        young_s += dt_s
+        before = reference.moved(before, trans, betas, dt_s, young_s, settings)
+        settled, cutoffs = 1 - np.exp(-dt_s / 0.8), (settings.cutoff_hz, settings.beta, smooth.SPEED_CUTOFF_HZ)
+        kernels.filter_place(trans, betas, dt_s, young_s, settled, *cutoffs, place_m, velocity, shape)
+        np.testing.assert_allclose(place_m, before.trans, atol=1e-6)
+        np.testing.assert_allclose(velocity, before.velocity, atol=1e-5)
+        np.testing.assert_allclose(shape, before.betas, atol=1e-6)
+
+
+def test_a_mirrored_state_is_the_policys() -> None:
+    rng = np.random.default_rng(9)
+    state = State(*(rng.uniform(0.2, 1, size).astype(np.float32) for size in (144, 10, 3)))
+    theirs = mirror.mirrored_state(state, 256)
+    pose6d, cam = np.empty(144, np.float32), np.empty(3, np.float32)
+    kernels.mirror(state.pose6d, state.cam, 256, mirror.SWAP, mirror.SIX_D_SIGNS, pose6d, cam)
+    np.testing.assert_array_equal(pose6d, theirs.pose6d)
+    np.testing.assert_allclose(cam, theirs.cam, rtol=1e-6)
+
+
 def test_confidence_is_the_policys() -> None:
     rng = np.random.default_rng(7)
     for turn in range(MANY):

@@ -289,6 +289,21 @@ def regress(loop, hidden, box, layer, pose6d, betas, cam):
 
 
 @compiled
+def judge(first_weight, first_bias, last_weight, last_bias, hidden, box):
+    """The predicted mean error in crop pixels, from hidden states (26, H) and box features (3,)."""
+    states = hidden.reshape(-1)
+    log_error = last_bias[0]
+    for i in range(first_weight.shape[0]):
+        total = first_bias[i]
+        for j in range(states.shape[0]):
+            total += first_weight[i, j] * states[j]
+        for j in range(box.shape[0]):
+            total += first_weight[i, states.shape[0] + j] * box[j]
+        log_error += last_weight[0, i] * max(total, ZERO)
+    return np.exp(log_error)
+
+
+@compiled
 def most_turned(before, rotations):
     """The largest angle in radians between (24, 3, 3) and (24, 3, 3): |A - B| = 2 sqrt(2) sin(angle / 2)."""
     most = ZERO

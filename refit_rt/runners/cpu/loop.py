@@ -75,7 +75,7 @@ class NumbaLoop:
             new,
             done,
             float(turned),
-            self._error_px(work.hidden if done else encoded.hidden, box),
+            self._error_px(work.hidden if done else np.ascontiguousarray(encoded.hidden, np.float32), box),
             work.rotations.copy(),
             work.joints.copy(),
             work.markers.copy(),
@@ -87,8 +87,7 @@ class NumbaLoop:
         if self._judge is None:
             return None
         first_weight, first_bias, last_weight, last_bias = self._judge
-        layer = np.maximum(first_weight @ np.concatenate([hidden.ravel(), box]) + first_bias, 0)
-        return float(np.exp(last_weight[0] @ layer + last_bias[0]))
+        return float(kernels.judge(first_weight, first_bias, last_weight, last_bias, hidden, box))
 
 
 def box_features(view: View) -> np.ndarray:
