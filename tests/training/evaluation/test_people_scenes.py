@@ -2,7 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,7 +105,8 @@ class Prophet:
     """A follower that publishes the truth, or what `change` makes of it."""
 
     def __init__(self, change=lambda index, people: people) -> None:
-        self.change, self.truth, self.forgotten = change, iter(()), 0
+        self.change, self.forgotten = change, 0
+        self.truth: Iterator[Any] = iter(())
 
     def forget(self) -> None:
         self.forgotten += 1
@@ -120,7 +123,7 @@ class Prophet:
         return int.from_bytes(name.encode()[-7:], "big")
 
 
-def played(scenes: list[Scene], prophet: Prophet) -> list[parts.Played]:
+def played(scenes: list[Scene], prophet: Any) -> list[parts.Played]:
     out = []
     for scene in scenes:
         prophet.truth = iter([truth for _, truth in scene.play()])
@@ -131,7 +134,7 @@ def played(scenes: list[Scene], prophet: Prophet) -> list[parts.Played]:
 @pytest.fixture(scope="module")
 def stage(wardrobe) -> Stage:
     """Small scenes of blocks before noise; no recording is needed."""
-    stage = Stage(ASSETS, ASSETS, (320, 180))
+    stage: Any = Stage(ASSETS, ASSETS, (320, 180))
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 255, (180, 320, 3), np.uint8) for _ in range(12)]
     stage.places = SimpleNamespace(studio=pictures[:6], rooms=pictures[2:], floors=pictures, flat=pictures[:3])

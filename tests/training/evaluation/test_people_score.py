@@ -1,5 +1,7 @@
 """Scores of made scenes: identities, doubled and invented bodies, and times, on tracks that are known."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def person(name: str, x: float, seen: float = 1.0) -> Person:
     return Person(name, FIGURE * HEIGHT + (x, 300), HEIGHT, seen)
 
 
-def frame(time_s: float, people: list[Person], bodies: dict[int, float], scale: float = 1.0) -> Seen:
+def frame(time_s: float, people: list[Person], bodies: Mapping[int, float], scale: float = 1.0) -> Seen:
     """bodies: id → x of the pelvis in pixels."""
     joints = np.array([FIGURE * HEIGHT * scale + (x, 300) for x in bodies.values()]).reshape(-1, 24, 2)
     return Seen(

@@ -21,7 +21,7 @@ Picture = tuple[np.ndarray, tuple[Person, ...]]  # (h, w, 3) uint8 BGR, and the 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """One scene, painted anew each time it is played."""
+    """One scene, painted again each time it is played."""
 
     name: str
     fps: float

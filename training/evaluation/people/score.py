@@ -12,7 +12,7 @@ RIGHT, SIZE = 0.1, 1.25  # a right body: largest distance of the pelvis in heigh
 NEAR = 0.3  # heights from a person's pelvis within which a body belongs to that person
 TWIN, APART = 0.06, 0.12  # heights: twins' pelvises and necks lie closer together; people's do not
 VISIBLE = 0.3  # share of a person's pixels below which nobody needs to find that person
-STEADY = 3  # right frames in a row that make somebody followed
+STEADY = 3  # right frames in a row that make a person followed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -102,7 +102,7 @@ def crossing_figures(played: list[Played]) -> list[Figure]:
     return [
         Figure("swapped identity", of(count["swapped"], len(played)), "≤ 3 of 36"),
         Figure("a new id afterwards", of(count["new"], len(played))),
-        Figure("somebody lost afterwards", of(count["lost"], len(played))),
+        Figure("a person lost afterwards", of(count["lost"], len(played))),
         Figure("nobody followed before", of(nobody, len(played))),
         Figure("two bodies on one person", f"{np.mean(twin_s):.2f} s per crossing", "≤ 0.1 s"),
         right_frames([frames for _, frames in played]),
