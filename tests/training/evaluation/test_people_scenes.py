@@ -146,7 +146,7 @@ def stage(wardrobe) -> Stage:
 PERFECT = {  # what each case reports of a follower that knows the truth
     "pairs": ["0 of ", "0.00 s / 0.00 s", "0 of ", "100.0 %"],
     "several": ["0.00 s", "100.0 %"],
-    "crossings": ["0 of ", "0 of ", "0 of ", "0 of ", "0.00 s", "100.0 %"],
+    "crossings": ["0 of ", "0 of ", "0 of ", "2.0 per crossing", "0.00 s", "100.0 %"],
     "hugs": ["3 of 3", "0.00 s", "100.0 %"],
     "pillar": ["3 of 3 (swapped 0, new 0, lost 0)", "3 of 3 (swapped 0, new 0, lost 0)", "100.0 %"],
     "mirror": ["0 of 2", "100 %"],

@@ -97,13 +97,12 @@ def crossing_figures(played: list[Played]) -> list[Figure]:
         before, after = (score.ids_of(part) for part in parted(frames))
         kinds.append(score.outcome(before, after))
     count = {kind: sum(kind in one.values() for one in kinds) for kind in ("swapped", "new", "lost")}
-    nobody = sum(not one for one in kinds)
     twin_s = [sum(score.twins(frame) for frame in frames) / scene.fps for scene, frames in played]
     return [
         Figure("swapped identity", of(count["swapped"], len(played)), "≤ 3 of 36"),
         Figure("a new id afterwards", of(count["new"], len(played))),
         Figure("a person lost afterwards", of(count["lost"], len(played))),
-        Figure("nobody followed before", of(nobody, len(played))),
+        Figure("people followed before", f"{np.mean([len(one) for one in kinds]):.1f} per crossing"),
         Figure("two bodies on one person", f"{np.mean(twin_s):.2f} s per crossing", "≤ 0.1 s"),
         right_frames([frames for _, frames in played]),
     ]
