@@ -28,6 +28,7 @@ VERBS = {  # verb → module of refit_rt.commands, first line of its help; "benc
     "quantise": ("quantise", "Add an int8 encoder to a bundle, for --fit.precision int8."),
     "build": ("build", "Build the TensorRT engines of a bundle for this GPU."),
     "bench live": ("bench", "Measure the whole pipeline on a 720p clip at 60 frames per second."),
+    "bench people": ("bench", "Measure what each further person costs."),
     "bench encoder": ("bench", "Measure the encoder in every precision."),
     "bench loop": ("bench", "Measure the compiled loop against torch."),
     "bench kernels": ("bench", "Measure the CUDA kernels of the loop against torch."),

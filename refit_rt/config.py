@@ -104,7 +104,7 @@ class Fit(Group, frozen=True):
     backend: Literal["cpu", "tensorrt", "torch"] = "cpu"
     """cpu: OpenVINO and numba; tensorrt: an NVIDIA GPU (see refit-rt build); torch: the reference network."""
     precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "auto"
-    """Arithmetic of the encoder; auto: f32, or f16 with tensorrt (loop included). bf16 needs a processor with it."""
+    """Arithmetic of the encoder; auto: int8 if processor and bundle's card allow it, else f32; with tensorrt f16."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where torch runs the loop; auto: on a GPU if torch finds one (with trt_plugins' kernels), else the processor."""
     plugins: str = ""

@@ -11,9 +11,10 @@ import pytest
 from refit_rt import config
 from refit_rt.__main__ import command
 from refit_rt.commands import machine
-from refit_rt.commands.bench import live
+from refit_rt.commands.bench import live, people
 from refit_rt.commands.bench.table import Table, command_of
 from refit_rt.commands.bench.timing import BLOCK, medians_ms
+from refit_rt.fit.fitter import Fitter
 from refit_rt.stream.latency import Latency
 
 TABLE = Table(["one iteration", "µs", "ratio"], [["torch", "6400.0", "1.0"], ["numba", "131.5", "48.7"]])
@@ -48,7 +49,7 @@ def test_the_command_of_a_table_holds_the_settings_that_are_not_the_defaults() -
     )
 
 
-@pytest.mark.parametrize("what", ["live", "encoder", "loop"])
+@pytest.mark.parametrize("what", ["live", "people", "encoder", "loop"])
 def test_every_measurement_can_be_printed_as_markdown(capsys, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "loop":
         pytest.importorskip("torch", reason="bench loop needs torch: pip install refit-rt[train]")
@@ -140,6 +141,24 @@ def test_the_clock_of_a_live_measurement_starts_at_the_first_message(monkeypatch
     pipeline.frames = 1
     assert stop.wait(10)
     assert len(memory_kb) == 1
+
+
+def test_a_crowd_is_copies_of_the_clips_person_each_with_a_box(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "CROWDS", (1, 3))
+    monkeypatch.setattr(people, "FRAMES", 4)
+    monkeypatch.setattr(people, "UNCOUNTED", 1)
+    found = []
+    fit = Fitter.fit
+    monkeypatch.setattr(Fitter, "fit", lambda *given: found.append(fit(*given)) or found[-1])
+    assert command(["bench", "people", "--fit.precision", "f32"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:5] == ["people,", "encoder", "in", "f32", "median"]
+    assert [(row[0], len(row)) for row in rows[1:]] == [("1", 6), ("3", 6)]
+    last = found[-1]
+    assert last.ids.tolist() == [0, 1, 2]
+    assert (last.confidence > 0.5).all()
+    apart_px = np.diff(last.joints_px[:, 0, 0])
+    assert apart_px == pytest.approx(last.size[0] / 3, abs=10)
 
 
 class Probe:

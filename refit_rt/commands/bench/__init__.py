@@ -1,4 +1,4 @@
-"""The verbs `bench live`, `encoder`, `loop` and `kernels`: each measures a part of refit_rt on this machine."""
+"""The verbs `bench live`, `people`, `encoder`, `loop` and `kernels`: each measures a part of refit_rt here."""
 
 from refit_rt.commands.bench.table import Table, command_of
 from refit_rt.commands.shared import say, torch_needed
@@ -10,8 +10,8 @@ def bench_live(
 ) -> int:
     """Measure the whole pipeline on a 720p clip at 60 frames per second.
 
-    The bundled clip is played as a camera for half a minute, and a second process measures the stream. bench encoder,
-    bench loop and bench kernels measure parts.
+    The bundled clip is played as a camera for half a minute, and a second process measures the stream. bench people,
+    bench encoder, bench loop and bench kernels measure parts.
 
     Args:
         markdown: Print a Markdown table that names this command and the processor.
@@ -22,6 +22,20 @@ def bench_live(
     return _print(
         measure(publish.address, detect, track, fit, smooth), command_of("bench live", **groups) if markdown else ""
     )
+
+
+def bench_people(*, markdown: bool = False, fit: Fit, smooth: Smooth) -> int:
+    """Measure what each further person costs.
+
+    One to eight copies of the bundled clip's person stand side by side. Each frame is fitted and smoothed; nobody is
+    searched for. core-ms is the time of all cores together, for the frame and for each person.
+
+    Args:
+        markdown: Print a Markdown table that names this command and the processor.
+    """
+    from refit_rt.commands.bench.people import measure
+
+    return _print(measure(fit, smooth), command_of("bench people", fit=fit, smooth=smooth) if markdown else "")
 
 
 def bench_encoder(*, markdown: bool = False, fit: Fit) -> int:

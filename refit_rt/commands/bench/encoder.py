@@ -13,7 +13,8 @@ from refit_rt.commands.bench.table import Table
 from refit_rt.commands.bench.timing import medians_ms
 from refit_rt.config import Fit
 from refit_rt.errors import UserError
-from refit_rt.runners.cpu.encoder import OpenVinoEncoder, has_bf16
+from refit_rt.runners.cpu.encoder import OpenVinoEncoder
+from refit_rt.runners.cpu.precision import has_bf16
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from refit_rt.bundle.read import AGAIN, Bundle
 from refit_rt.errors import UserError
 from refit_rt.files import cache_dir
 from refit_rt.model.config import KEYPOINTS
+from refit_rt.runners.cpu.precision import precision_for
 from refit_rt.types import Encoded
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class OpenVinoEncoder:
         """precision: auto, f32, bf16 or int8. threads: 0 uses all cores, or one where more are no faster. Raises
         UserError when the encoder cannot run here."""
         core = ov.Core()
-        self.precision = "f32" if precision == "auto" else precision
+        self.precision = precision_for(precision, bundle, core)
         path = encoder_file(bundle, self.precision)
         try:
             model = core.read_model(path)
@@ -48,6 +49,7 @@ class OpenVinoEncoder:
             compiled = compile_model(core, model, self.precision, threads, path)
         else:
             compiled = fewest_threads(core, model, self.precision, path, crop_px)
+        log.info("encoder: %s", self.precision)
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         self._requests = {1: [compiled.create_infer_request()]}  # number of crops side by side → their requests
         for beside in widths(threads)[1:]:
@@ -89,12 +91,6 @@ def widths(threads: int) -> list[int]:
     between; at most MOST_BESIDE."""
     most = max(1, min(threads, MOST_BESIDE))
     return sorted({width for width in (1, 2, 4, 8, most) if width <= most})
-
-
-def has_bf16(core: ov.Core) -> bool:
-    """Whether the processor computes in bf16, which halves the time of a crop. With the shipped bundle it moves bodies
-    by 27 mm in the median and adds 3 mm to MPJPE on renders (int8 adds none), so it is used only on request."""
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def encoder_file(bundle: Bundle, precision: str) -> Path:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -18,11 +19,11 @@ from refit_rt import config  # noqa: E402
 from refit_rt.body.smpl import load_body  # noqa: E402
 from refit_rt.bundle.make import Facts, export_bundle  # noqa: E402
 from refit_rt.bundle.quantise import quantise  # noqa: E402
-from refit_rt.bundle.read import load_bundle  # noqa: E402
+from refit_rt.bundle.read import find_bundle, load_bundle  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.config import EDGE, ReFitConfig  # noqa: E402
-from refit_rt.runners.cpu import kernels  # noqa: E402
-from refit_rt.runners.cpu.encoder import OpenVinoEncoder  # noqa: E402
+from refit_rt.runners.cpu import kernels, precision  # noqa: E402
+from refit_rt.runners.cpu.encoder import OpenVinoEncoder, widths  # noqa: E402
 from refit_rt.runners.cpu.runner import CpuRunner  # noqa: E402
 from refit_rt.runners.make import make_runner  # noqa: E402
 from refit_rt.runners.torch.runner import TorchRunner, torch_view  # noqa: E402
@@ -159,10 +160,10 @@ def test_the_written_out_sigmoid_is_the_sigmoid_within_2e_7():
     np.testing.assert_allclose(ours, truth, atol=2e-7)
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16"])
-def test_lower_precision_stays_close(bundles, edge, precision):
+@pytest.mark.parametrize("setting", ["auto", "bf16"])
+def test_lower_precision_stays_close(bundles, edge, setting):
     bundle = load_bundle(bundles["edge"])
-    near = OpenVinoEncoder(bundle, precision, 1)(a_crop())
+    near = OpenVinoEncoder(bundle, setting, 1)(a_crop())
     exact = edge.encode(a_crop())
     assert np.abs(near.maps - exact.maps).max() < 0.05 * np.abs(exact.maps).max()
 
@@ -177,6 +178,63 @@ def test_int8_is_refused_until_it_exists_and_then_stays_close(bundles, edge, tmp
     near = OpenVinoEncoder(load_bundle(tmp_path / "edge"), "int8", 1)(a_crop(0))
     exact = edge.encode(a_crop(0))
     assert np.abs(near.maps - exact.maps).mean() < 0.05 * np.abs(exact.maps).mean()
+
+
+@pytest.mark.parametrize(
+    ("flags", "maps", "landmarks_px", "expected"),
+    [
+        ("flags\t: fpu avx2 avx512_vnni", 0.05, 0.7, "int8"),
+        ("Features\t: fp asimd asimddp", 0.05, 0.7, "int8"),
+        ("flags\t: fpu avx2 avx512f", 0.05, 0.7, "f32"),
+        ("flags\t: fpu avx2 avx_vnni", 0.07, 0.7, "f32"),
+        ("flags\t: fpu avx2 avx_vnni", 0.05, 0.9, "f32"),
+        ("flags\t: fpu avx2 avx_vnni", None, None, "f32"),
+        ("", 0.05, 0.7, "f32"),
+    ],
+)
+def test_auto_is_int8_where_it_is_faster_and_the_card_says_that_it_costs_nothing(
+    tmp_path, monkeypatch, flags, maps, landmarks_px, expected
+):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    monkeypatch.setattr(precision, "CPUINFO", tmp_path / ("cpuinfo" if flags else "missing"))
+    strays = {} if maps is None else {"int8_maps_stray": maps, "int8_landmarks_stray_px": landmarks_px}
+    shipped = load_bundle(find_bundle("edge"))
+    bundle = replace(shipped, card=msgspec.structs.replace(shipped.card, accuracy=strays))
+    core = SimpleNamespace(get_property=lambda *_: ["FP32", "INT8"])
+    assert precision.precision_for("auto", bundle, core) == expected
+    assert precision.precision_for("bf16", bundle, core) == "bf16"
+    alone = replace(bundle, card=msgspec.structs.replace(bundle.card, files={"encoder.onnx": ""}))
+    assert precision.precision_for("auto", alone, core) == "f32"  # the bundle has no int8 encoder
+
+
+def test_the_shipped_bundle_may_run_in_int8_unasked():
+    assert precision.costs_nothing(load_bundle(find_bundle("edge")))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_crops_side_by_side_are_encoded_as_each_by_itself(edge, bundles, count):
+    beside = CpuRunner(load_bundle(bundles["edge"]), "f32", 2)
+    crops = np.stack([a_crop(seed) for seed in range(count)])
+    answers = list(beside.encode_all(crops))
+    assert len(answers) == count
+    for crop, answer in zip(crops, answers, strict=True):
+        alone = edge.encode(crop)
+        np.testing.assert_allclose(answer.maps, alone.maps, atol=1e-4)
+        np.testing.assert_allclose(answer.hidden, alone.hidden, atol=1e-4)
+        np.testing.assert_allclose(answer.keypoints, alone.keypoints, atol=1e-2)
+
+
+def test_answers_that_nobody_takes_do_not_disturb_the_next(edge, bundles):
+    beside = CpuRunner(load_bundle(bundles["edge"]), "f32", 2)
+    crops = np.stack([a_crop(seed) for seed in range(4)])
+    next(iter(beside.encode_all(crops)))
+    np.testing.assert_allclose(list(beside.encode_all(crops[:2]))[1].maps, edge.encode(crops[1]).maps, atol=1e-4)
+
+
+def test_as_many_crops_run_side_by_side_as_there_are_threads():
+    assert [widths(threads) for threads in (1, 2, 3, 4, 6, 16)] == [
+        [1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 4, 6], [1, 2, 4, 8],
+    ]  # fmt: skip
 
 
 def test_the_compiled_encoder_is_kept_in_the_cache_folder(bundles, tmp_path, monkeypatch):
