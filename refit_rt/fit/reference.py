@@ -120,7 +120,7 @@ class Moving:
 
 
 def moved(before: Moving, trans: np.ndarray, betas: np.ndarray, dt_s: float, young_s: float, settings: config.Smooth):
-    """`smooth.Smoother` for translation (3,) and shape (10,), dt_s after `before`. young_s: how long it was followed."""
+    """`smooth.Smoother` for translation (3,) and shape (10,), dt_s after `before`, after young_s of following."""
     step = trans - before.trans
     velocity = before.velocity + share(SPEED_CUTOFF_HZ, dt_s) * (step / dt_s - before.velocity)
     cutoff = settings.cutoff_hz + settings.beta * np.abs(velocity)
