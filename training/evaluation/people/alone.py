@@ -62,19 +62,20 @@ UP_DEG = 30.0
 
 
 def rolls(stage: Stage) -> list[Scene]:
-    """A still that stands for a second and then turns in its plane about the person."""
+    """A still that stands for a second, then turns in its plane, with the person at its centre or off it."""
     return [
         Scene(f"rolls by {rate} degrees/s", 30, lambda given=(rate, i): _roll(stage, *given), {"rate": rate})
-        for rate, i in itertools.product((180, 360, 720), (0, 2, 4, 3))
+        for rate, i in itertools.product((180, 360, 720), (0, 1, 2, 3))
     ]
 
 
 def _roll(stage: Stage, rate: float, index: int) -> Iterator[Picture]:
     width, height = stage.size
     place = stage.places.floors[(0, 5, 7, 2, 8)[index]]
-    image, people = stage.paint(place, 0.0, ("A", LOOKS[index], width / 2, 0.8 * height, 0.6 * height))
+    aside = 0.2 * height * (index % 3)  # a third of the height off the centre in one scene, two thirds in another
+    image, people = stage.paint(place, 0.0, ("A", LOOKS[index], width / 2 - aside, 0.8 * height, 0.6 * height))
     for frame in range(round((ROLL_STILL_S + ROLL_S) * 30)):
-        angle = max(0.0, frame / 30 - ROLL_STILL_S) * rate
+        angle = max(0.0, frame / 30 - ROLL_STILL_S) * rate * (-1 if index % 2 else 1)
         turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
         turned = cv2.warpAffine(image, turn, stage.size, borderMode=cv2.BORDER_REFLECT_101)
         yield turned, (replaced(people[0], joints_px=people[0].joints_px @ turn[:, :2].T + turn[:, 2]),)
