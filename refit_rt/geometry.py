@@ -103,9 +103,8 @@ def crop(image: np.ndarray, square: Square, crop_px: int) -> np.ndarray:
         part = image[top:bottom, left:right]
         if part.size == 0:
             return np.zeros((crop_px, crop_px, *image.shape[2:]), image.dtype)
-        small = part
-        for _ in range(halvings):  # one after the other: OpenCV 5 takes 3.2 ms for a quarter, and 0.6 ms for two halves
-            small = cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        factor = 0.5**halvings
+        small = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         fx, fy = small.shape[1] / part.shape[1], small.shape[0] / part.shape[0]
         # A pixel of the small image averages a block, whose centre in the part is at (x + 0.5) / f - 0.5.
         small_to_image = np.array([[1 / fx, 0, 0.5 / fx - 0.5 + left], [0, 1 / fy, 0.5 / fy - 0.5 + top], [0, 0, 1]])
