@@ -257,7 +257,8 @@ class Tracker:
         room = self.most - len(self._fitted())
         if self._subject in ("largest", "centre"):
             room = min(room, 1 - len(self._fitted()))
-            if any(one.id is not None and one.id >= 0 and not one.fitted for one in self._people) and not waiting:
+            hidden = [one for one in self._people if one.id is not None and not one.fitted]
+            if hidden and not any(one in waiting for one in hidden):
                 room = 0
         for one in sorted(waiting, key=self._rank, reverse=True)[: max(room, 0)]:
             row = int(np.argmin([distance(one.at(look.time_s), place) for place in look.places]))
@@ -319,8 +320,9 @@ class Tracker:
         one.lose()
         one.again_s = time_s + min(REFUSED_S * 2**one.refused, LONGEST_REFUSED_S)
         one.refused += 1
-        if one.depth_m == 0 and one.id == self._next_id - 1:  # never published: the id is free
-            one.id, self._next_id = None, self._next_id - 1
+        if one.depth_m == 0:  # never published: the person gets a new id later, and the last id is free
+            self._next_id -= one.id == self._next_id - 1
+            one.id = None
 
     def _lose(self, one: Person) -> None:
         one.lose()
