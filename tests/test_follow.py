@@ -1,10 +1,19 @@
-"""The follower: lenses made straight."""
+"""The follower: lenses made straight, and what it forgets."""
+
+import threading
+import time
+from typing import Any
 
 import cv2
 import numpy as np
 
+from refit_rt import config
+from refit_rt.body.smpl import load_body
 from refit_rt.cameras import Camera
-from refit_rt.follow import undistortion
+from refit_rt.follow import Follower, undistortion
+from refit_rt.track.one_camera import Tracker
+from refit_rt.types import Frame
+from tests.support.fakes import FakeDetector, FakeFitter
 
 
 def test_a_bent_line_is_straight_after_the_lens_is_undone_within_half_a_pixel() -> None:
@@ -19,3 +28,86 @@ def test_a_bent_line_is_straight_after_the_lens_is_undone_within_half_a_pixel() 
     columns = np.arange(80, 560)
     rows = (straight[:, columns] * np.arange(480)[:, None]).sum(0) / straight[:, columns].sum(0)
     assert np.abs(rows - 100).max() < 0.5
+
+
+class Growing(FakeFitter):
+    """Remembers how many frames it fitted since it last forgot."""
+
+    frames = 0
+
+    def forget(self) -> None:
+        self.frames = 0
+
+    def fit(self, tracks, camera):
+        self.frames += 1
+        return super().fit(tracks, camera)
+
+
+def picture(seed: int) -> np.ndarray:
+    """A scene of its own: soft patches."""
+    rough = np.random.default_rng(seed).normal(128, 45, (9, 16, 3)).clip(0, 255).astype(np.uint8)
+    return cv2.resize(rough, (320, 240), interpolation=cv2.INTER_CUBIC)
+
+
+def follow(images: list[np.ndarray], still: bool = False) -> tuple[list[list[int]], list[int]]:
+    """Each frame's ids, and how many frames the fit remembers; one person stands in the middle of every picture."""
+    fitter: Any = Growing(load_body())
+    follower = Follower(config.Settings(), FakeDetector(), Tracker(config.Track()), fitter)
+    ids, remembered = [], []
+    for index, image in enumerate(images):
+        frame = Frame("test", index, 100 + index / 30, index / 30, image, still=still)
+        ids.append(follower.step(frame)[1].ids.tolist())
+        remembered.append(fitter.frames)
+    return ids, remembered
+
+
+def test_a_cut_forgets_everybody_and_what_follows_has_new_ids() -> None:
+    ids, remembered = follow([picture(0)] * 6 + [picture(1)] * 4)
+    assert ids == [[0]] * 6 + [[1]] * 4
+    assert remembered == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4]
+
+
+def test_a_still_is_followed_by_no_memory_of_it() -> None:
+    ids, remembered = follow([picture(0)] * 3 + [picture(1)], still=True)
+    assert ids == [[0], [1], [2], [3]]
+    assert remembered == [1, 1, 1, 1]
+
+
+def test_a_black_frame_shows_nobody_and_the_ids_outlive_it() -> None:
+    black = np.zeros((240, 320, 3), np.uint8)
+    ids, _ = follow([picture(0)] * 6 + [black] * 2 + [picture(0)] * 4)
+    assert ids[:6] == [[0]] * 6
+    assert ids[-1] == [0]
+
+
+def test_live_a_look_that_was_asked_for_before_a_cut_finds_nobody_after_it() -> None:
+    open_gate, begun = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Slow(FakeDetector):
+        def find(self, frame, known):
+            begun.release()
+            assert open_gate.acquire(timeout=10)
+            return super().find(frame, known)
+
+    fitter: Any = Growing(load_body())
+    follower = Follower(config.Settings(), Slow(), Tracker(config.Track()), fitter, live=True)
+    try:
+        follower.step(Frame("test", 0, 100.0, 0.0, picture(0)))
+        assert begun.acquire(timeout=10)
+        people = follower.step(Frame("test", 1, 100.03, 0.03, picture(1)))[1]
+        open_gate.release()
+        index, waited_until = 2, time.monotonic() + 10
+        while not begun.acquire(blocking=False) and time.monotonic() < waited_until:  # the look at the second scene
+            index += 1
+            people = follower.step(Frame("test", index, 100 + index / 30, index / 30, picture(1)))[1]
+            assert not len(people.ids)
+            time.sleep(0.001)
+        open_gate.release()
+        while not len(people.ids) and time.monotonic() < waited_until:
+            index += 1
+            people = follower.step(Frame("test", index, 100 + index / 30, index / 30, picture(1)))[1]
+            time.sleep(0.001)
+        assert people.ids.tolist() == [0]
+    finally:
+        open_gate.release(100)
+        follower.close()
