@@ -92,10 +92,13 @@ class Follower:
 
     def forget(self) -> None:
         """Forgets everybody: the next picture is another clip's. Ids are not used again."""
+        self._cuts.forget()
+        self._forget_people()
+
+    def _forget_people(self) -> None:
         self._tracker.forget()
         self.fitter.forget()
         self._smoother.forget()
-        self._cuts.forget()
         self._looking.forget()
 
     def close(self) -> None:
@@ -109,9 +112,9 @@ class Follower:
             return
         match self._cuts.judge(frame.image):
             case "cut":
-                self.forget()
+                self._forget_people()
             case "blank":
-                pass
+                self._tracker.lose_sight()
             case "doubt":
                 self._tracker.doubt()
 

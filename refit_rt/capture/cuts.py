@@ -20,6 +20,7 @@ class Cuts:
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
+        self._blank = False
         self._differences: deque[float] = deque(maxlen=REMEMBERED)
 
     def judge(self, image: np.ndarray) -> Literal["same", "doubt", "cut", "blank"]:
@@ -28,7 +29,8 @@ class Cuts:
         doubt: perhaps not; something large may have moved before the camera.
         """
         now = thumbnail(image)
-        if is_blank(now):
+        was_blank, self._blank = self._blank, is_blank(now)
+        if self._blank:
             return "blank"
         last, self._last = self._last, now
         if last is None:
@@ -37,15 +39,15 @@ class Cuts:
         usual = float(np.median(self._differences)) if self._differences else 0.0
         self._differences.append(difference)
         if not unrelated(last, now):
-            return "same"
+            return "doubt" if was_blank else "same"
         if difference >= SURE:
             self._differences.clear()
             return "cut"
-        return "doubt" if difference >= SPIKE * usual else "same"
+        return "doubt" if was_blank or difference >= SPIKE * usual else "same"
 
     def forget(self) -> None:
         """The next picture is compared with nothing."""
-        self._last = None
+        self._last, self._blank = None, False
         self._differences.clear()
 
 

@@ -20,6 +20,12 @@ FARTHEST = 0.5  # a limb that is farther off than this counts as this far: one w
 PELVIS, NECK = 0, 12  # SMPL joints
 LIMBS = ((16, 17, 1, 2), (1, 2, 4, 5))  # SMPL joints around the torso and around the thighs
 COCO_LIMBS = ((5, 6, 11, 12), (11, 12, 13, 14))
+PATCH = (8, 16)  # width, height of a person's thumbnail
+CHANGED, LEAST_CHANGE = (
+    0.5,
+    12.0,
+)  # correlation and mean difference in grey levels of two thumbnails of different things
+
 GRID = np.stack(np.meshgrid(np.linspace(0.2, 0.8, 5), np.linspace(0.15, 0.85, 7)), -1).reshape(-1, 2)
 LIGHTNESS = 0.5  # weight of lightness beside hue: shadows move across people
 
@@ -39,6 +45,27 @@ def apart(joints_px: np.ndarray, keypoints: np.ndarray, size_px: float) -> float
 def together(one: np.ndarray, other: np.ndarray, size_px: float) -> float:
     """How far two bodies' joints (24, 2) are apart at pelvis and neck, the farther of the two, in sizes."""
     return float(np.linalg.norm(one[[PELVIS, NECK]] - other[[PELVIS, NECK]], axis=-1).max() / max(size_px, 1e-6))
+
+
+def patch(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+    """(16, 8) float32 grey levels of what a picture (height, width, 3) uint8 BGR shows in a box (4,); empty where the
+    box is out of the picture."""
+    x0, y0, x1, y1 = np.round(xyxy).astype(int)
+    part = image[max(y0, 0) : max(y1 + 1, 0), max(x0, 0) : max(x1 + 1, 0)]
+    if part.size == 0:
+        return np.zeros((0, 0), np.float32)
+    step_x, step_y = max(1, part.shape[1] // 32), max(1, part.shape[0] // 64)
+    small = cv2.resize(np.ascontiguousarray(part[::step_y, ::step_x]), PATCH, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
+
+
+def changed(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two patches show different things: a person does not change that much from one frame to the next."""
+    if one.shape != other.shape or not one.size or np.abs(one - other).mean() < LEAST_CHANGE:
+        return False
+    if min(one.std(), other.std()) < 1:
+        return True
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < CHANGED
 
 
 def colours(image: np.ndarray, points_px: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ TWINS = 0.06  # two bodies nearer than this are on one person: hugging people ar
 JUMP, JUMP_PER_S = 0.1, 3.0  # sizes by which a body may leave its predicted place; a dancer's 99th percentile is 2 to 3
 DEPTH_RATIO = 1.35  # a body this many times nearer or farther than it was is doubted
 DOUBT_S = 0.35  # a body that is doubted for longer is lost
-UNSURE = 0.6  # a lower confidence asks for a look; it is rare in good frames (0.9 %)
+UNSURE, DROP = 0.6, 0.15  # a lower confidence, or one that falls by so much, asks for a look; good frames rarely do
 TRUSTED = 0.75  # a more confident body outlives MISSED looks that do not find it
 MISSED, MISSED_TRUSTED = 2, 6  # looks in a row without the person, after which the body is given up
 IN_VIEW = 0.1  # smallest share of a body's box that must lie inside the picture
@@ -129,6 +129,11 @@ class Tracker:
         for row, one in rows:
             keep[row] = one.fitted and one.accepted and one.doubted_s == np.inf and self._is_subject(one)
         return keep
+
+    def lose_sight(self) -> None:
+        """The picture shows nothing, as a covered lens does: nobody is fitted, and everybody is remembered."""
+        for one in self._fitted():
+            one.lose()
 
     def doubt(self) -> None:
         """The scene may have changed: the next frame is looked at, and who is not seen there is gone."""
@@ -241,7 +246,7 @@ class Tracker:
         one.missed += 1
         most = MISSED_TRUSTED if one.score >= TRUSTED else MISSED
         another = any(other.fitted and self._explains(one, look, row) for other, row in found.items())
-        if another or self._doubting or one.missed >= most:
+        if another or self._doubting or one.alarmed or one.missed >= most:
             self._lose(one)
 
     def _begun(self, look: "_Look", row: int) -> Person:
@@ -306,8 +311,14 @@ class Tracker:
             if time_s - one.doubted_s > DOUBT_S:
                 self._lose(one)
             return
+        assert self._frame is not None
+        patch = evidence.patch(self._frame.image, box)
+        one.alarmed = confidence < max(UNSURE, one.score - DROP if one.accepted else 0) or (
+            bool(one.patch.size) and evidence.changed(one.patch, patch)
+        )
+        one.patch = patch
         one.take_body(place, float(people.roll[row]), confidence, depth_m, time_s)
-        self._urgent |= confidence < UNSURE
+        self._urgent |= one.alarmed
 
     def _jumped(self, one: Person, place: np.ndarray, depth_m: float, time_s: float) -> bool:
         """Whether a body is where, or as far away as, nobody gets from one frame to the next."""

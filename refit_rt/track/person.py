@@ -39,6 +39,8 @@ class Person:
     accepted: bool = False  # the last frame's body is believed
     fresh: bool = False  # a detection placed the person in this frame: the fit starts cold
     doubted_s: float = np.inf  # since when the bodies are doubted
+    alarmed: bool = False  # the last frame gave a reason to look: if the next look does not find the person, it is gone
+    patch: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # the body's box, as last seen
     missed: int = 0  # looks in a row that did not find the person
     refused: int = 0  # cold fits in a row that did not match their detection
     again_s: float = -np.inf  # no new fit before this time
@@ -84,7 +86,8 @@ class Person:
         self.spread = np.diag([DETECTED_NOISE**2, 1.0])
         self.roll, self.score, self.claim = roll or self.roll, score, claim
         self.fitted = self.fresh = True
-        self.accepted, self.doubted_s = False, np.inf
+        self.accepted, self.doubted_s, self.alarmed = False, np.inf, False
+        self.patch = np.zeros((0, 0), np.float32)
         self.bodies.clear()
 
     def lose(self) -> None:
