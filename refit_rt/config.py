@@ -159,9 +159,9 @@ class Out(Group, frozen=True):
     """The files that a run writes."""
 
     dir: str = ""
-    """Folder for motion.npz and overlay.mp4; empty: nothing is written."""
+    """Folder for motion.npz and overlay.mp4 (stills: overlay/NAME.jpg); empty: nothing is written."""
     overlay: bool = True
-    """Write overlay.mp4 beside motion.npz."""
+    """Draw the bodies over the pictures, beside motion.npz."""
 
 
 class Settings(Group, frozen=True):

@@ -63,7 +63,7 @@ class Within:
 def inside(points: np.ndarray, part: config.Part) -> np.ndarray:
     """Which points (n, 2) lie in a part of the picture, both in shares of its width and height: (n,) bool."""
     left, top, right, bottom = part
-    return ((points >= (left, top)) & (points <= (right, bottom))).all(-1)
+    return np.all((points >= (left, top)) & (points <= (right, bottom)), axis=-1)
 
 
 def make_detector(settings: config.Detect, threads: int = 1) -> Detector:

@@ -8,6 +8,7 @@ place, gives the exact one.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ class MoveNet:
         """threads: CPU threads. Raises UserError when the file cannot be used."""
         self._path, self._threads = path, threads
         self._graph = _read(path)
-        self._compiled: dict[tuple[int, int], object] = {}  # (height, width) → network; one camera has one or two sizes
+        self._compiled: dict[tuple[int, int], Any] = {}  # (height, width) → network; one camera has one or two sizes
 
     def look(self, image: np.ndarray, threshold: float) -> Found:
         """The people in a picture (height, width, 3) uint8 BGR with at least this score."""
@@ -136,10 +137,10 @@ def decoded(heads: list[np.ndarray], threshold: float) -> Found:
 
 @njit(cache=True, nogil=True)
 def refine(heat, heat_offset, boxes, rough, keypoints):
-    """Places each person's key points at the best cell of their heat maps: heat times a Gaussian around the rough place.
+    """Places key points at the best cells of their heat maps: heat times a Gaussian around the rough place.
 
-    heat (h, w, 17), heat_offset (h, w, 34), boxes (n, 4) and rough (n, 17, 2) in cells; fills keypoints (n, 17, 3): x, y
-    in cells, score.
+    heat (h, w, 17), heat_offset (h, w, 34), boxes (n, 4) and rough (n, 17, 2) in cells; fills keypoints (n, 17, 3):
+    x, y in cells, score.
     """
     height, width = heat.shape[0], heat.shape[1]
     for i in range(len(boxes)):

@@ -39,7 +39,7 @@ class Beside(Generic[Answer]):
         self._changed = threading.Condition()
         self._arguments: tuple[Any, ...] | None = None  # of the call that runs or is about to
         self._answer: Answer | None = None
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._stale = self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -84,7 +84,7 @@ class Beside(Generic[Answer]):
                 arguments = self._arguments
             try:
                 answer, error = self._call(*(arguments or ())), None
-            except BaseException as raised:  # handed to the caller's thread
+            except Exception as raised:  # noqa: BLE001 - handed to the caller's thread
                 answer, error = None, raised
             with self._changed:
                 self._answer = self._answer if self._stale else answer

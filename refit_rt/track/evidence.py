@@ -21,10 +21,8 @@ PELVIS, NECK = 0, 12  # SMPL joints
 LIMBS = ((16, 17, 1, 2), (1, 2, 4, 5))  # SMPL joints around the torso and around the thighs
 COCO_LIMBS = ((5, 6, 11, 12), (11, 12, 13, 14))
 PATCH = (8, 16)  # width, height of a person's thumbnail
-CHANGED, LEAST_CHANGE = (
-    0.5,
-    12.0,
-)  # correlation and mean difference in grey levels of two thumbnails of different things
+# Two thumbnails that correlate less and differ by more grey levels show different things.
+CHANGED, LEAST_CHANGE = 0.5, 12.0
 
 GRID = np.stack(np.meshgrid(np.linspace(0.2, 0.8, 5), np.linspace(0.15, 0.85, 7)), -1).reshape(-1, 2)
 LIGHTNESS = 0.5  # weight of lightness beside hue: shadows move across people

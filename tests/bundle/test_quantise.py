@@ -23,6 +23,8 @@ from tests.support.tiny import lively
 class Finds:
     """A detector that finds the same people in every picture."""
 
+    threshold = 0.5
+
     def __init__(self, *people: tuple[float, float, float, float], roll: float = 0.0):
         self.people, self.roll = np.array(people, np.float32).reshape(-1, 4), roll
 

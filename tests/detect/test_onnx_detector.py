@@ -12,10 +12,9 @@ from refit_rt import config  # noqa: E402
 from refit_rt.detect import make_detector  # noqa: E402
 from refit_rt.detect.layouts import from_grid  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.types import Frame  # noqa: E402
+from refit_rt.types import Frame, Known  # noqa: E402
 
 SIDE = 64  # of the tiny networks: grids of 64, 16 and 4 cells
-NO_BOXES = np.zeros((0, 4), np.float32)
 WIDE = np.zeros((100, 200, 3), np.uint8)  # a picture of 200 x 100: letterboxed by 0.32, or stretched by 0.32 and 0.64
 
 
@@ -42,7 +41,7 @@ def write(path: Path, outputs: dict[str, np.ndarray], inputs: dict[str, list] | 
 def boxes_of(model: str, image: np.ndarray = WIDE, **settings) -> tuple[np.ndarray, np.ndarray]:
     """The detector's boxes, counted from the picture's edge as the files count, and their scores."""
     detector = make_detector(config.Detect(model=model, **settings), threads=1)
-    boxes = detector.find(Frame("camera", 0, 0.0, 0.0, image), NO_BOXES)
+    boxes = detector.find(Frame("camera", 0, 0.0, 0.0, image), Known.nobody())
     assert boxes.xyxy.dtype == boxes.score.dtype == boxes.roll.dtype == np.float32
     assert not boxes.roll.any()
     return boxes.xyxy + 0.5, boxes.score

@@ -70,6 +70,9 @@ class FakeTracker:
         self.seen += len(people.ids)
         return np.ones(len(people.ids), bool)
 
+    def lose_sight(self) -> None:
+        """Grey pictures show nothing, and the fake follows its person all the same."""
+
     def doubt(self) -> None:
         """Nothing depends on it here."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -200,7 +201,7 @@ def test_auto_is_int8_where_it_is_faster_and_the_card_says_that_it_costs_nothing
     strays = {} if maps is None else {"int8_maps_stray": maps, "int8_landmarks_stray_px": landmarks_px}
     shipped = load_bundle(find_bundle("edge"))
     bundle = replace(shipped, card=msgspec.structs.replace(shipped.card, accuracy=strays))
-    core = SimpleNamespace(get_property=lambda *_: ["FP32", "INT8"])
+    core: Any = SimpleNamespace(get_property=lambda *_: ["FP32", "INT8"])
     assert precision.precision_for("auto", bundle, core) == expected
     assert precision.precision_for("bf16", bundle, core) == "bf16"
     alone = replace(bundle, card=msgspec.structs.replace(bundle.card, files={"encoder.onnx": ""}))
@@ -221,6 +222,8 @@ def test_crops_side_by_side_are_encoded_as_each_by_itself(edge, bundles, count):
         alone = edge.encode(crop)
         np.testing.assert_allclose(answer.maps, alone.maps, atol=1e-4)
         np.testing.assert_allclose(answer.hidden, alone.hidden, atol=1e-4)
+        assert answer.keypoints is not None
+        assert alone.keypoints is not None
         np.testing.assert_allclose(answer.keypoints, alone.keypoints, atol=1e-2)
 
 
