@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SLOWEST_S = 1 / 15  # live: more people than can be fitted in this time are left out, the smallest first
+FORGETTING = 0.1  # weight of a new frame in the mean time of a fit
+
 
 class Follower:
     """Follows the people in front of one camera, one call per frame, in order.
@@ -48,6 +51,9 @@ class Follower:
         self._timings = timings or Timings()
         self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
         self._cuts = Cuts()
+        self._each_s = 0.0  # mean time of one person's fit, where it limits how many are fitted; 0: it does not
+        self._limited = live and not settings.track.max_people
+        self._left_out = 0  # people who are seen and not fitted, as last reported
         self._smoother = Smoother(settings.smooth, fitter.body)
         self._camera: Camera | None = None
         self._lens: tuple[tuple[int, int], float | None] | None = None  # what `_camera` was made for
@@ -83,8 +89,11 @@ class Follower:
         boxes = self._looking.take()
         with self._timings.measure("track"):
             tracks = self._tracker.update(frame, boxes)
+        began_s = time.perf_counter()
         with self._timings.measure("fit"):
             people = self.fitter.fit(tracks, camera)
+        if self._limited and len(people.ids):
+            self._make_room((time.perf_counter() - began_s) / len(people.ids))
         with self._timings.measure("track"):
             keep = self._tracker.observe(people)
         with self._timings.measure("smooth"):
@@ -117,6 +126,15 @@ class Follower:
                 self._tracker.lose_sight()
             case "doubt":
                 self._tracker.doubt()
+
+    def _make_room(self, each_s: float) -> None:
+        """Limits how many people are fitted to what a live frame has time for, and reports when some are left out."""
+        self._each_s += (FORGETTING if self._each_s else 1.0) * (each_s - self._each_s)
+        self._tracker.most = max(1, int(SLOWEST_S / self._each_s))
+        waiting = self._tracker.waiting
+        if waiting > self._left_out:
+            log.warning("%d more people are seen than a live frame has time for; the largest are followed", waiting)
+        self._left_out = waiting
 
     def _look(self, frame: Frame, known: Known) -> Boxes:
         """What the detector finds in a frame."""

@@ -13,7 +13,7 @@ from refit_rt.cameras import Camera
 from refit_rt.follow import Follower, undistortion
 from refit_rt.track.one_camera import Tracker
 from refit_rt.types import Frame
-from tests.support.fakes import FakeDetector, FakeFitter
+from tests.support.fakes import FakeDetector, FakeFitter, FakeTracker
 
 
 def test_a_bent_line_is_straight_after_the_lens_is_undone_within_half_a_pixel() -> None:
@@ -111,3 +111,23 @@ def test_live_a_look_that_was_asked_for_before_a_cut_finds_nobody_after_it() -> 
     finally:
         open_gate.release(100)
         follower.close()
+
+
+def test_live_the_time_of_a_fit_limits_how_many_people_are_fitted_and_this_is_reported(caplog) -> None:
+    class Slow(FakeFitter):
+        def fit(self, tracks, camera):
+            time.sleep(0.03 * len(tracks.ids))
+            return super().fit(tracks, camera)
+
+    fitter: Any = Slow(load_body())
+    tracker: Any = FakeTracker()
+    tracker.waiting = 4
+    follower = Follower(config.Settings(), FakeDetector(), tracker, fitter, live=True)
+    try:
+        for index in range(20):
+            follower.step(Frame("test", index, float(index), index / 30, picture(3)))
+            time.sleep(0.01)
+    finally:
+        follower.close()
+    assert 1 <= tracker.most <= 2  # of 30 ms each, in a fifteenth of a second
+    assert caplog.text.count("4 more people are seen") == 1

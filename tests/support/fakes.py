@@ -50,6 +50,8 @@ class FakeDetector:
 class FakeTracker:
     """Follows person 1 from the first detection on."""
 
+    most, waiting = 1, 0
+
     def __init__(self) -> None:
         self.boxes: Boxes | None = None
         self.seen = 0
