@@ -26,7 +26,7 @@ def settings(folder: Path, **groups) -> config.Settings:
 
 
 @pytest.fixture(scope="module")
-def motion(tmp_path_factory: pytest.TempPathFactory, person_detector: Path) -> Motion:
+def motion(tmp_path_factory: pytest.TempPathFactory) -> Motion:
     """The clip, every frame of it."""
     folder = tmp_path_factory.mktemp("whole")
     run(settings(folder), threading.Event())
@@ -55,7 +55,7 @@ def test_left_is_left(motion: Motion) -> None:
     assert (np.sum(across * true_across, 1) > 0).mean() > 0.9
 
 
-def test_a_file_gives_the_same_motion_every_time(tmp_path: Path, person_detector: Path, motion: Motion) -> None:
+def test_a_file_gives_the_same_motion_every_time(tmp_path: Path, motion: Motion) -> None:
     run(settings(tmp_path), threading.Event())
     again = read_motion(tmp_path / "motion.npz")
     assert np.array_equal(again.poses, motion.poses)

@@ -71,9 +71,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path)
     assert {name.rpartition("/")[2] for name in metadata} >= {"LICENSE", "NOTICE", "entry_points.txt"}
 
 
-def test_the_demo_runs_where_only_the_wheel_is_installed(
-    wheel: Path, python: Path, person_detector: Path, tmp_path: Path
-) -> None:
+def test_the_demo_runs_where_only_the_wheel_is_installed(wheel: Path, python: Path, tmp_path: Path) -> None:
     pip = (python, "-m", "pip")
     must(*pip, "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, folder=tmp_path)
     must(*pip, "check", folder=tmp_path)
@@ -84,7 +82,6 @@ def test_the_demo_runs_where_only_the_wheel_is_installed(
     cache, foreign, out = tmp_path / "cache", tmp_path / "foreign", tmp_path / "out"
     for folder in (cache, foreign):
         folder.mkdir()
-    shutil.copy(person_detector, cache)
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     demo = (python.with_name("refit-rt"), "demo", "--out", out, "--publish.address", address)

@@ -30,8 +30,10 @@ LEAST_NEAR_PX = 16.0  # a square smaller than this shows nobody
 SEEN = 0.3  # a person whose box overlaps a find by this IoU needs no closer look
 MULTIPLE = 32  # sides of the network's input are multiples of this
 STRIDE = 4  # pixels of the input per cell of the maps
-SAME = 0.6  # boxes with a higher IoU are one person, unless their key points differ
-APART = 0.15  # mean distance of two people's key points, as a share of the box: more are two people
+# Two finds are one person when their boxes overlap by this IoU and the key points seen in both agree, or, where too few
+# are seen, when their boxes overlap by SAME_BOX.
+SAME, SAME_BOX, LEAST_POINTS, SEEN_POINT = 0.3, 0.6, 3, 0.2
+APART = 0.15  # median distance of two people's key points, as a share of the box: more are two people
 MOST = 100  # people per picture
 GATE = 0.15  # standard deviation of the search for a key point around its rough place, as a share of the box
 SURE_POINT = 0.3  # lowest score of a key point that measures the roll
@@ -177,11 +179,12 @@ def distinct(found: Found) -> Found:
 
 
 def _same(found: Found, one: int, other: int) -> bool:
-    boxes = found.xyxy[[one, other]]
-    if iou(boxes[:1], boxes[1:])[0, 0] < SAME:
-        return False
-    points = found.keypoints[[one, other]]
-    away = np.linalg.norm(points[0, :, :2] - points[1, :, :2], axis=-1)
+    boxes, points = found.xyxy[[one, other]], found.keypoints[[one, other]]
+    overlap = iou(boxes[:1], boxes[1:])[0, 0]
+    seen = points[..., 2].min(0) >= SEEN_POINT
+    if overlap < SAME or np.count_nonzero(seen) < LEAST_POINTS:
+        return bool(overlap >= SAME_BOX)
+    away = np.linalg.norm(points[0, seen, :2] - points[1, seen, :2], axis=-1)
     return bool(np.median(away) < APART * (boxes[:, 2:] - boxes[:, :2]).max())
 
 

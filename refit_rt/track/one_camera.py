@@ -24,11 +24,13 @@ SEARCH_PER_S = 1.0  # by which the gate widens per unseen second; walking covers
 SIZE_WEIGHT = 0.25  # weight of the logarithm of two sizes' ratio, added to the distance
 UNSEEN_COST = 0.1  # extra cost of a lost track: a track that was just seen has the better claim
 EXPLAINED = 0.13  # a body this near to a detection's key points explains it
+CONFIRMED = 0.2  # a second look confirms a body this near
 AGREES = 0.25  # a new body farther than this from the detection that it was fitted to is refused
 DRIFT = 0.35  # without key points: a body farther than this from its detection restarts there
 IMPOSSIBLE = 1e6  # cost of a match beyond the gate
 # Clothes, as CIELAB distances: one person's measurements differ by less than ALIKE, and by UNLIKE they count one size
 ALIKE, UNLIKE = 10.0, 40.0
+LOST_CLOTHES = 2.0  # weight of clothes where there is no body: who comes back is known by them more than by the place
 
 CROWDED_IOU = 0.1  # boxes that overlap more are a crowd
 TWINS = 0.06  # two bodies nearer than this are on one person: hugging people are 0.14 apart
@@ -38,6 +40,7 @@ DOUBT_S = 0.35  # a body that is doubted for longer is lost
 UNSURE, DROP = 0.6, 0.15  # a lower confidence, or one that falls by so much, asks for a look; good frames rarely do
 TRUSTED = 0.75  # a more confident body outlives MISSED looks that do not find it
 MISSED, MISSED_TRUSTED = 2, 6  # looks in a row without the person, after which the body is given up
+FILLS = 0.95  # share of the picture's height or width: the detector often errs on a face or a torso that fills it
 IN_VIEW = 0.1  # smallest share of a body's box that must lie inside the picture
 
 # Seconds from look to look
@@ -66,6 +69,7 @@ class Tracker:
         self._urgent = False
         self._doubting = False  # the scene may have changed: who is not seen in the next look is gone
         self._frame: Frame | None = None
+        self._noted_s = 0.0  # time of the last frame
 
     @property
     def waiting(self) -> int:
@@ -88,7 +92,7 @@ class Tracker:
             wait_s = min(wait_s, CROWD_EVERY_S)
         if any(time_s - one.since_s < NEW_S or one.missed for one in fitted):
             wait_s = min(wait_s, NEW_EVERY_S)
-        if self._urgent or any(one.doubted_s < np.inf for one in fitted):
+        if self._urgent or any(one.doubted_s < np.inf or not one.confirmed for one in fitted):
             wait_s = min(wait_s, self._pause_s)
         return self._doubting or time_s - self._looked_s >= wait_s - 1e-6
 
@@ -127,7 +131,8 @@ class Tracker:
         self._note_crowds(people.time_s)
         keep = np.zeros(len(people.ids), bool)
         for row, one in rows:
-            keep[row] = one.fitted and one.accepted and one.doubted_s == np.inf and self._is_subject(one)
+            believed = one.fitted and one.accepted and one.doubted_s == np.inf
+            keep[row] = believed and one.confirmed and self._is_subject(one)
         return keep
 
     def lose_sight(self) -> None:
@@ -197,14 +202,19 @@ class Tracker:
             near = min(going, distance(one.seen_at(look.time_s), place))
             if near > GATE + SEARCH_PER_S * min(unseen_s, look.time_s - one.seen_s + 0.3):
                 return IMPOSSIBLE
-            cost = near if not one.fitted else (going / (1 + 2 * unseen_s) + (near if np.isnan(body) else body)) / 2
+            cost = (
+                near / (1 + unseen_s)
+                if not one.fitted
+                else (going / (1 + 2 * unseen_s) + (near if np.isnan(body) else body)) / 2
+            )
         else:
             near = distance(one.seen_at(look.time_s), place)
             if near > GATE and not body < EXPLAINED:
                 return IMPOSSIBLE
             cost = near if np.isnan(body) else body
         if look.colours is not None:
-            cost += float(np.clip((one.unlike(look.colours[row]) - ALIKE) / (UNLIKE - ALIKE), 0, 1))
+            unlike = float(np.clip((one.unlike(look.colours[row]) - ALIKE) / (UNLIKE - ALIKE), 0, 1))
+            cost += unlike if one.fitted else LOST_CLOTHES * unlike
         return cost + UNSEEN_COST * (not one.fitted and one.missed > 0)
 
     def _body_distance(self, one: Person, look: "_Look", row: int) -> float:
@@ -232,6 +242,7 @@ class Tracker:
             on_it = distance(one.at(look.time_s), place) < DRIFT if np.isnan(body) else body < AGREES
             if on_it and not one.doubted_s < np.inf:
                 one.offset = place - one.at(look.time_s)
+                one.confirmed |= not body >= CONFIRMED  # nan: there are no key points to confirm it
                 return
             if on_it and body < EXPLAINED:  # the jump was the person's own
                 one.doubted_s, one.accepted = np.inf, False
@@ -303,7 +314,8 @@ class Tracker:
         place = places_of(clipped(box[None], people.size))[0]
         one.remember(joints, time_s)
         if one.fresh:
-            if one.claim is not None and evidence.apart(joints, one.claim, one.size) > AGREES:
+            # Where too few key points are seen, as on a face that fills the picture, nothing supports a body.
+            if one.claim is not None and not evidence.apart(joints, one.claim, one.size) <= AGREES:
                 self._refuse(one, time_s)
                 return
         elif one.accepted and self._jumped(one, place, depth_m, time_s):
@@ -317,6 +329,8 @@ class Tracker:
             bool(one.patch.size) and evidence.changed(one.patch, patch)
         )
         one.patch = patch
+        if not one.confirmed and (self._frame.still or (place[2:] < FILLS * np.array(people.size)).all()):
+            one.confirmed = True
         one.take_body(place, float(people.roll[row]), confidence, depth_m, time_s)
         self._urgent |= one.alarmed
 
@@ -378,7 +392,8 @@ class Tracker:
         for one, most in zip(self._people, overlap.max(1), strict=True):
             one.crowded = bool(most > CROWDED_IOU)
             if not one.crowded and one.time_s == time_s and one.doubted_s == np.inf:
-                one.alone = time_s, one.seen_at(time_s), one.velocity.copy()
+                one.note_alone(max(0.0, time_s - self._noted_s))
+        self._noted_s = time_s
 
     def _is_subject(self, one: Person) -> bool:
         return not isinstance(self._subject, int) or one.id == self._subject

@@ -8,6 +8,9 @@ import numpy as np
 from refit_rt.track.evidence import difference
 
 SLOWING_S = 1.0  # time constant with which an unobserved motion decays
+HIDDEN_SLOWING_S = 2.0  # the same where a person is hidden: people walk on
+USUAL_S, GOING_S = 1.0, 0.4  # time constants of a person's usual size and of where the person is going
+WHOLE = 0.85  # a person smaller than this share of the usual size is partly hidden, and the box moves by itself
 ACCELERATION = 4.0  # spectral density of a box's acceleration, sizes² / s³
 NOISE, DETECTED_NOISE = 0.02, 0.05  # standard deviations of a body's and a detection's measured place, in sizes
 ROLL_S = 0.15  # time constant of the roll filter
@@ -41,14 +44,18 @@ class Person:
     doubted_s: float = np.inf  # since when the bodies are doubted
     alarmed: bool = False  # the last frame gave a reason to look: if the next look does not find the person, it is gone
     patch: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # the body's box, as last seen
+    confirmed: bool = False  # published: a person who fills the picture needs a second look for that
     missed: int = 0  # looks in a row that did not find the person
     refused: int = 0  # cold fits in a row that did not match their detection
     again_s: float = -np.inf  # no new fit before this time
+    usual_px: float = 0.0  # size, smoothed; 0: unknown
+    going: np.ndarray = field(default_factory=lambda: np.zeros(2))  # (2,) pixels per second, smoothed
     crowded: bool = False  # another person's box overlaps this one's
     depth_m: float = 0.0  # smoothed; 0: no body yet
     colours: np.ndarray = field(default_factory=lambda: np.full((2, 3), np.nan))
     claim: np.ndarray | None = None  # (17, 3) key points of the detection that placed the person
-    alone: tuple[float, np.ndarray, np.ndarray] | None = None  # time, place and velocity when last not crowded
+    # Time, place and velocity when last not crowded, at the usual size
+    alone: tuple[float, np.ndarray, np.ndarray] | None = None
     bodies: deque = field(default_factory=deque)  # of (time_s, (24, 2) joints px)
 
     @property
@@ -71,7 +78,17 @@ class Person:
         if self.alone is None:
             return self.seen_at(time_s), time_s - self.time_s
         then_s, place, velocity = self.alone
-        return moved(place, velocity, time_s - then_s), time_s - then_s
+        return moved(place, velocity, time_s - then_s, HIDDEN_SLOWING_S), time_s - then_s
+
+    def note_alone(self, dt_s: float) -> None:
+        """No other person overlaps: remembers where this one is and goes, unless something hides a part of it."""
+        self.going += (1 - np.exp(-dt_s / GOING_S)) * (self.velocity[:2] - self.going)
+        if self.size < WHOLE * self.usual_px:
+            self.usual_px += (1 - np.exp(-dt_s / USUAL_S)) * (self.size - self.usual_px)
+            return
+        share = 1 - np.exp(-dt_s / USUAL_S) if self.usual_px else 1.0
+        self.usual_px += share * (self.size - self.usual_px)
+        self.alone = self.time_s, self.seen_at(self.time_s), np.concatenate([self.going, np.zeros(2)])
 
     def body(self, time_s: float) -> np.ndarray | None:
         """The fitted joints (24, 2) px of the frame nearest to a time; None: there is none."""
@@ -142,9 +159,9 @@ class Person:
         return float(np.nan_to_num(difference(self.colours, measured)))
 
 
-def moved(place: np.ndarray, velocity: np.ndarray, after_s: float) -> np.ndarray:
+def moved(place: np.ndarray, velocity: np.ndarray, after_s: float, slowing_s: float = SLOWING_S) -> np.ndarray:
     """A place (4,) after some seconds of a motion that slows down."""
-    travel_s = SLOWING_S * (1 - np.exp(-max(0.0, after_s) / SLOWING_S))
+    travel_s = slowing_s * (1 - np.exp(-max(0.0, after_s) / slowing_s))
     there = place + travel_s * velocity
     there[2:] = np.clip(there[2:], place[2:] / 2, place[2:] * 2)
     return there
