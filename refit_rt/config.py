@@ -87,7 +87,7 @@ class Track(Group, frozen=True):
     max_people: Annotated[int, Meta(ge=0)] = 0
     """Most people to fit at once, the largest first; 0: everybody, as far as the frame's time allows."""
     subject: str = "all"
-    """Fit one person only: the largest, the one nearest the picture's centre, or the one with an id (a number)."""
+    """Follow one person only: the largest, the one nearest the picture's centre, or the one with an id (a number)."""
     keep_s: Positive = 2.0
     """How long a person may be hidden and still keep the same id, in seconds."""
     min_height_px: NotNegative = 40.0

@@ -178,9 +178,10 @@ class Tracker:
         for row in sure.tolist():
             if row not in taken and not any(self._explains(one, look, row) for one in self._fitted()):
                 self._people.append(self._begun(look, row))
+                found[self._people[-1]] = row
         keep_s = self._settings.keep_s
         self._people = [one for one in self._people if one.fitted or then_s - max(one.seen_s, one.time_s) <= keep_s]
-        self._choose(look, now_s)
+        self._choose(look, found, now_s)
         self._pause_s = min(2 * self._pause_s, 0.5) if self._urgent else SOONEST_S
         self._looked_s, self._urgent, self._doubting = now_s, False, False
 
@@ -214,6 +215,8 @@ class Tracker:
             cost = near if np.isnan(body) else body
         if look.colours is not None:
             unlike = float(np.clip((one.unlike(look.colours[row]) - ALIKE) / (UNLIKE - ALIKE), 0, 1))
+            if unlike == 1 and not one.fitted:  # another person at the place where this one was lost
+                return IMPOSSIBLE
             cost += unlike if one.fitted else LOST_CLOTHES * unlike
         return cost + UNSEEN_COST * (not one.fitted and one.missed > 0)
 
@@ -267,18 +270,19 @@ class Tracker:
             one.dressed(look.colours[row])
         return one
 
-    def _choose(self, look: "_Look", now_s: float) -> None:
-        """Starts to fit those who were seen and are not fitted yet, the largest first, as far as there is room."""
-        waiting = [one for one in self._people if not one.fitted and one.seen_s == look.time_s and one.again_s <= now_s]
-        room = self.most - len(self._fitted())
-        if self._subject in ("largest", "centre"):
-            room = min(room, 1 - len(self._fitted()))
-            hidden = [one for one in self._people if one.id is not None and not one.fitted]
-            if hidden and not any(one in waiting for one in hidden):
-                room = 0
+    def _choose(self, look: "_Look", found: dict[Person, int], now_s: float) -> None:
+        """Starts to fit those who were found and are not fitted yet, the largest first, as far as there is room.
+
+        The place of a person who is hidden is kept: otherwise whoever stands in front would take it.
+        """
+        waiting = [one for one in found if not one.fitted and one.again_s <= now_s]
+        lost = [one for one in self._people if one.id is not None and not one.fitted and one not in waiting]
+        centres = np.array([one.seen_at(look.time_s)[:2] for one in lost]).reshape(-1, 2)
+        hidden = int(((centres > 0) & (centres < look.boxes.frame.size)).all(1).sum())  # those within the picture
+        most = 1 if self._subject in ("largest", "centre") else self.most
+        room = most - len(self._fitted()) - hidden
         for one in sorted(waiting, key=self._rank, reverse=True)[: max(room, 0)]:
-            row = int(np.argmin([distance(one.at(look.time_s), place) for place in look.places]))
-            self._put(one, look, row, now_s)
+            self._put(one, look, found[one], now_s)
 
     def _rank(self, one: Person) -> float:
         """Who is fitted first: those who were fitted before, then the largest or the most central."""

@@ -345,12 +345,12 @@ def test_of_two_people_who_cross_the_one_who_is_followed_alone_is_kept() -> None
         assert set(story.ids_of("bob")[:30]) == set(story.ids_of("bob")[-30:]) == {None}
 
 
-def test_a_person_who_waits_takes_the_place_of_one_who_left() -> None:
+def test_a_person_who_waits_takes_the_place_of_one_who_does_not_come_back() -> None:
     heights = {"ann": 300.0, "bob": 260.0}
     pair = {"ann": stand(300, 4), "bob": stand(900, 4)}
-    story = Scene(pair, {"ann": [(1.0, 9.0)]}, config.Track(max_people=1), heights=heights).run()
-    assert set(story.ids_of("bob")[:30]) == {None}
-    assert set(story.ids_of("bob")[45:]) == {1}
+    story = Scene(pair, {"ann": [(1.0, 9.0)]}, config.Track(max_people=1, keep_s=1.0), heights=heights).run()
+    assert set(story.ids_of("bob")[:58]) == {None}  # for keep_s, ann may come back
+    assert set(story.ids_of("bob")[75:]) == {1}
 
 
 def test_one_subject_is_the_largest_the_most_central_or_the_one_with_an_id() -> None:
