@@ -18,9 +18,7 @@ from refit_rt.errors import UserError
 
 log = logging.getLogger(__name__)
 
-MOST_PAIRS = (
-    12  # pairs of neighbours that are looked at, so that a folder of any size takes two seconds at most to recognise
-)
+MOST_PAIRS = 12  # pairs of neighbours that are looked at: a folder of any size is recognised in two seconds
 MOST_GAP_S = 2.0  # frames of a clip are not taken further apart
 # Thumbnails that correlate less than this show different scenes. Of unrelated photographs 99 % correlate less than 0.5;
 # frames of a clip that lie a second apart correlate more than 0.8, and 0.6 when a figure walks past close by.
