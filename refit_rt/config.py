@@ -64,7 +64,7 @@ class Detect(Group, frozen=True):
     """How people are detected."""
 
     model: str = "movenet"
-    """movenet (ships with refit_rt), or an .onnx file in one of the layouts below."""
+    """movenet; far, for distant crowds (both ship with refit_rt); or an .onnx file in one of the layouts below."""
     layout: Literal["auto", "yolox", "detr", "rfdetr"] = "auto"
     """Output of the .onnx file: YOLOX grid or boxes; RT-DETR, D-FINE, DEIM; RF-DETR; auto: from names and shapes."""
     size_px: Annotated[int, Meta(ge=0)] = 0
@@ -72,7 +72,7 @@ class Detect(Group, frozen=True):
     normalise: Literal["auto", "none", "unit", "imagenet"] = "auto"
     """Pixel range: 0..255 (none), 0..1 (unit), ImageNet mean and deviation; auto: as in the layout's own code."""
     threshold: Share = 0.0
-    """Ignore detections with a lower score than this; 0: 0.35 for movenet, 0.5 for an .onnx file."""
+    """Ignore detections with a lower score than this; 0: 0.35 for movenet, 0.45 for far, 0.5 for an .onnx file."""
     every_s: Positive = 0.25
     """Seconds between two searches of a calm picture; losing or doubting a person triggers a search at once."""
     region: Part = WHOLE

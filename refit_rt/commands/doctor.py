@@ -145,6 +145,6 @@ def network(fit: Fit) -> list[Finding]:
 
 def detector(detect: Detect) -> Finding:
     """The detector's file."""
-    there = detect.model == "movenet" or Path(detect.model).expanduser().is_file()
-    cure = "Check detect.model: movenet, or an .onnx file"
+    there = detect.model in ("movenet", "far") or Path(detect.model).expanduser().is_file()
+    cure = "Check detect.model: movenet, far, or an .onnx file"
     return Finding("detector", there, detect.model + ("" if there else ": no such file"), cure, needed=True)

@@ -32,7 +32,7 @@ class _Finder(Protocol):
 
 
 class WholePicture:
-    """A detector that looks at the whole picture once."""
+    """A detector that looks at every picture in the same way."""
 
     def __init__(self, finder: _Finder, threshold: float):
         self.threshold = threshold
@@ -80,11 +80,15 @@ def _detector(settings: config.Detect, threads: int) -> Detector:
         from refit_rt.detect.movenet import MoveNetDetector
 
         return MoveNetDetector(settings.threshold, DOUBTFUL, threads)
+    if settings.model == "far":
+        from refit_rt.detect import nanodet
+
+        return WholePicture(nanodet.NanoDet(threads=threads), settings.threshold or nanodet.THRESHOLD)
     if settings.model.lower().endswith(".onnx"):
         from refit_rt.detect.onnx_detector import OnnxDetector
 
         return WholePicture(OnnxDetector(settings, threads), settings.threshold or ONNX_THRESHOLD)
-    known = "movenet, or the path of an .onnx file"
+    known = "movenet, far, or the path of an .onnx file"
     raise UserError(f"detect.model: there is no detector {settings.model!r}. Set detect.model to {known}")
 
 

@@ -131,7 +131,7 @@ def decode(
     sure = np.flatnonzero(score >= max(threshold, 1e-6))
     sure = sure[np.argsort(-score[sure], kind="stable")]
     if layout.form in ("grid", "decoded"):
-        sure = sure[_distinct(boxes[sure])]
+        sure = sure[distinct(boxes[sure])]
     return boxes[sure], score[sure]
 
 
@@ -150,10 +150,14 @@ def from_grid(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.concatenate([(values[:, :2] + np.concatenate(cells)) * stride, np.exp(values[:, 2:]) * stride], 1)
 
 
-def _distinct(boxes: np.ndarray) -> list[int]:
-    """Non-maximum suppression: returns the rows of boxes (n, 4), best first, that do not repeat a better one."""
+def distinct(boxes: np.ndarray, same: float = SAME) -> list[int]:
+    """Non-maximum suppression: returns the rows of boxes (n, 4), best first, that do not repeat a better one.
+
+    same: boxes with this IoU are one person.
+    """
     kept: list[int] = []
-    for index in range(len(boxes)):
-        if not kept or iou(boxes[index : index + 1], boxes[kept]).max() < SAME:
-            kept.append(index)
+    left = np.arange(len(boxes))
+    while len(left):
+        kept.append(int(left[0]))
+        left = left[1:][iou(boxes[left[:1]], boxes[left[1:]])[0] < same]
     return kept

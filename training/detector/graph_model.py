@@ -55,7 +55,7 @@ class Graph:
             if name in order or name in self.weights:
                 return
             if name not in self.nodes:
-                raise UserError(f"the graph has no node {name}. Give the graph of MoveNet MultiPose")
+                raise UserError(f"the graph has no node {name}. Give version 3.0.4 of the package")
             for source in self.nodes[name].inputs:
                 visit(source)
             order[name] = self.nodes[name]

@@ -1,12 +1,13 @@
 """A TensorFlow.js graph of convolutions → ONNX, channels first inside, whole pictures in and out.
 
-Pictures come as OpenCV has them, (1, height, width, 3) uint8 BGR, so the first weights' channels are exchanged. All
-outputs have their channels last, (1, rows, columns, channels), so that one cell's numbers lie side by side.
+Pictures come as OpenCV has them, (1, height, width, 3) uint8 BGR, so the first weights' channels are exchanged where a
+network takes RGB. All outputs have their channels last, (1, rows, columns, channels), so that one cell's numbers lie
+side by side. The sizes that a graph states are not kept: its enlargements and reductions become factors.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -19,29 +20,47 @@ OPSET, IR_VERSION = 17, 8
 PICTURE = "picture"
 TO_CHANNELS_FIRST, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 CONVOLUTIONS = ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
-WITH_CONSTANT = {"Sub": "Sub", "Mul": "Mul", "AddV2": "Add"}
+WITH_CONSTANT = {"Sub": "Sub", "Mul": "Mul", "AddV2": "Add", "Add": "Add"}
 SIZES = ("Shape", "StridedSlice")  # what a resize computes its size from; its factor alone is used here
 
 
-def written(graph: Graph, outputs: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> onnx.ModelProto:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the network's own input is: pixels 0..255 minus a mean, over a deviation, per channel in `order`."""
+
+    order: Literal["RGB", "BGR"] = "RGB"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+RGB = Taken()
+
+
+def written(
+    graph: Graph,
+    outputs: Mapping[str, str],
+    prefixes: tuple[str, ...] = (),
+    taken: Taken = RGB,
+    name: str = "detector",
+) -> onnx.ModelProto:
     """The part of a graph that its outputs need. Sides of pictures must be multiples of 2 at each halving.
 
     outputs: the graph's node by the name of each ONNX output. prefixes: what the names of layers are shortened by.
-    Raises UserError for an operation that MoveNet has not.
+    name: of the ONNX graph. Raises UserError for an operation that neither MoveNet nor NanoDet has.
     """
-    writer = Writer(graph, prefixes)
+    writer = Writer(graph, prefixes, taken)
     for node in graph.needed(list(outputs.values())):
         writer.add(node)
-    for name, source in outputs.items():
-        writer.node("Transpose", [writer.tensors[source]], name, perm=TO_CHANNELS_LAST)
+    for output, source in outputs.items():
+        writer.node("Transpose", [writer.tensors[source]], output, perm=TO_CHANNELS_LAST)
     shape = [1, "height", "width", 3]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "rows", "columns", None]) for name in outputs]
+    ends = [helper.make_tensor_value_info(one, TensorProto.FLOAT, [1, "rows", "columns", None]) for one in outputs]
     made = helper.make_graph(
         writer.nodes,
-        "movenet",
+        name,
         [helper.make_tensor_value_info(PICTURE, TensorProto.UINT8, shape)],
         ends,
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in writer.constants.items()],
+        [numpy_helper.from_array(np.ascontiguousarray(value), key) for key, value in writer.constants.items()],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model)
@@ -54,21 +73,36 @@ class Writer:
 
     graph: Graph
     prefixes: tuple[str, ...]
+    taken: Taken
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     tensors: dict[str, str] = field(default_factory=dict)  # ONNX tensor by the node of the graph that computes it
     blue_first: set[str] = field(default_factory=set)  # nodes whose channels are still blue, green and red
+    padded: dict[str, list[int]] = field(default_factory=dict)  # rows and columns before and after, by the pad's node
+    strides: dict[str, float] = field(default_factory=dict)  # input pixels per cell, by the node of the graph
+    side: int = 0  # of the graph's own input, if it states one
 
     def add(self, node: Node) -> None:
         """Writes what one node of the graph does. Raises UserError."""
+        sources = [self.strides[source] for source in node.inputs if source in self.strides]
+        self.strides[node.name] = sources[0] if sources else 1.0
         if node.op == "Placeholder":
-            first = self.node("Transpose", [PICTURE], f"{PICTURE}.first", perm=TO_CHANNELS_FIRST)
-            self.tensors[node.name] = self.node("Cast", [first], f"{PICTURE}.float", to=TensorProto.FLOAT)
-            self.blue_first.add(node.name)
-        elif node.op == "Cast":
+            self.picture(node)
+        elif node.op in ("Cast", "Transpose"):  # all tensors have their channels first here
             self.same(node)
+        elif node.op in ("Pad", "PadV2"):
+            self.pad(node)
         elif node.op in CONVOLUTIONS:
             self.convolution(node)
+        elif node.op == "MaxPool":
+            self.largest(node)
+        elif node.op == "LeakyRelu":
+            slope = node.attributes["alpha"]["f"]
+            source = self.tensors[node.inputs[0]]
+            self.tensors[node.name] = self.node("LeakyRelu", [source], self.short(node.name), alpha=slope)
+        elif node.op == "ConcatV2":
+            sources = [self.tensors[source] for source in node.inputs[:-1]]
+            self.tensors[node.name] = self.node("Concat", sources, self.short(node.name), axis=1)
         elif node.op == "Sigmoid":
             self.tensors[node.name] = self.node("Sigmoid", [self.tensors[node.inputs[0]]], self.short(node.name))
         elif node.op == "ResizeBilinear":
@@ -76,7 +110,24 @@ class Writer:
         elif node.op in WITH_CONSTANT and node.inputs[0] in self.tensors:
             self.sum_or_product(node)
         elif node.op not in SIZES and not self.is_size(node):
-            raise UserError(f"the graph's node {node.name} is a {node.op}, which no part of MoveNet is")
+            raise UserError(f"the graph's node {node.name} is a {node.op}, which no part of MoveNet or NanoDet is")
+
+    def picture(self, node: Node) -> None:
+        """Writes the input, as the network takes it."""
+        sides = node.attributes.get("shape", {}).get("shape", {}).get("dim", [])
+        self.side = int(sides[-1]["size"]) if sides else 0  # the network's pictures are square where it states a size
+        tensor = self.node("Transpose", [PICTURE], f"{PICTURE}.first", perm=TO_CHANNELS_FIRST)
+        tensor = self.node("Cast", [tensor], f"{PICTURE}.float", to=TensorProto.FLOAT)
+        swap = -1 if self.taken.order == "RGB" else 1
+        if any(self.taken.mean):
+            mean = np.array(self.taken.mean[::swap], np.float32).reshape(1, 3, 1, 1)
+            tensor = self.node("Sub", [tensor, self.constant("mean", mean)], f"{PICTURE}.centred")
+        if self.taken.deviation != (1.0, 1.0, 1.0):
+            unit = 1 / np.array(self.taken.deviation[::swap], np.float32).reshape(1, 3, 1, 1)
+            tensor = self.node("Mul", [tensor, self.constant("unit", unit)], f"{PICTURE}.scaled")
+        self.tensors[node.name] = tensor
+        if self.taken.order == "RGB":
+            self.blue_first.add(node.name)
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Adds a node that is named like its output."""
@@ -95,8 +146,31 @@ class Writer:
     def same(self, node: Node) -> None:
         """Passes a node's input on."""
         self.tensors[node.name] = self.tensors[node.inputs[0]]
+        if node.inputs[0] in self.padded:
+            self.padded[node.name] = self.padded[node.inputs[0]]
         if node.inputs[0] in self.blue_first:
             self.blue_first.add(node.name)
+
+    def pad(self, node: Node) -> None:
+        """Passes a node's input on, and leaves its border to the convolution or the pool that reads it."""
+        self.same(node)
+        by_axis = self.graph.weights[node.inputs[1]]
+        rows, columns = by_axis[by_axis.any(1)]  # none in the batch and in the channels, whichever axis they are
+        self.padded[node.name] = [int(number) for number in (rows[0], columns[0], rows[1], columns[1])]
+
+    def largest(self, node: Node) -> None:
+        """A maximum over neighbours; its border never wins."""
+        source, kernel, strides = node.inputs[0], node.numbers("ksize")[1:3], node.numbers("strides")[1:3]
+        border = self.padded.get(source) or pads(tuple(kernel), strides, node.text("padding"))
+        self.strides[node.name] *= strides[0]
+        self.tensors[node.name] = self.node(
+            "MaxPool",
+            [self.tensors[source]],
+            self.short(node.name),
+            kernel_shape=kernel,
+            strides=strides,
+            pads=border,
+        )
 
     def is_size(self, node: Node) -> bool:
         """Whether a node computes the size of a resize."""
@@ -108,6 +182,9 @@ class Writer:
         name = self.short(node.name)
         if other in self.tensors:
             inputs = [self.tensors[one], self.tensors[other]]
+        elif (read := self.made(one)) and read.op_type == "Conv" and len(read.input) == 2:
+            read.input.append(self.constant(self.short(other), self.graph.weights[other].ravel()))
+            return self.same(node)
         else:
             value = self.graph.weights[other].reshape(1, -1, 1, 1)
             if node.op != "Mul" and not value.any():
@@ -118,12 +195,20 @@ class Writer:
             inputs = [self.tensors[one], self.constant(self.short(other), value)]
         self.tensors[node.name] = self.node(WITH_CONSTANT[node.op], inputs, name)
 
+    def made(self, name: str) -> onnx.NodeProto | None:
+        """The node that computes the tensor of a node of the graph, if there is one."""
+        return next((one for one in reversed(self.nodes) if one.output[0] == self.tensors[name]), None)
+
     def resize(self, node: Node) -> None:
-        """A bilinear enlargement by a whole factor, whatever the size of its input."""
+        """A bilinear enlargement or reduction by a fixed factor, whatever the size of its input."""
         source, size = node.inputs
         if not node.flag("half_pixel_centers") or node.flag("align_corners"):
             raise UserError(f"the graph's resize {node.name} does not align the centres of pixels")
-        rows, columns = self.graph.weights[self.graph.nodes[size].inputs[1]]
+        if size in self.graph.weights:  # of a map of a picture of the graph's own size
+            rows, columns = self.graph.weights[size] * self.strides[source] / self.side
+        else:
+            rows, columns = self.graph.weights[self.graph.nodes[size].inputs[1]]
+        self.strides[node.name] = self.strides[source] / rows
         name = self.short(node.name)
         scales = self.constant(f"{name}.scales", np.array([1, 1, rows, columns], np.float32))
         self.tensors[node.name] = self.node(
@@ -149,6 +234,8 @@ class Writer:
         inputs = [self.tensors[source], self.constant(self.short(kernel), weight)]
         inputs += [self.constant(self.short(one), self.graph.weights[one]) for one in bias]
         strides = node.numbers("strides")[1:3]
+        self.strides[node.name] *= strides[0]
+        border = self.padded.get(source) or pads(weight.shape[2:], strides, node.text("padding"))
         out = self.node(
             "Conv",
             inputs,
@@ -156,7 +243,7 @@ class Writer:
             strides=strides,
             group=len(weight) if depthwise else 1,
             kernel_shape=weight.shape[2:],
-            pads=pads(weight.shape[2:], strides, node.text("padding")),
+            pads=border,
         )
         if clip == "Relu":
             out = self.node("Relu", [out], name)
@@ -167,7 +254,7 @@ class Writer:
             )
             out = self.node("Clip", [out, low, high], name)
         elif clip:
-            raise UserError(f"the graph's node {node.name} ends in {clip}, which no part of MoveNet does")
+            raise UserError(f"the graph's node {node.name} ends in {clip}, which no part of MoveNet or NanoDet does")
         self.tensors[node.name] = out
 
 

