@@ -1,8 +1,10 @@
-"""Evaluates a network on held-out renders (`benchmark`) or a real clip (`real`), the product on made scenes (`people`).
+"""Evaluates a network on held-out renders (`benchmark`) or a real clip (`real`), the product on made scenes (`people`),
+the detector on pictures (`pictures`).
 
 python -m training.evaluate benchmark runs/edge/last.pt runs/bench --sheets OUT
 python -m training.evaluate real edge CLIP_FOLDER --calibration FILE --reference FILE.npz --sheets OUT
 python -m training.evaluate people --case crossings --quick --sheets OUT
+python -m training.evaluate pictures --sheets OUT
 """
 
 import logging
@@ -140,10 +142,31 @@ class People:
     """Print the tables alone, in Markdown, with the command and the processor."""
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Evaluates the detector on pictures: the demo clip, rendered and pasted crowds, empty places, and real clips."""
+
+    thresholds: tuple[float, ...] = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)
+    """Values of detect.threshold to compare."""
+    model: str = config.Detect().model
+    """detect.model of `refit-rt run`."""
+    media: Path = SHARED / "media"
+    """Folder that holds treadmill_4cam and charuco_4cam."""
+    hdri: Path = SHARED / "assets" / "hdri"
+    """Folder of equirectangular .hdr panoramas."""
+    crowd_clip: Path | None = None
+    """vtest.avi of OpenCV's samples (Debian's opencv-doc); without it, the set has no real crowd."""
+    sheets: Path | None = None
+    """Folder for each picture, with the people who are found and missed."""
+    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the tables alone, in Markdown, with the command and the processor."""
+
+
 Verb = (
     Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Real, tyro.conf.subcommand("real")]
     | Annotated[People, tyro.conf.subcommand("people")]
+    | Annotated[Pictures, tyro.conf.subcommand("pictures")]
 )
 
 
@@ -242,6 +265,17 @@ def people(settings: People) -> Iterator[str | Table]:
     )
     yield PROTOCOL
     yield from report(plan)
+
+
+def pictures(settings: Pictures) -> Iterator[str | Table]:
+    """Yields protocol and tables. Raises UserError."""
+    from training.evaluation import pictures as evaluation
+
+    if not settings.thresholds or not 0 < min(settings.thresholds) <= max(settings.thresholds) <= 1:
+        raise UserError("--thresholds: give at least one, each above 0 and at most 1")
+    detect = config.check(config.Settings(detect=config.Detect(model=settings.model))).detect
+    shown = list(evaluation.pictures(settings.media, settings.hdri, settings.crowd_clip))
+    yield from evaluation.report(shown, detect, settings.thresholds, settings.sheets)
 
 
 HEADS = [
@@ -366,6 +400,8 @@ def main() -> int:
             parts = real(settings)
         case People():
             parts = people(settings)
+        case Pictures():
+            parts = pictures(settings)
     command = command_line("training.evaluate") if settings.markdown else ""
     return run(lambda: print_parts(parts, command))
 
