@@ -152,6 +152,7 @@ class Result:
     markers: np.ndarray  # (marker, 3)
     joints_px: np.ndarray  # (24, 2) crop pixels
     markers_px: np.ndarray  # (marker, 2) crop pixels
+    presence: float | None = None  # 0..1: whether the crop shows a person; None when the network has no such head
 
 
 @dataclass(frozen=True, slots=True, eq=False)

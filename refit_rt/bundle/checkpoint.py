@@ -9,9 +9,8 @@ from refit_rt.body.smpl import load_body
 from refit_rt.bundle.make import Facts, export_bundle
 from refit_rt.bundle.read import EDGE_CROP
 from refit_rt.errors import UserError
-from refit_rt.model.config import EDGE
 from refit_rt.model.refit import build
-from refit_rt.model.weights import load_into, read_checkpoint
+from refit_rt.model.weights import edge_of, load_into, read_checkpoint
 
 
 def export_checkpoint(checkpoint: Path, out: Path, licence: str, facts_file: Path | None = None) -> None:
@@ -27,7 +26,7 @@ def export_checkpoint(checkpoint: Path, out: Path, licence: str, facts_file: Pat
             f"{checkpoint}: not a checkpoint of training/. "
             "Give one, or turn an official checkpoint into a bundle: refit-rt import-weights"
         )
-    model = build(EDGE, load_body()).eval()
+    model = build(edge_of(state["average"]), load_body()).eval()
     load_into(model, state["average"], str(checkpoint))
     # Rounded to half precision, the loop's largest matrix is read in half the time (runners/cpu/packing.py, `halved`),
     # and the encoder makes the bundle 8 MB smaller (make.store_halves). BlazePose's own weights are in half precision.

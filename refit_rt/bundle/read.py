@@ -98,6 +98,7 @@ class Sizes:
     hidden: int  # width of each GRU
     keypoints: bool  # the loop also receives the backbone's landmarks
     confidence: bool  # the network predicts its error
+    presence: bool  # the network tells whether a crop shows a person
     heads: int = HEADS
     stride: int = MAP_STRIDE  # crop pixels per cell
 
@@ -131,6 +132,7 @@ class Bundle:
                 hidden=weights["update.gru.from_hidden"].shape[2],
                 keypoints="feedback.keypoints.first.weight" in weights,
                 confidence="confidence.first.weight" in weights,
+                presence="presence.weight" in weights,
             )
         except KeyError as error:
             raise UserError(f"{self.path}: loop.safetensors lacks {error}. {AGAIN}") from error

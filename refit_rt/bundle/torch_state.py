@@ -10,7 +10,7 @@ from refit_rt.bundle.read import Bundle
 from refit_rt.errors import UserError
 from refit_rt.model.config import EDGE
 from refit_rt.model.refit import ReFit, build
-from refit_rt.model.weights import load_into
+from refit_rt.model.weights import edge_of, load_into
 
 # Prefix and suffix of names in encoder.onnx: Encoder holds the network as `model`, and make.store_halves adds .half.
 PREFIX, HALF = "model.", ".half"
@@ -35,7 +35,7 @@ def read_network(bundle: Bundle) -> ReFit:
             "Give a bundle of the edge network, or the checkpoint from which this bundle was made"
         )
     with torch.random.fork_rng(devices=[]):  # the initial random weights must not advance the run's random generator
-        network = build(EDGE, bundle.body).eval()
+        network = build(edge_of(state), bundle.body).eval()
     own = network.state_dict()
     identity = {name: own[name].clone() for name in ("backbone.feature_mean", "backbone.feature_white")}
     load_into(network, state | identity, str(bundle.path))

@@ -111,7 +111,7 @@ class Fitter:
             encoded = exchanged(encoded) if warm.exchange else encoded
         deadline_s = frame.captured_s + self._settings.deadline_ms / 1000 if self._settings.deadline_ms else None
         result = runner.iterate(encoded, view, state, iterations, self._update_rad, deadline_s)
-        fitted = out_of_crop(result, encoded, view, square, camera, self.body, self._crop)
+        fitted = out_of_crop(result, view, square, camera, self.body, self._crop)
         return replace(fitted, cold=warm is None, opposed=warm is not None and warm.exchange, mirrored=mirrored)
 
     def _averaged(self, frame: Frame, fitted: Fitted, memory: Memory | None, camera: Camera) -> Fitted:

@@ -168,17 +168,12 @@ def project(points, view, points_px):
 
 
 @compiled
-def trust(error_px, scale, keypoints, half_crop_px, confident_m, rows):
-    """`start.confidence` for one person. error_px: below 0 for none. keypoints (33, 4) float32, or (0, 4) for none.
-    rows (4,) integers: both shoulders, both hips."""
-    sure = 1.0
+def trust(error_px, scale, presence, half_crop_px, confident_m):
+    """`start.confidence` for one person. error_px: below 0 for none. presence: 1 for none."""
+    sure = presence
     if not error_px < 0:
         share = error_px / (half_crop_px * max(scale, 1e-3)) / confident_m
-        sure = 1 / (1 + share * share)
-    if len(keypoints):
-        shoulders = (keypoints[rows[0], 3] + keypoints[rows[1], 3]) / 2
-        hips = (keypoints[rows[2], 3] + keypoints[rows[3], 3]) / 2
-        sure *= max(shoulders, hips)
+        sure /= 1 + share * share
     return sure
 
 

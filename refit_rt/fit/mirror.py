@@ -102,7 +102,9 @@ class TwiceRunner:
         error_px = None
         if one.error_px is not None and two.error_px is not None:
             error_px = float(np.sqrt(one.error_px * two.error_px))
-        return replace(placed, iterations=one.iterations, update_rad=one.update_rad, error_px=error_px)
+        presence = None if one.presence is None or two.presence is None else (one.presence + two.presence) / 2
+        answered = {"iterations": one.iterations, "update_rad": one.update_rad}
+        return replace(placed, error_px=error_px, presence=presence, **answered)
 
 
 def flipped(crops: np.ndarray) -> np.ndarray:

@@ -10,10 +10,7 @@ from refit_rt.cameras import Camera
 from refit_rt.fit import kernels, start
 from refit_rt.fit.crops import SHORT_TORSO
 from refit_rt.fit.mirror import Moment, carried_mean
-from refit_rt.types import JOINTS, Encoded, Pose, Result, Square, View
-
-NO_KEYPOINTS = np.zeros((0, 4), np.float32)
-VISIBLE = (*start.SHOULDERS, *start.HIPS)
+from refit_rt.types import JOINTS, Pose, Result, Square, View
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +35,7 @@ class Fitted:
         return replace(self, pose=pose, joints=points[:JOINTS], points_px=points_px)
 
 
-def out_of_crop(
-    result: Result, encoded: Encoded, view: View, square: Square, camera: Camera, body: Body, crop: Crop
-) -> Fitted:
+def out_of_crop(result: Result, view: View, square: Square, camera: Camera, body: Body, crop: Crop) -> Fitted:
     """The loop's result, out of the rolled crop, in the camera's frame; it counts as a cold, unmirrored fit."""
     rotations, joints, markers, cam = (
         np.ascontiguousarray(array, np.float32)
@@ -63,9 +58,9 @@ def out_of_crop(
         points_px,
         trans,
     )
-    keypoints = NO_KEYPOINTS if encoded.keypoints is None else np.ascontiguousarray(encoded.keypoints, np.float32)
     error_px = -1.0 if result.error_px is None else result.error_px
-    sure = kernels.trust(error_px, float(cam[0]), keypoints, start.HALF_CROP_PX, start.CONFIDENT_M, VISIBLE)
+    presence = 1.0 if result.presence is None else result.presence
+    sure = kernels.trust(error_px, float(cam[0]), presence, start.HALF_CROP_PX, start.CONFIDENT_M)
     return Fitted(
         pose=Pose(turned, betas, trans),
         joints=points[:JOINTS],

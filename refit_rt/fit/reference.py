@@ -28,7 +28,7 @@ from refit_rt.fit.crops import (
 from refit_rt.fit.memory import Memory, WarmStart
 from refit_rt.fit.smooth import SPEED_CUTOFF_HZ, share
 from refit_rt.geometry import matrix_from_6d, six_d_from_matrix
-from refit_rt.types import JOINTS, Encoded, Pose, Result, Square, State, View
+from refit_rt.types import JOINTS, Pose, Result, Square, State, View
 
 
 def square_of_body(points_px: np.ndarray, roll: float, size: tuple[int, int], crop: Crop) -> Square:
@@ -92,9 +92,7 @@ class Placed:
     confidence: float
 
 
-def out_of_crop(
-    result: Result, encoded: Encoded, view: View, square: Square, camera: Camera, body: Body, crop: Crop
-) -> Placed:
+def out_of_crop(result: Result, view: View, square: Square, camera: Camera, body: Body, crop: Crop) -> Placed:
     """`place.out_of_crop`."""
     turn, state, roll = geometry.roll_matrix(square.roll), result.state, square.roll
     placed = np.concatenate([result.joints, result.markers]) + translation_from_cam(state.cam, view)
@@ -106,7 +104,7 @@ def out_of_crop(
     points_px = geometry.project(points, camera.focal_px, camera.centre_px)
     if crop.normalise_roll:
         roll = lean(points_px[PELVIS], points_px[NECK], SHORT_TORSO * square.side_px, roll)
-    sure = start.confidence(result.error_px, np.float64(state.cam[0]), encoded.keypoints)
+    sure = start.confidence(result.error_px, np.float64(state.cam[0]), result.presence)
     return Placed(Pose(rotations, state.betas, trans), points, points_px, roll, float(sure))
 
 

@@ -20,7 +20,6 @@ MOST_SCALE = 1.6  # a body that grows or shrinks by more than this factor in one
 LEAST_DEPTH_M = 0.1  # a body nearer to the lens than this is no start
 HALF_CROP_PX = 128  # the network predicts its error in pixels of a 256 px crop, which shows 1 / scale metres
 CONFIDENT_M = 0.115  # predicted error, in metres at the body, at which confidence has fallen to one half
-SHOULDERS, HIPS = (11, 12), (23, 24)  # BlazePose landmarks
 # The landmarks' rows with left and right exchanged: eyes, ears, mouth, then every limb.
 EXCHANGED = np.array([0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(i + 1 - 2 * (i % 2 == 0) for i in range(11, 33))])
 
@@ -109,22 +108,17 @@ def exchanged(keypoints: Array) -> Array:
     return keypoints[..., EXCHANGED, :]
 
 
-def confidence(error_px: Array | None, scale: Array, keypoints: Array | None) -> Array:
-    """(...) 0..1 from the predicted error (...) and from whether the backbone sees shoulders or hips at all.
+def confidence(error_px: Array | None, scale: Array, presence: Array | None) -> Array:
+    """(...) 0..1 from the predicted error (...) and from whether the crop shows a person at all.
 
-    error_px: None when the network predicts none. scale (...): of ReFit's camera. keypoints (..., 33, 4): the last
-    column is visibility; None when the backbone has none. The error counts in metres, not in pixels: when the picture
-    cuts a person off, half a body fills the crop, and 14 px are 6 cm there.
+    error_px, presence: None when the network predicts none. scale (...): of ReFit's camera. The error counts in metres,
+    not in pixels: when the picture cuts a person off, half a body fills the crop, and 14 px are 6 cm there.
     """
     sure = namespace_of(scale).ones_like(scale)
     if error_px is not None:
         error_m = error_px / (HALF_CROP_PX * scale.clip(1e-3, None))
         sure = 1 / (1 + (error_m / CONFIDENT_M) ** 2)
-    if keypoints is not None:
-        visible = keypoints[..., 3]
-        shoulders, hips = visible[..., list(SHOULDERS)].mean(-1), visible[..., list(HIPS)].mean(-1)
-        sure = sure * namespace_of(visible).maximum(shoulders, hips)
-    return sure
+    return sure if presence is None else sure * presence
 
 
 def given_up(sure: Array, cold_sure: Array, least: float) -> Array:

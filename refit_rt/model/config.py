@@ -41,6 +41,7 @@ class ReFitConfig:
     init_hidden: int = 384  # width of the light init head
     keypoint_feedback: bool = False  # the loop also receives the backbone's own 2-D landmarks
     confidence: bool = False  # a head that predicts the error
+    presence: bool = False  # a head that tells whether the crop shows a person; training.presence trains it last
     # Lower limit of the camera's scale, because at zero the body reaches the lens and its projection is meaningless.
     # At EDGE's 0.15 a person is a tenth as large as the crop. None sets no limit, as in the official code.
     scale_floor: float | None = None

@@ -70,6 +70,7 @@ class ReFit(nn.Module):
         self.update = Update(config)
         self.regressor = Regressor(config.hidden)
         self.confidence = Confidence(config.hidden) if config.confidence else None
+        self.presence = nn.Linear(HEADS * config.hidden, 1) if config.presence else None
         for name, mean in standing_mean()._asdict().items():
             self.register_buffer(f"mean_{name}", mean)
         for name, numbers in (("rgb_mean", config.rgb_mean), ("rgb_spread", config.rgb_spread)):
@@ -151,6 +152,10 @@ class ReFit(nn.Module):
 
     def judge(self, hidden: Tensor, box: Tensor) -> Tensor | None:
         return None if self.confidence is None else self.confidence(hidden, box)
+
+    def present(self, encoded: Encoded) -> Tensor | None:
+        """(B,) 0..1: whether each crop shows a person in its middle, from the first hidden states."""
+        return None if self.presence is None else torch.sigmoid(self.presence(encoded.hidden.flatten(1))).squeeze(-1)
 
 
 def map_head(config: ReFitConfig, channels: int) -> nn.Sequential:

@@ -4,17 +4,20 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from refit_rt.errors import UserError
+from refit_rt.model.config import EDGE, ReFitConfig
 
 # Entries of an official checkpoint that are not part of the network: three bodies (here the body is a file of its own),
 # and the downsampling layers under their first name (they are listed twice, and only `downsamples.*` is used).
 EXTRAS = re.compile(r"(smpl|smpl_male|smpl_female)\..*|backbone\.downsample_stage_[123]\..*")
 NAMED = 8  # an error message lists so many names
+PRESENCE = "presence."  # begins the names of the weights of the presence head
 OWN_WEIGHTS = "Give weights that were trained with this architecture"
 MEANS = {"init_pose": "mean_pose6d", "init_shape": "mean_betas", "init_cam": "mean_cam"}
 # The parts of a COCO pose network that ReFit starts from.
@@ -96,9 +99,19 @@ def all_heads(parts: list[Tensor]) -> Tensor:
     return torch.cat([pose, shape[None], cam[None]])
 
 
+def edge_of(state: Mapping[str, Tensor]) -> ReFitConfig:
+    """The edge network's configuration for a state dict, which may hold a presence head."""
+    return replace(EDGE, presence=f"{PRESENCE}weight" in state)
+
+
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Loads a state dict. Raises UserError, which lists the first differences, unless all names and shapes match."""
+    """Loads a state dict. Raises UserError, which lists the first differences, unless all names and shapes match.
+
+    A network without a presence head leaves that head's weights out, as training does: the head fits one encoder only.
+    """
     wanted = model.state_dict()
+    if not any(name.startswith(PRESENCE) for name in wanted):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(PRESENCE)}
     require_names(wanted.keys() - state.keys(), state.keys() - wanted.keys(), source)
     wrong = [
         f"{name} is {tuple(state[name].shape)}, {tuple(tensor.shape)} is needed"

@@ -10,7 +10,7 @@ from refit_rt import config, geometry
 from refit_rt.bundle.read import Crop
 from refit_rt.fit import crops, kernels, memory, mirror, place, reference, smooth, start
 from refit_rt.fit.mirror import Moment
-from refit_rt.types import Encoded, Pose, Result, Square, State
+from refit_rt.types import Pose, Result, Square, State
 from tests.support.all_knowing import BODY, CAMERA
 
 MANY = 200
@@ -101,9 +101,9 @@ def test_a_placed_result_is_the_reference(normalise_roll: bool) -> None:
         rotations[1:] = near(Pose(np.tile(np.eye(3), (24, 1, 1)), NOTHING, NOTHING), rng, 0.5)[1:]
         joints, markers = (at(rotations, state.betas) for at in (BODY.joints, BODY.markers_at))
         error_px = None if turn % 4 == 0 else rng.uniform(1, 30)
-        result = Result(state, 2, 0.0, error_px, rotations, joints, markers, NOTHING, NOTHING)
-        keypoints = None if turn % 3 == 0 else rng.uniform(0, 1, (33, 4)).astype(np.float32)
-        given = result, Encoded(NOTHING, NOTHING, keypoints), view, square, CAMERA, BODY, crop
+        presence = None if turn % 3 == 0 else rng.uniform(0, 1)
+        result = Result(state, 2, 0.0, error_px, rotations, joints, markers, NOTHING, NOTHING, presence)
+        given = result, view, square, CAMERA, BODY, crop
         ours, theirs = place.out_of_crop(*given), reference.out_of_crop(*given)
         np.testing.assert_allclose(ours.pose.rotations, theirs.pose.rotations, atol=1e-6)
         np.testing.assert_allclose(ours.pose.trans, theirs.pose.trans, rtol=1e-5, atol=1e-5)
@@ -199,14 +199,13 @@ def test_confidence_is_the_policys() -> None:
     rng = np.random.default_rng(7)
     for turn in range(MANY):
         error_px = None if turn % 2 else rng.uniform(0, 40)
-        scale, keypoints = rng.uniform(-0.1, 1.5), None if turn % 3 else rng.uniform(0, 1, (33, 4)).astype(np.float32)
-        theirs = start.confidence(error_px, np.float64(scale), keypoints)
+        scale, presence = rng.uniform(-0.1, 1.5), None if turn % 3 else rng.uniform(0, 1)
+        theirs = start.confidence(error_px, np.float64(scale), presence)
         ours = kernels.trust(
             -1.0 if error_px is None else error_px,
             scale,
-            place.NO_KEYPOINTS if keypoints is None else keypoints,
+            1.0 if presence is None else presence,
             start.HALF_CROP_PX,
             start.CONFIDENT_M,
-            place.VISIBLE,
         )
         assert ours == pytest.approx(float(theirs), abs=1e-6)

@@ -1,5 +1,6 @@
 """Engines and runners on the fake GPU, for the tests of TensorRT's backend."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from tests.support.fake_tensorrt import Library
 VIEW = View((700.0, 400.0, 420.0), 1100.0, (640.0, 360.0))
 F32 = config.Fit(backend="tensorrt", precision="f32")
 F16 = config.Fit(backend="tensorrt")
-CONFIGS = {"edge": EDGE, "official": ReFitConfig()}
+CONFIGS = {"edge": replace(EDGE, presence=True), "official": ReFitConfig()}
 
 
 def a_crop(seed: int = 0) -> np.ndarray:

@@ -24,8 +24,8 @@ from refit_rt.fit.start import given_up
 from refit_rt.geometry import axis_angle_from_matrix
 from refit_rt.model.body import BodyTorch
 from refit_rt.model.camera import View, cam_from_translation, project_to_crop
-from refit_rt.model.config import EDGE
 from refit_rt.model.refit import Encoded, Estimate, ReFit, build
+from refit_rt.model.weights import edge_of
 from training.checkpoint import load_into, read_start
 from training.evaluation import metrics
 from training.evaluation.real_clip import MEDIAPIPE_LIMBS, SMPL_LIMBS
@@ -102,8 +102,9 @@ class Batch:
 def load_network(source: str | Path, body: Body | None = None) -> ReFit:
     """Loads an edge network for evaluation: the averaged weights of a checkpoint of training.train, or a bundle, by the
     name of a shipped one or by its folder. Raises UserError."""
-    network = build(EDGE, body or load_body())
-    load_into(network, read_start(source), "average", Path(source))
+    checkpoint = read_start(source)
+    network = build(edge_of(checkpoint.get("average", {})), body or load_body())
+    load_into(network, checkpoint, "average", Path(source))
     return network.eval()
 
 
@@ -222,7 +223,11 @@ class Scorer:
         """
         people = torch.from_numpy(rate * self._people + self._person[rows])
         crops, cold = crops.part(index), [some(one, index) for one in cold]
-        answer, opposed, keypoints = cold[-1], torch.zeros(len(rows), dtype=torch.bool), crops.encoded.keypoints
+        answer, opposed, presence = (
+            cold[-1],
+            torch.zeros(len(rows), dtype=torch.bool),
+            self.network.present(crops.encoded),
+        )
         restarted, in_mirror, published = ~opposed, opposed, answer
         if self.chains.place[rows[0]]:
             live = self.protocol.live
@@ -232,12 +237,12 @@ class Scorer:
             start, opposed, no_start = self._memory.start(self.network, people, crops, fresh, self.protocol.share)
             warm = [start, *run.steps(start, opposed, live if long else self.protocol.iterations)]
             warm = [either(no_start, cold[-1] if i == live else cold[i], one) for i, one in enumerate(warm)]
-            sure, cold_sure = confidence(warm[live], run.keypoints), confidence(cold[-1], keypoints)
+            sure, cold_sure = confidence(warm[live], run.presence), confidence(cold[-1], presence)
             lost = given_up(sure, cold_sure, self.protocol.min_confidence)
             opposed, answer, restarted = opposed & ~lost, either(lost, cold[-1], warm[live]), no_start | lost
             in_mirror = in_mirror & ~restarted
-            if keypoints is not None and run.keypoints is not None:
-                keypoints = torch.where(in_mirror[:, None, None], run.keypoints, keypoints)
+            if presence is not None and run.presence is not None:
+                presence = torch.where(in_mirror, run.presence, presence)
             turned = ~restarted & (in_mirror != self._memory.in_mirror[people])
             published = self._memory.averaged(self.network, people, answer, crops, turned)
             warm[live] = published
@@ -249,7 +254,7 @@ class Scorer:
         rotations[:, 0] = _turn(crops.roll).transpose(1, 2) @ rotations[:, 0]
         self.out.warm_poses[rate, rows] = axis_angle_from_matrix(rotations.numpy())
         self.out.warm_betas[rate, rows] = published.betas.numpy()
-        known = confidence(answer, keypoints) >= self.protocol.min_confidence
+        known = confidence(answer, presence) >= self.protocol.min_confidence
         self._memory.keep(people, answer, crops, known, opposed, restarted, in_mirror)
 
 

@@ -174,7 +174,7 @@ class Pass:
             for a, b in zip(crops.encoded, mirrored, strict=True)
         ]
         self._encoded = Encoded(*parts)  # type: ignore[arg-type]
-        self.keypoints = self._encoded.keypoints
+        self.presence = network.present(self._encoded)
 
     def fresh(self, cold: Estimate) -> Estimate:
         """The first estimates; cold: those of the unmirrored crops."""
@@ -216,10 +216,10 @@ def mirrored_state(state: State, crop_px: int, where: Tensor) -> State:
     return State(torch.where(where, pose6d, state.pose6d), state.betas, torch.where(where, cam, state.cam))
 
 
-def confidence(estimate: Estimate, keypoints: Tensor | None) -> Tensor:
-    """The confidences (B,) 0..1 of estimates, by refit_rt.fit.start.confidence."""
+def confidence(estimate: Estimate, presence: Tensor | None) -> Tensor:
+    """The confidences (B,) 0..1 of estimates, by refit_rt.fit.start.confidence. presence (B,): of the network."""
     error_px = None if estimate.log_error is None else estimate.log_error.exp()
-    return start.confidence(error_px, estimate.cam[:, 0], keypoints)
+    return start.confidence(error_px, estimate.cam[:, 0], presence)
 
 
 def either(where: Tensor, one: Estimate, other: Estimate) -> Estimate:

@@ -110,7 +110,7 @@ class TensorRtRunner:
                     break
         end = State(now["pose6d"], now["betas"], now["cam"])
         body = self._loop.iterate(Encoded(NO_MAPS, now["hidden"], encoded.keypoints), view, end, 0)
-        return replace(body, iterations=done, update_rad=turned)
+        return replace(body, iterations=done, update_rad=turned, presence=self._loop.presence(encoded.hidden))
 
     def _bring(self, maps: np.ndarray | GpuMaps) -> None:
         """Copies maps to the memory that the step reads, unless they are already there."""

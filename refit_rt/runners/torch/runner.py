@@ -85,7 +85,7 @@ class TorchRunner:
             now, done = estimate, done + 1
             if turned < update_rad or (deadline_s is not None and monotonic() >= deadline_s):
                 break
-        return result_of(now, done, turned)
+        return result_of(now, done, turned, model.present(crop))
 
     def _replayed(
         self,
@@ -109,7 +109,7 @@ class TorchRunner:
         state = TorchState(*(part.clone() for part in loop.state))
         hidden = loop.hidden.float() if done else crop.hidden
         error = self._model.judge(hidden, camera.box_features(place))
-        return result_of(self._model.place(state, place, error), done, turned)
+        return result_of(self._model.place(state, place, error), done, turned, self._model.present(crop))
 
 
 def most_turned(before: Tensor, after: Tensor) -> float:
@@ -118,11 +118,13 @@ def most_turned(before: Tensor, after: Tensor) -> float:
     return 2 * float(torch.asin((apart / 8**0.5).clamp(max=1)))
 
 
-def result_of(now: Estimate, done: int, turned: float) -> Result:
-    """One person's estimate in numpy."""
+def result_of(now: Estimate, done: int, turned: float, present: Tensor | None) -> Result:
+    """One person's estimate in numpy. present (1,): the network's `present`."""
     error_px = None if now.log_error is None else float(now.log_error.exp())
     parts = (now.rotations, now.joints, now.markers, now.joints_px, now.markers_px)
-    return Result(numpy_state(now.state), done, turned, error_px, *(part[0].cpu().numpy() for part in parts))
+    arrays = (part[0].cpu().numpy() for part in parts)
+    presence = None if present is None else float(present)
+    return Result(numpy_state(now.state), done, turned, error_px, *arrays, presence=presence)
 
 
 def loop_of(bundle: Bundle) -> ReFit:
@@ -140,6 +142,7 @@ def loop_of(bundle: Bundle) -> ReFit:
         scale_floor=bundle.card.scale_floor,
         keypoint_feedback=sizes.keypoints,
         confidence=sizes.confidence,
+        presence=sizes.presence,
     )
     model = ReFit(config, BodyTorch(bundle.body), NoBackbone())
     model.init_head, model.map_head = nn.Identity(), nn.Identity()

@@ -34,7 +34,7 @@ from tests.support.tiny import lively  # noqa: E402
 
 torch.set_num_threads(1)
 VIEW = View((700.0, 400.0, 420.0), 1100.0, (640.0, 360.0))
-CONFIGS = {"edge": EDGE, "official": ReFitConfig()}
+CONFIGS = {"edge": replace(EDGE, presence=True), "official": ReFitConfig()}
 
 
 def a_crop(seed: int = 0) -> np.ndarray:
@@ -88,6 +88,10 @@ def test_the_bundle_gives_the_torch_networks_pose_within_1e_4(runner_and_model):
                 np.testing.assert_allclose(getattr(result, ours), getattr(truth[done], theirs)[0], atol=tolerance)
             np.testing.assert_allclose(result.state.pose6d, truth[done].pose6d[0], atol=1e-4)
             np.testing.assert_allclose(result.state.cam, truth[done].cam[0], atol=1e-4)
+        presence = model.present(model.encode(images))
+        assert (result.presence is None) == (presence is None) == (not model.config.presence)
+        if presence is not None:
+            assert result.presence == pytest.approx(float(presence), abs=1e-4)
         moved = float((truth[5].pose6d - truth[0].pose6d).abs().max())
         assert moved > 0.05  # otherwise a loop without effect would pass
 
@@ -101,6 +105,8 @@ def test_the_torch_runner_gives_the_same_from_a_warm_start(bundles):
     np.testing.assert_allclose(ours.rotations, theirs.rotations, atol=1e-4)
     assert ours.update_rad == pytest.approx(theirs.update_rad, abs=1e-4)
     assert ours.error_px == pytest.approx(theirs.error_px, rel=1e-4)
+    assert ours.presence == pytest.approx(theirs.presence, abs=1e-4)
+    assert 0.01 < ours.presence < 0.99
 
 
 def test_markers_at_the_edge_and_outside_of_the_crop_are_sampled_as_in_torch(bundles):

@@ -42,6 +42,7 @@ def test_the_runner_gives_the_cpus_bodies(library, random_bundles, name):
             np.testing.assert_allclose(mine.state.cam, truth.state.cam, atol=1e-4)
             assert mine.update_rad == pytest.approx(truth.update_rad, abs=1e-3)
             assert mine.error_px == (truth.error_px and pytest.approx(truth.error_px, rel=1e-3))
+            assert mine.presence == (truth.presence and pytest.approx(truth.presence, abs=1e-3))
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -1,6 +1,7 @@
 """The benchmark fits every moment once, follows people as the runtime does, and measures no error of the truth."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,8 +220,8 @@ def test_the_start_is_the_runtimes(network):
         for part in (answer.rotations, answer.joints, answer.markers, answer.joints_px, answer.markers_px)
     )
     result = types.Result(states[0], 2, 0.0, None, *placed)
-    nothing, crop = types.Encoded(np.zeros(0), np.zeros(0)), Crop(normalise_roll=True)
-    fitted = out_of_crop(result, nothing, view, squares[0], camera, BODY, crop)
+    crop = Crop(normalise_roll=True)
+    fitted = out_of_crop(result, view, squares[0], camera, BODY, crop)
     memory = remembered_live(Frame("cam", 0, 0.0, 0.0, np.zeros((720, 960, 3), np.uint8)), fitted, None, crop)
     warm = start_from(memory, states[1], squares[1], view, BODY, 0.7, 0.1)
     assert warm is not None
@@ -305,6 +306,20 @@ def test_an_error_counts_in_metres_so_half_a_body_that_fills_the_crop_is_trusted
     assert sure(0.95, 14.0) == pytest.approx(0.5, abs=0.01)  # a whole body fills the crop
     assert sure(1.9, 28.0) == pytest.approx(sure(0.95, 14.0), abs=1e-4)
     assert sure(1.9, 14.0) > 0.75
+
+
+@torch.no_grad()
+def test_people_who_seem_absent_restart_at_every_moment(tmp_path):
+    """The confidence of the benchmark is the product with the presence, so a head that sees nobody refuses all."""
+    seen = lively(replace(EDGE, presence=True), BODY)
+    seen.presence.weight.zero_()
+    restarted = []
+    for bias in (-20.0, 20.0):
+        seen.presence.bias.fill_(bias)
+        protocol = benchmark.Protocol(2, 1, min_confidence=1e-6)
+        restarted.append(benchmark.score(seen, store_of(tmp_path / f"{bias}", (3,)), protocol, 0, BODY).restarted[0])
+    assert restarted[0].tolist() == [False, True, True]
+    assert not restarted[1].all()
 
 
 def test_people_with_low_confidence_restart_at_every_moment(network, tmp_path):
