@@ -162,7 +162,7 @@ class Settings:
     bundle: str = "edge"
     """The bundle whose head is trained: a shipped one's name or a folder."""
     features: Path = Path("runs/presence")
-    """Folder for what the encoder makes of the renders. It is filled once for each bundle."""
+    """Folder for what the bundle makes of the renders, which is made once. Give another one for other assets."""
     motion: Path | None = None
     """Recorded motion, as for training.produce."""
     hdri: Path | None = None
@@ -180,8 +180,8 @@ def features_of(settings: Settings, seed: int, held_out: bool, begin: int) -> Pa
     """Renders and encodes CHUNK scenes from number `begin`, unless their file exists; returns the file."""
     cv2.setNumThreads(1)
     bundle = load_bundle(find_bundle(settings.bundle))
-    encoder = "".join(bundle.card.files[name][:6] for name in (bundles.ENCODER, bundles.LOOP))
-    path = settings.features / f"{encoder}-{'held' if held_out else 'seed'}{seed}-{begin:05}.npz"
+    key = "".join(digest[:4] for digest in bundle.card.files.values())
+    path = settings.features / f"{key}-{'held' if held_out else 'seed'}{seed}-{begin:05}.npz"
     if path.is_file():
         return path
     scenes, rows = scenes_of(settings, seed, held_out), []
@@ -247,7 +247,7 @@ def train(seen: Features, held: Features) -> tuple[Tensor, Tensor]:
 
     optimiser.step(loss)  # type: ignore[arg-type]  # the stub wants a float
     with torch.no_grad():
-        weight = (weight / spread).float()
+        weight = (weight / spread).half().float()  # so that a short checkpoint, which rounds matrices, changes nothing
         people = torch.from_numpy(held.hidden[held.kind == PERSON]) @ weight
         bias = np.log(SURE / (1 - SURE)) - torch.quantile(people, 1 - KEPT)
     return weight[None], bias[None]
@@ -267,8 +267,8 @@ def refused(score: np.ndarray, kind: np.ndarray) -> dict[str, float]:
     }
 
 
-def write_bundle(source: Path, out: Path, weight: Tensor, bias: Tensor, facts: dict) -> None:
-    """Writes the bundle `source` with this head, and facts of it as `training.presence`. Raises UserError."""
+def write_bundle(source: Path, out: Path, weight: Tensor, bias: Tensor, data: str, accuracy: dict) -> None:
+    """Writes the bundle `source` with this head. The card gets its data and its accuracy. Raises UserError."""
     bundle = load_bundle(source)
     arrays = {name: torch.from_numpy(array) for name, array in bundle.weights.items()}
     arrays |= {"presence.weight": weight, "presence.bias": bias}
@@ -276,8 +276,9 @@ def write_bundle(source: Path, out: Path, weight: Tensor, bias: Tensor, facts: d
         for name in bundle.card.files:
             shutil.copyfile(source / name, made / name)
         save_file({name: shortest(array.contiguous()) for name, array in arrays.items()}, made / bundles.LOOP)
-        training = bundle.card.training | {"presence": facts}
-        write_card(made, msgspec.structs.replace(bundle.card, training=training))
+        card, key = bundle.card, f"presence_refused_percent_at_{round(100 * KEPT)}_kept"
+        facts = {"training": card.training | {"presence": data}, "accuracy": card.accuracy | {key: accuracy}}
+        write_card(made, msgspec.structs.replace(card, **facts))
 
 
 def main(settings: Settings) -> None:
@@ -298,8 +299,10 @@ def main(settings: Settings) -> None:
     ways = {"confidence": held.sure, "presence": presence, "both": held.sure * presence}
     found = {name: refused(score, held.kind) for name, score in ways.items()}
     counts = np.bincount(seen.kind, minlength=3) // len(precisions_of(load_bundle(source)))
-    facts = {"crops": dict(zip(("people", "slid", "background"), counts.tolist(), strict=True))}
-    write_bundle(source, settings.out, weight, bias, facts | {"refused_percent": found})
+    data = "renders of {} people, {} slid crops and {} crops of background, mirrored in half of the cases".format(
+        *counts
+    )
+    write_bundle(source, settings.out, weight, bias, data, found)
     rows = [[name, *(f"{value:.1f}" for value in values.values())] for name, values in found.items()]
     print_parts([Table([f"{KEPT:.0%} of people kept", "background refused %", "slid refused %"], rows)], "")
 

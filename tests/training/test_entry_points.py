@@ -46,6 +46,8 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.evaluation.sets", "{}/gone.pt --emdb {}/gone", r"gone\.pt: no such file"),
     ("training.evaluation.sets", "edge --emdb {}/gone", r"gone: holds no P\*/\*/\*_data\.pkl\. Give EMDB's own folder"),
     ("training.landmark_map", "{}/gone", r"gone: holds no rendered people\. Make some: python -m training\.produce"),
+    ("training.presence", "{}/out --bundle {}/gone", r"gone: no bundle \(it has no model\.yaml\)\. Give a bundle's"),
+    ("training.presence", "{}/out --scenes 0", r"--scenes 0, --held-out 400: give at least 1 of each"),
     ("training.produce", "{}/out --hdri {}/gone", r"gone: no panoramas \(\.hdr or \.exr\)\. Give a folder"),
     ("training.produce", "{}/damaged.pt/out", r"damaged\.pt/out: cannot be made \(Not a directory\)\. Give a folder"),
     ("training.smoke", "{}/damaged.pt/out", r"damaged\.pt/out/store: cannot be made \(Not a directory\)\. Give"),

@@ -70,12 +70,15 @@ def test_a_share_is_refused_that_lies_below_the_kept_people() -> None:
 def test_a_bundle_with_the_head_answers_as_the_head_and_is_otherwise_the_same(tmp_path: Path) -> None:
     export_bundle(lively(EDGE, load_body()), tmp_path / "plain", Facts("mine", "none"))
     weight, bias = presence.train(made(0), made(1))
-    presence.write_bundle(tmp_path / "plain", tmp_path / "seeing", weight, bias, {"crops": {"people": 1}})
+    presence.write_bundle(
+        tmp_path / "plain", tmp_path / "seeing", weight, bias, "renders", {"presence": {"slid": 98.0}}
+    )
     plain, seeing = (load_bundle(tmp_path / name) for name in ("plain", "seeing"))
     assert seeing.weights.keys() - plain.weights.keys() == {"presence.weight", "presence.bias"}
     for name, array in plain.weights.items():
         np.testing.assert_array_equal(seeing.weights[name], array)
-    assert seeing.card.training["presence"] == {"crops": {"people": 1}}
+    assert seeing.card.training["presence"] == "renders"
+    assert seeing.card.accuracy["presence_refused_percent_at_95_kept"] == {"presence": {"slid": 98.0}}
     assert seeing.card.files["encoder.onnx"] == plain.card.files["encoder.onnx"]
     runners = [CpuRunner(one, "f32", 1) for one in (plain, seeing)]
     encoded = runners[0].encode(np.zeros((256, 256, 3), np.uint8))
