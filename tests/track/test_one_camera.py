@@ -10,7 +10,22 @@ from refit_rt import config
 from refit_rt.errors import UserError
 from refit_rt.track.one_camera import Tracker
 from refit_rt.types import Boxes, Frame, Tracks
-from tests.track.stick import BLUE, FPS, HEIGHT_PX, RED, SIZE, Scene, Story, box, joints, line, people, rows, stand
+from tests.track.stick import (
+    BLUE,
+    FPS,
+    HEIGHT_PX,
+    RED,
+    SIZE,
+    Scene,
+    Story,
+    box,
+    joints,
+    keypoints,
+    line,
+    people,
+    rows,
+    stand,
+)
 
 LOOK = 8  # frames from look to look in a calm picture: 0.25 s at 30 fps
 IMAGE = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
@@ -139,6 +154,38 @@ def test_a_body_that_leaves_in_depth_is_not_published() -> None:
         kept.append(tracker.observe(bodies(tracks, [here], trans=far)).tolist())
     assert kept[20] == [False]
     assert [one for index, one in enumerate(kept) if index != 20] == [[True]] * 29
+
+
+def test_who_is_found_again_in_an_older_frame_starts_where_that_person_is_by_now() -> None:
+    """The person runs 700 px/s, and the answer comes four frames late, while the fit goes astray."""
+    tracker, late = Tracker(config.Track()), 4
+    path = line((100, 360), (1500, 360), 2.0)
+    asked = 30
+    for index in range(asked + late + 1):
+        frame, boxes = frame_of(index), None
+        if index == 0 or index == asked + late:
+            then = path[index - late if index else 0]
+            boxes = boxes_of(frame_of(max(index - late, 0)), box(then))
+            boxes = replace(boxes, keypoints=keypoints(then)[None].astype(np.float32))
+        tracks = tracker.update(frame, boxes)
+        astray = np.array([0.0, -200]) if asked <= index < asked + late else 0
+        kept = tracker.observe(bodies(tracks, [path[index] + astray] * len(tracks.ids)))
+    assert tracks.fresh.tolist() == [True]
+    assert abs((tracks.xyxy[0, 0] + tracks.xyxy[0, 2]) / 2 - path[asked + late, 0]) < 0.15 * HEIGHT_PX
+    assert kept.tolist() == [True]
+
+
+@pytest.mark.parametrize(("confidence", "stays"), [(0.9, True), (0.5, False)])
+def test_a_look_that_does_not_find_a_person_ends_a_body_that_has_just_become_uncertain(
+    confidence: float, stays: bool
+) -> None:
+    tracker, here = Tracker(config.Track()), np.array([500.0, 360])
+    for index in range(21):
+        frame = frame_of(index)
+        tracks = tracker.update(frame, boxes_of(frame, box(here)) if index in (0, 8, 16) else None)
+        tracker.observe(bodies(tracks, [here], confidence=np.array([confidence if index == 20 else 0.9])))
+    assert tracker.wants_look(21 / FPS, 0.25) != stays
+    assert tracker.update(frame_of(21), boxes_of(frame_of(21))).ids.tolist() == ([0] if stays else [])
 
 
 @pytest.mark.parametrize(("confidence", "within_s"), [(0.05, 0.04), (0.5, 0.4), (0.9, 1.5)])
