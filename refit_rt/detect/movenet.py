@@ -8,14 +8,13 @@ place, gives the exact one.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numba import njit
 
 from refit_rt import geometry
-from refit_rt.errors import UserError
+from refit_rt.detect.network import Network, fitted
 from refit_rt.files import ASSETS
 from refit_rt.geometry import iou
 from refit_rt.types import COCO_KEYPOINTS, Boxes, Frame, Known, Square
@@ -28,7 +27,6 @@ NEAR_PX = 256  # side of a closer look
 NEAR_MARGIN = 1.4  # a closer look shows this many times the person's longer side
 LEAST_NEAR_PX = 16.0  # a square smaller than this shows nobody
 SEEN = 0.3  # a person whose box overlaps a find by this IoU needs no closer look
-MULTIPLE = 32  # sides of the network's input are multiples of this
 STRIDE = 4  # pixels of the input per cell of the maps
 # Two finds are one person when their boxes overlap by this IoU and the key points seen in both agree, or, where too few
 # are seen, when their boxes overlap by SAME_BOX.
@@ -58,13 +56,12 @@ class MoveNet:
 
     def __init__(self, path: Path = FILE, threads: int = 1) -> None:
         """threads: CPU threads. Raises UserError when the file cannot be used."""
-        self._path, self._threads = path, threads
-        self._graph = _read(path)
-        self._compiled: dict[tuple[int, int], Any] = {}  # (height, width) → network; one camera has one or two sizes
+        self._network = Network(path, HEADS, threads)
+        self._network.prepare((NEAR_PX, NEAR_PX))  # compiled when it is needed, a closer look would come too late
 
     def look(self, image: np.ndarray, threshold: float) -> Found:
         """The people in a picture (height, width, 3) uint8 BGR with at least this score."""
-        canvas, scale = fitted(image)
+        canvas, scale = fitted(image, LONGER_PX)
         found = self._decoded(canvas, threshold)
         return Found(
             (found.xyxy + 0.5) / np.tile(scale, 2).astype(np.float32) - 0.5,
@@ -90,29 +87,7 @@ class MoveNet:
 
     def _decoded(self, canvas: np.ndarray, threshold: float) -> Found:
         """People of a canvas (height, width, 3), in its own pixels."""
-        answers = self._network(canvas.shape[:2])(canvas[None])
-        heads = [np.asarray(answers[name])[0] for name in HEADS]
-        return distinct(decoded(heads, threshold))
-
-    def _network(self, size: tuple[int, int]):
-        if size not in self._compiled:
-            self._compiled[size] = _compiled(self._graph, size, self._threads, self._path)
-        return self._compiled[size]
-
-
-def fitted(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The picture reduced to LONGER_PX, at the top left of a black canvas whose sides are multiples of MULTIPLE; and
-    canvas pixels per picture pixel in x and y. A smaller picture is enlarged: its people are small too."""
-    height, width = image.shape[:2]
-    factor = LONGER_PX / max(height, width)
-    small = max(1, round(width * factor)), max(1, round(height * factor))
-    canvas = np.zeros((*(-(-side // MULTIPLE) * MULTIPLE for side in small[::-1]), 3), np.uint8)
-    # OpenCV halves an image on a fast path: reducing 4K in halves takes a sixth of the time of one step.
-    while min(image.shape[1] / small[0], image.shape[0] / small[1]) >= 3:
-        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    how = cv2.INTER_AREA if image.shape[1] > small[0] else cv2.INTER_LINEAR
-    cv2.resize(image, small, dst=canvas[: small[1], : small[0]], interpolation=how)
-    return canvas, np.array([small[0] / width, small[1] / height])
+        return distinct(decoded(list(self._network(canvas).values()), threshold))
 
 
 def decoded(heads: list[np.ndarray], threshold: float) -> Found:
@@ -199,34 +174,6 @@ def roll_of(found: Found) -> np.ndarray:
         if np.hypot(dx, dy) > SHORT_TORSO * (box[2:] - box[:2]).max():
             rolls[row] = np.arctan2(dx, -dy)
     return rolls
-
-
-def _read(path: Path):
-    import openvino
-
-    try:
-        graph = openvino.Core().read_model(path)
-    except RuntimeError as error:
-        raise UserError(f"{path}: OpenVINO cannot read it. Install refit_rt again") from error
-    names = {name for port in graph.outputs for name in port.get_names()}
-    if lacking := [name for name in HEADS if name not in names]:
-        raise UserError(f"{path}: has no output {', '.join(lacking)}. Install refit_rt again")
-    return graph
-
-
-def _compiled(graph, size: tuple[int, int], threads: int, path: Path):
-    """Compiles the network for one size (height, width) of its input."""
-    import openvino
-
-    graph = graph.clone()
-    graph.reshape([1, *size, 3])
-    options = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
-    try:
-        return openvino.Core().compile_model(graph, "CPU", options | {"INFERENCE_NUM_THREADS": threads})
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: OpenVINO cannot run it at {size[1]}x{size[0]} pixels. Install refit_rt again"
-        ) from error
 
 
 class MoveNetDetector:

@@ -7,14 +7,13 @@ near people are whole, and at squares as high as the picture, in which distant p
 """
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from scipy.special import expit, softmax
 
 from refit_rt.detect.layouts import distinct
-from refit_rt.errors import UserError
+from refit_rt.detect.network import Network, fitted
 from refit_rt.files import ASSETS
 
 FILE = ASSETS / "detectors" / "nanodet" / "nanodet.onnx"
@@ -22,7 +21,6 @@ MAPS = {"stride_8": 8, "stride_16": 16, "stride_32": 32}  # pixels of the input 
 BINS = 11  # of a distribution: 0 to 10 cells
 THRESHOLD = 0.45
 SIDE_PX = 416  # longer side of a part of the picture for the network, which was trained at this size
-MULTIPLE = 32  # sides of the network's input are multiples of this
 OVERLAP = 0.15  # of two neighbouring squares, at least, as a share of their side
 CUT = 0.02  # a box that comes this near to an edge of a square, as a share of its side, may be cut by the edge
 # Boxes with this IoU are one person. With 0.6, NanoDet's own value, two of 14 rendered people of 10 % of the height are
@@ -42,9 +40,7 @@ class NanoDet:
 
     def __init__(self, path: Path = FILE, threads: int = 1) -> None:
         """threads: CPU threads. Raises UserError when the file cannot be used."""
-        self._path, self._threads = path, threads
-        self._graph = _read(path)
-        self._compiled: dict[tuple[int, int], Any] = {}  # (height, width) → network; one camera has two sizes
+        self._network = Network(path, tuple(MAPS), threads)
 
     def find(self, image: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The people in a picture (height, width, 3) uint8 BGR with at least this score, best first.
@@ -67,15 +63,9 @@ class NanoDet:
     def _look(self, image: np.ndarray, part: Part, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, 4) and scores (n,) of a part of a picture, in pixels from the picture's corner."""
         left, top, right, bottom = part
-        canvas, scale = fitted(image[top:bottom, left:right])
-        answers = self._network(canvas.shape[:2])(canvas[None])
-        boxes, score = decoded({name: np.asarray(answers[name])[0] for name in MAPS}, threshold)
+        canvas, scale = fitted(image[top:bottom, left:right], SIDE_PX)
+        boxes, score = decoded(self._network(canvas), threshold)
         return boxes / np.tile(scale, 2) + (left, top, left, top), score
-
-    def _network(self, size: tuple[int, int]):
-        if size not in self._compiled:
-            self._compiled[size] = _compiled(self._graph, size, self._threads, self._path)
-        return self._compiled[size]
 
 
 def reduced(image: np.ndarray) -> np.ndarray:
@@ -115,18 +105,6 @@ def cut(boxes: np.ndarray, part: Part, width: int, height: int) -> np.ndarray:
     )
 
 
-def fitted(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with SIDE_PX on its longer side, at the top left of a black canvas whose sides are multiples of
-    MULTIPLE; and canvas pixels per picture pixel in x and y. A smaller picture is enlarged."""
-    height, width = image.shape[:2]
-    factor = SIDE_PX / max(height, width)
-    small = max(1, round(width * factor)), max(1, round(height * factor))
-    canvas = np.zeros((*(-(-side // MULTIPLE) * MULTIPLE for side in small[::-1]), 3), np.uint8)
-    how = cv2.INTER_AREA if width > small[0] else cv2.INTER_LINEAR
-    cv2.resize(image, small, dst=canvas[: small[1], : small[0]], interpolation=how)
-    return canvas, np.array([small[0] / width, small[1] / height])
-
-
 def decoded(maps: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (n, 4) in pixels from the corner of the network's input and scores (n,) float32, a person in many cells.
 
@@ -143,31 +121,3 @@ def decoded(maps: dict[str, np.ndarray], threshold: float) -> tuple[np.ndarray, 
         boxes.append(np.concatenate([centre - sides[:, :2], centre + sides[:, 2:]], 1) * stride)
         scores.append(score[y, x])
     return np.concatenate(boxes).astype(np.float32), np.concatenate(scores)
-
-
-def _read(path: Path):
-    import openvino
-
-    try:
-        graph = openvino.Core().read_model(path)
-    except RuntimeError as error:
-        raise UserError(f"{path}: OpenVINO cannot read it. Install refit_rt again") from error
-    names = {name for port in graph.outputs for name in port.get_names()}
-    if lacking := [name for name in MAPS if name not in names]:
-        raise UserError(f"{path}: has no output {', '.join(lacking)}. Install refit_rt again")
-    return graph
-
-
-def _compiled(graph, size: tuple[int, int], threads: int, path: Path):
-    """Compiles the network for one size (height, width) of its input."""
-    import openvino
-
-    graph = graph.clone()
-    graph.reshape([1, *size, 3])
-    options = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
-    try:
-        return openvino.Core().compile_model(graph, "CPU", options | {"INFERENCE_NUM_THREADS": threads})
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: OpenVINO cannot run it at {size[1]}x{size[0]} pixels. Install refit_rt again"
-        ) from error

@@ -11,6 +11,7 @@ import numpy as np
 from refit_rt import config
 from refit_rt.detect.layouts import Answers, decode, recognise
 from refit_rt.errors import UserError
+from refit_rt.files import openvino_cache
 
 GREY = 114  # value of the test picture and of YOLOX's border
 IMAGENET_RGB = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # mean and standard deviation, pixel values 0..255
@@ -90,7 +91,7 @@ def _read(path: Path):
     import openvino
 
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Set detect.model to an .onnx file or to movenet")
+        raise UserError(f"{path}: no such file. Set detect.model to an .onnx file, movenet or far")
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:
@@ -135,7 +136,7 @@ def _compiled(graph, threads: int, path: Path):
 
     # OpenVINO would choose bf16 on processors that have it, which moves the boxes of transformers.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    options |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    options |= openvino_cache() | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     try:
         return openvino.Core().compile_model(graph, "CPU", options)
     except RuntimeError as error:

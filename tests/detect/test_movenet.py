@@ -12,7 +12,6 @@ from refit_rt.detect import check_parts, make_detector
 from refit_rt.detect.movenet import (
     HEADS,
     LONGER_PX,
-    MULTIPLE,
     NEAR_PX,
     STRIDE,
     THRESHOLD,
@@ -21,10 +20,10 @@ from refit_rt.detect.movenet import (
     MoveNetDetector,
     decoded,
     distinct,
-    fitted,
     joined,
     roll_of,
 )
+from refit_rt.detect.network import MULTIPLE, Network, fitted
 from refit_rt.errors import UserError
 from refit_rt.files import ASSETS
 from refit_rt.types import Boxes, Frame, Known, Square
@@ -137,7 +136,7 @@ def spots() -> Spots:
 
 @pytest.fixture
 def movenet(spots: Spots, monkeypatch: pytest.MonkeyPatch) -> MoveNet:
-    monkeypatch.setattr(MoveNet, "_network", lambda self, size: spots)
+    monkeypatch.setattr(Network, "prepare", lambda self, size: self._compiled.update({size: spots}))
     return MoveNet()
 
 
@@ -151,7 +150,7 @@ def spotted(size: tuple[int, int], centre: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_picture_of_any_size_fills_the_canvas_and_keeps_its_proportions(size: tuple[int, int]) -> None:
-    canvas, scale = fitted(np.full((size[1], size[0], 3), 200, np.uint8))
+    canvas, scale = fitted(np.full((size[1], size[0], 3), 200, np.uint8), LONGER_PX)
     assert not any(side % MULTIPLE for side in canvas.shape[:2])
     assert max(canvas.shape[:2]) == LONGER_PX
     filled = np.argwhere(canvas[..., 0] == 200).max(0) + 1

@@ -12,17 +12,16 @@ from refit_rt.detect import make_detector
 from refit_rt.detect.nanodet import (
     BINS,
     MAPS,
-    MULTIPLE,
     OVERLAP,
     SIDE_PX,
     THRESHOLD,
     NanoDet,
     cut,
     decoded,
-    fitted,
     parts_of,
     reduced,
 )
+from refit_rt.detect.network import MULTIPLE, Network, fitted
 from refit_rt.errors import UserError
 from refit_rt.files import ASSETS
 from refit_rt.types import Frame, Known
@@ -155,14 +154,13 @@ def panes() -> Panes:
 
 @pytest.fixture
 def nanodet(panes: Panes, monkeypatch: pytest.MonkeyPatch) -> NanoDet:
-    monkeypatch.setattr("refit_rt.detect.nanodet._read", lambda path: None)
-    monkeypatch.setattr(NanoDet, "_network", lambda self, size: panes)
+    monkeypatch.setattr(Network, "prepare", lambda self, size: self._compiled.update({size: panes}))
     return NanoDet()
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_picture_of_any_size_fills_the_canvas_and_keeps_its_proportions(size: tuple[int, int]) -> None:
-    canvas, scale = fitted(np.full((size[1], size[0], 3), 200, np.uint8))
+    canvas, scale = fitted(np.full((size[1], size[0], 3), 200, np.uint8), SIDE_PX)
     assert not any(side % MULTIPLE for side in canvas.shape[:2])
     assert max(canvas.shape[:2]) == SIDE_PX
     filled = np.argwhere(canvas[..., 0] == 200).max(0) + 1

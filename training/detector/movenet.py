@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from refit_rt.detect.movenet import MoveNet, fitted
+from refit_rt.detect.movenet import LONGER_PX, MoveNet
+from refit_rt.detect.network import fitted
 from training.detector.agreement import Look, Seen
 from training.detector.onnx_graph import Taken
-from training.detector.recipe import Recipe
+from training.detector.recipe import Recipe, averaged
 
 ROOT = "StatefulPartitionedCall/"
 HEADS = {  # maps at a quarter of the picture's sides, channels last
@@ -46,7 +47,7 @@ RECIPE = Recipe(
         *("separable_conv2d/separable", "re_lu/", "separable_conv2d_1/", "re_lu_1/", "separable_conv2d_2/", "re_lu_2/"),
     ),
     trimmed=lambda graph: graph,
-    inputs=lambda picture: [fitted(picture)[0]],
+    inputs=lambda picture: [fitted(averaged(picture, LONGER_PX), LONGER_PX)[0]],
     look=look,
     least=0.2,
 )

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from refit_rt.detect.nanodet import BINS, NanoDet, fitted, parts_of, reduced
+from refit_rt.detect.nanodet import BINS, SIDE_PX, NanoDet, parts_of, reduced
+from refit_rt.detect.network import fitted
 from training.detector.agreement import Look, Seen
 from training.detector.graph_model import Graph
 from training.detector.onnx_graph import Taken
-from training.detector.recipe import Recipe
+from training.detector.recipe import Recipe, averaged
 
 ROOT = "PartitionedCall/"
 # Maps of 80 classes and 4 x BINS logits of distances, channels last, a picture's sides over their stride.
@@ -33,7 +34,7 @@ def inputs(picture: np.ndarray) -> Iterator[np.ndarray]:
     """The whole picture and its squares, as the product looks at them."""
     small = reduced(picture)
     for left, top, right, bottom in parts_of(small.shape[1], small.shape[0]):
-        yield fitted(small[top:bottom, left:right])[0]
+        yield fitted(averaged(small[top:bottom, left:right], SIDE_PX), SIDE_PX)[0]
 
 
 def look(path: Path) -> Look:

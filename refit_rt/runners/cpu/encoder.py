@@ -10,7 +10,7 @@ import openvino as ov
 
 from refit_rt.bundle.read import AGAIN, Bundle
 from refit_rt.errors import UserError
-from refit_rt.files import cache_dir
+from refit_rt.files import openvino_cache
 from refit_rt.model.config import KEYPOINTS
 from refit_rt.runners.cpu.precision import precision_for
 from refit_rt.types import Encoded
@@ -163,13 +163,7 @@ def compile_model(
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
-        cache = cache_dir() / "openvino"
-        cache.mkdir(parents=True, exist_ok=True)
-        options["CACHE_DIR"] = str(cache)
-    except OSError:  # without a cache folder every start takes one second longer
-        pass
-    try:
-        return core.compile_model(model, "CPU", options)
+        return core.compile_model(model, "CPU", options | openvino_cache())
     except RuntimeError as error:
         raise UserError(f"{path}: OpenVINO cannot run it ({last_line(error)}). Set fit.precision to f32") from error
 
