@@ -76,16 +76,20 @@ class Cast:
         rasterise(
             surface.astype(np.float32), self._body.faces, 0, float(truth["focal_px"]), centre, inverse, ids, False
         )
-        body = (ids >= 0).astype(np.uint8)
-        differs = (np.abs(image.astype(int) - self.room).max(2) > DIFFERENT).astype(np.uint8)
+        margin = np.array([-40, -60, 40, 60])  # from the box of the joints to hair, hands and soles
+        x0, y0, x1, y1 = np.round(truth["box"][frame] + margin).astype(int)
+        window = np.s_[max(y0, 0) : y1, max(x0, 0) : x1]
+        corner = np.array([max(x0, 0), max(y0, 0)])
+        shown, body = image[window].astype(np.int16), (ids[window] >= 0).astype(np.uint8)
+        differs = (np.abs(shown - self.room[window]).max(2) > DIFFERENT).astype(np.uint8)
         differs = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         near, sure = (cv2.dilate(body, np.ones((19, 19), np.uint8)), cv2.erode(body, np.ones((3, 3), np.uint8)))
         solid = np.where((differs > 0) & (near > 0) | (sure > 0), 1, 0)
         y, x = np.nonzero(solid)
-        window = np.s_[y.min() - 3 : y.max() + 4, x.min() - 3 : x.max() + 4]
-        opacity = cv2.GaussianBlur(solid.astype(np.float32), (0, 0), 0.8)[window]
-        picture = np.dstack([image[window].astype(np.float32), opacity])
-        corner = np.array([x.min() - 3, y.min() - 3])
+        tight = np.s_[y.min() - 3 : y.max() + 4, x.min() - 3 : x.max() + 4]
+        corner += (x.min() - 3, y.min() - 3)
+        opacity = cv2.GaussianBlur(solid.astype(np.float32), (0, 0), 0.8)[tight]
+        picture = np.dstack([shown[tight].astype(np.float32), opacity])
         return Actor(picture, truth["joints_px"][frame] - corner, float(np.ptp(y) + 1))
 
     def paint(self, place: np.ndarray, *parts: Part) -> np.ndarray:
