@@ -73,6 +73,8 @@ def test_looking_twice_answers_the_mean_and_the_same_in_a_mirror(runner, crop) -
     alone = runner.iterate(plain, VIEW, runner.initial(plain, VIEW), 3)
     assert np.abs(alone.state.pose6d - answers[0].state.pose6d).max() > 0.01
     assert answers[0].iterations == 3
+    both = [runner.iterate(one, VIEW, answers[0].state, 0).presence for one in (plain, runner.encode(flipped))]
+    assert answers[0].presence == pytest.approx(sum(both) / 2, abs=1e-5)
 
 
 def test_left_and_right_are_exchanged_in_both_looks() -> None:
