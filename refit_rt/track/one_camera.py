@@ -47,6 +47,7 @@ IN_VIEW = 0.1  # smallest share of a body's box that must lie inside the picture
 CROWD_EVERY_S, NEW_EVERY_S, SOONEST_S = 0.1, 0.15, 0.03
 NEW_S = 0.5  # a person is new for this long
 REFUSED_S, LONGEST_REFUSED_S = 0.15, 2.0  # pause before a refused person is fitted again; it doubles
+OFTEN_REFUSED = 3  # cold fits in a row
 
 
 class Tracker:
@@ -273,16 +274,22 @@ class Tracker:
     def _choose(self, look: "_Look", found: dict[Person, int], now_s: float) -> None:
         """Starts to fit those who were found and are not fitted yet, the largest first, as far as there is room.
 
-        The place of a person who is hidden is kept: otherwise whoever stands in front would take it.
+        Of as many people as the settings ask for, the place of one who is hidden is kept: otherwise whoever stands in
+        front would take it.
         """
         waiting = [one for one in found if not one.fitted and one.again_s <= now_s]
-        lost = [one for one in self._people if one.id is not None and not one.fitted and one not in waiting]
-        centres = np.array([one.seen_at(look.time_s)[:2] for one in lost]).reshape(-1, 2)
-        hidden = int(((centres > 0) & (centres < look.boxes.frame.size)).all(1).sum())  # those within the picture
-        most = 1 if self._subject in ("largest", "centre") else self.most
-        room = most - len(self._fitted()) - hidden
+        asked = 1 if self._subject in ("largest", "centre") else self._settings.max_people or 1_000_000
+        room = min(self.most, asked - self._hidden(look, waiting)) - len(self._fitted())
         for one in sorted(waiting, key=self._rank, reverse=True)[: max(room, 0)]:
             self._put(one, look, found[one], now_s)
+
+    def _hidden(self, look: "_Look", waiting: list[Person]) -> int:
+        """How many of those who were fitted are neither fitted nor seen, and have not left the picture."""
+        lost = [one for one in self._people if one.id is not None and not one.fitted and one not in waiting]
+        # A person whom the detector sees, but on whom no body fits, is not hidden.
+        lost = [one for one in lost if one.refused < OFTEN_REFUSED]
+        centres = np.array([one.seen_at(look.time_s)[:2] for one in lost]).reshape(-1, 2)
+        return int(((centres > 0) & (centres < look.boxes.frame.size)).all(1).sum())
 
     def _rank(self, one: Person) -> float:
         """Who is fitted first: those who were fitted before, then the largest or the most central."""

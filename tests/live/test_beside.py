@@ -129,3 +129,25 @@ def test_at_once_answers_at_once_and_once() -> None:
     with pytest.raises(ValueError, match="-1 is negative"):
         now.ask(-1)
     now.close()
+
+
+def test_who_takes_an_overdue_answer_waits_a_little_once(
+    gate: Gate, beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refit_rt.live.beside.OVERDUE_S", 0.0)
+    monkeypatch.setattr("refit_rt.live.beside.WAIT_S", LONG_S)
+    beside.ask(3)
+    assert gate.begun.acquire(timeout=LONG_S)
+    threading.Timer(0.05, gate.open.release).start()
+    time.sleep(0.001)
+    assert beside.take() == 30  # without a wait, the answer would not be there yet
+
+
+def test_who_asks_before_the_answer_is_taken_is_not_served(gate: Gate, beside: Beside) -> None:
+    beside.ask(1)
+    gate.open.release()
+    while beside._answer is None:
+        time.sleep(0.001)
+    beside.ask(2)
+    assert beside.take() == 10
+    assert gate.arguments == [1]

@@ -107,9 +107,11 @@ class Scene:
             cv2.rectangle(image, (x0, y0), (x1, y1), self.clothes.get(name, GREY), -1)
         return image
 
-    def run(self) -> "Story":
+    def run(self, most: int = 0) -> "Story":
+        """most: how many people the caller has time for; 0: for all."""
         rng = np.random.default_rng(7)
         tracker, story, fit = Tracker(self.settings), Story(), _Fit(self, rng)
+        tracker.most = most or tracker.most
         asked: list[tuple[int, Boxes]] = []  # the question that is being answered
         for index in range(len(next(iter(self.paths.values())))):
             centres = self.visible(index)

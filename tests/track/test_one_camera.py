@@ -400,6 +400,14 @@ def test_a_person_who_waits_takes_the_place_of_one_who_does_not_come_back() -> N
     assert set(story.ids_of("bob")[75:]) == {1}
 
 
+def test_where_time_allows_one_person_nobody_waits_for_one_who_is_lost() -> None:
+    pair = {"ann": stand(300, 4), "bob": stand(900, 4)}
+    heights = {"ann": 300.0, "bob": 260.0}
+    story = Scene(pair, {"ann": [(1.0, 9.0)]}, heights=heights).run(most=1)
+    assert set(story.ids_of("bob")[:28]) == {None}
+    assert set(story.ids_of("bob")[45:]) == {1}
+
+
 def test_one_subject_is_the_largest_the_most_central_or_the_one_with_an_id() -> None:
     trio = {name: stand(x, 2) for name, x in (("ann", 200), ("bob", 620), ("cid", 1000))}
     heights = {"ann": 250.0, "bob": 200.0, "cid": 320.0}
