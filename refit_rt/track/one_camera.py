@@ -21,6 +21,7 @@ from refit_rt.types import Boxes, Frame, Known, People, Tracks
 # Matching, in sizes (the longer side of a person's box)
 GATE = 0.5  # largest distance of a match; two people shoulder to shoulder are 0.28 apart
 SEARCH_PER_S = 1.0  # by which the gate widens per unseen second; walking covers 0.8
+LATE_S = 0.3  # by which somebody who is lost or doubted may have been lost before that was noticed
 SIZE_WEIGHT = 0.25  # weight of the logarithm of two sizes' ratio, added to the distance
 UNSEEN_COST = 0.1  # extra cost of a lost track: a track that was just seen has the better claim
 EXPLAINED = 0.13  # a body this near to a detection's key points explains it
@@ -202,7 +203,11 @@ class Tracker:
             there, unseen_s = one.before_the_crowd(look.time_s)
             going = distance(there, place)
             near = min(going, distance(one.seen_at(look.time_s), place))
-            if near > GATE + SEARCH_PER_S * min(unseen_s, look.time_s - one.seen_s + 0.3):
+            followed = one.fitted and one.missed == 0 and one.doubted_s == np.inf
+            late_s = look.time_s - one.seen_s + LATE_S * (not followed)
+            if near > GATE + SEARCH_PER_S * min(unseen_s, late_s):
+                return IMPOSSIBLE
+            if one.fitted and body > AGREES and going > GATE:  # neither the body nor the way leads there
                 return IMPOSSIBLE
             cost = (
                 near / (1 + unseen_s)

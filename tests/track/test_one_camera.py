@@ -309,6 +309,25 @@ def test_people_who_hug_are_both_kept(clothes: dict) -> None:
     assert sorted([set(story.ids_of("ann")), set(story.ids_of("bob"))], key=str) == [{0}, {1}]
 
 
+def test_a_person_in_a_crowd_does_not_hop_to_a_stranger_whom_neither_body_nor_way_explains() -> None:
+    """Ann is half hidden by Bob who came to her, and in one look the detector finds a newcomer instead of her."""
+    tracker = Tracker(config.Track())
+    ann, there = np.array([640.0, 360.0]), np.array([640 - 0.6 * HEIGHT_PX, 360.0])
+    bob = np.concatenate([line((800, 360), (725, 360), 1.5), line((725, 360), (725, 360), 1.5)])
+    for index in range(90):
+        frame, boxes = frame_of(index), None
+        if tracker.wants_look(frame.time_s, 0.25) or index == 89:
+            seen = [there if index == 89 else ann, bob[index]]
+            boxes = replace(
+                boxes_of(frame, *map(box, seen)),
+                keypoints=np.stack([keypoints(one) for one in seen]).astype(np.float32),
+            )
+        tracks = tracker.update(frame, boxes)
+        tracker.observe(bodies(tracks, [ann, bob[index], there][: len(tracks.ids)]))
+    assert tracks.ids.tolist() == [0, 1, 2]
+    assert tracks.fresh.tolist() == [False, False, True]
+
+
 def test_two_bodies_on_one_person_become_one_within_three_frames() -> None:
     tracker, here, there = Tracker(config.Track()), np.array([500.0, 360.0]), np.array([700.0, 360.0])
     kept = []
