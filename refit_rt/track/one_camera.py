@@ -266,7 +266,8 @@ class Tracker:
         one.missed += 1
         most = MISSED_TRUSTED if one.score >= TRUSTED else MISSED
         another = any(other.fitted and self._explains(one, look, row) for other, row in found.items())
-        if another or self._doubting or one.alarmed or one.missed >= most:
+        alarmed = one.alarmed and one.missed >= (MISSED if one.crowded else 1)
+        if another or self._doubting or alarmed or one.missed >= most:
             self._lose(one)
 
     def _begun(self, look: "_Look", row: int) -> Person:

@@ -328,6 +328,21 @@ def test_a_person_in_a_crowd_does_not_hop_to_a_stranger_whom_neither_body_nor_wa
     assert tracks.fresh.tolist() == [False, False, True]
 
 
+def test_in_a_crowd_two_looks_must_miss_an_uncertain_body() -> None:
+    ann, bob = np.array([600.0, 360.0]), np.array([600 + 0.25 * HEIGHT_PX, 360.0])
+    for crowd, kept in ((bob, [True, False]), (bob + 300, [False, False])):
+        tracker, after = Tracker(config.Track()), []
+        for index in range(14):
+            frame, boxes = frame_of(index), None
+            if index == 0 or index >= 12:
+                boxes = boxes_of(frame, *map(box, [ann, crowd][: 1 if index else 2]))
+            tracks = tracker.update(frame, boxes)
+            after += [1 in tracks.ids] if index >= 12 else []
+            confidence = np.array([0.9, 0.9 if index < 11 else 0.5])[: len(tracks.ids)]
+            tracker.observe(bodies(tracks, [ann, crowd][: len(tracks.ids)], confidence=confidence))
+        assert after == kept
+
+
 def test_two_bodies_on_one_person_become_one_within_three_frames() -> None:
     tracker, here, there = Tracker(config.Track()), np.array([500.0, 360.0]), np.array([700.0, 360.0])
     kept = []
