@@ -2,10 +2,10 @@
 
 Everybody whom the detector sees is tracked by boxes, and those who are to be fitted by their bodies as well. As in
 ByteTrack (Zhang et al. 2022), motion is predicted and high-score boxes are matched first; low-score boxes can only
-continue a track. Three things differ. A body explains a detection when its joints lie on the detection's key points:
-that is closer than any box. People in a crowd, whose bodies slide onto each other, are told apart by where they were
-going when they were last alone, and by the colours of their clothes. And a body is doubted when it jumps: it is not
-published until a detection confirms it.
+continue the track of a person who is fitted. Three things differ. A body explains a detection when its joints lie on
+the detection's key points: that is closer than any box. People in a crowd, whose bodies slide onto each other, are
+told apart by where they were going when they were last alone, and by the colours of their clothes. And a body is
+doubted when it jumps: it is not published until a detection confirms it.
 """
 
 import numpy as np
@@ -198,6 +198,8 @@ class Tracker:
     def _cost(self, one: Person, look: "_Look", row: int) -> float:
         """Of taking a detection for a person, in sizes."""
         place = look.places[row]
+        if not one.fitted and look.boxes.score[row] < self._threshold:
+            return IMPOSSIBLE
         body = self._body_distance(one, look, row)
         if one.crowded or not one.fitted or one.doubted_s < np.inf:
             there, unseen_s = one.before_the_crowd(look.time_s)

@@ -54,6 +54,7 @@ class Person:
     depth_m: float = 0.0  # smoothed; 0: no body yet
     colours: np.ndarray = field(default_factory=lambda: np.full((2, 3), np.nan))
     claim: np.ndarray | None = None  # (17, 3) key points of the detection that placed the person
+    points: np.ndarray | None = None  # (17, 3) key points in the look that came with this frame
     # Time, place and velocity when last not crowded, at the usual size
     alone: tuple[float, np.ndarray, np.ndarray] | None = None
     bodies: deque = field(default_factory=deque)  # of (time_s, (24, 2) joints px)

@@ -343,6 +343,15 @@ def test_in_a_crowd_two_looks_must_miss_an_uncertain_body() -> None:
         assert after == kept
 
 
+def test_a_doubtful_detection_is_not_taken_for_somebody_who_is_lost() -> None:
+    paths = {"ghost": stand(640 + 0.3 * HEIGHT_PX, 6), "ann": stand(640, 6)}
+    hidden = {"ann": [(2.0, 3.5)], "ghost": [(0.0, 2.5), (3.0, 6.0)]}
+    story = Scene(paths, hidden, scores={"ghost": 0.3}).run()
+    assert story.seen[80] == ["ghost"]
+    assert set(story.ids_of("ghost")) == {None}
+    assert set(story.ids_of("ann")[-30:]) == {0}
+
+
 def test_two_bodies_on_one_person_become_one_within_three_frames() -> None:
     tracker, here, there = Tracker(config.Track()), np.array([500.0, 360.0]), np.array([700.0, 360.0])
     kept = []
