@@ -24,6 +24,7 @@ SEARCH_PER_S = 1.0  # by which the gate widens per unseen second; walking covers
 LATE_S = 0.3  # by which somebody who is lost or doubted may have been lost before that was noticed
 SIZE_WEIGHT = 0.25  # weight of the logarithm of two sizes' ratio, added to the distance
 UNSEEN_COST = 0.1  # extra cost of a lost track: a track that was just seen has the better claim
+TAKEN_COST = 0.5  # the same where the detection is explained by somebody's body
 EXPLAINED = 0.13  # a body this near to a detection's key points explains it
 CONFIRMED = 0.2  # a second look confirms a body this near
 AGREES = 0.25  # a new body farther than this from the detection that it was fitted to is refused
@@ -168,6 +169,12 @@ class Tracker:
             else None
         )
         look = _Look(boxes, places, looks, then_s)
+        believed = [one for one in self._fitted() if one.doubted_s == np.inf]
+        look.explained = {
+            row
+            for row in range(len(places))
+            if any(self._body_distance(one, look, row) < EXPLAINED for one in believed)
+        }
         found = self._match(self._people, look, sure)
         unfound = [one for one in self._people if one not in found and then_s - one.seen_s < 1.0]
         found |= self._match(unfound, look, doubtful)
@@ -226,7 +233,9 @@ class Tracker:
             if unlike == 1 and not one.fitted:  # another person at the place where this one was lost
                 return IMPOSSIBLE
             cost += unlike if one.fitted else LOST_CLOTHES * unlike
-        return cost + UNSEEN_COST * (not one.fitted and one.missed > 0)
+        if one.fitted:
+            return cost
+        return cost + (TAKEN_COST if row in look.explained else UNSEEN_COST * (one.missed > 0))
 
     def _body_distance(self, one: Person, look: "_Look", row: int) -> float:
         """Between a person's body and a detection's key points, in sizes; nan where there are not both."""
@@ -423,6 +432,7 @@ class _Look:
 
     def __init__(self, boxes: Boxes, places: np.ndarray, colours: list[np.ndarray] | None, time_s: float) -> None:
         self.boxes, self.places, self.colours, self.time_s = boxes, places, colours, time_s
+        self.explained: set[int] = set()  # rows on which a body lies that is believed
 
 
 def subject_of(name: str) -> str | int:

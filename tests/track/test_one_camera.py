@@ -352,6 +352,29 @@ def test_a_doubtful_detection_is_not_taken_for_somebody_who_is_lost() -> None:
     assert set(story.ids_of("ann")[-30:]) == {0}
 
 
+def test_who_is_lost_does_not_take_a_detection_that_a_body_explains() -> None:
+    """Bob was first seen behind something coloured, so that Ann's clothes suit him better than his own."""
+    tracker, ann, bob = Tracker(config.Track()), np.array([520.0, 360.0]), np.array([640.0, 360.0])
+    started: set[int] = set()
+    for index in range(60):
+        clothes = {"bob": RED if index else (80, 80, 180), "ann": RED}
+        image = Scene({}, clothes=clothes).picture({"bob": bob} if index > 30 else {"bob": bob, "ann": ann})
+        frame = replace(frame_of(index), image=image)
+        looks = index in (0, 10, 20, 30, 40, 50)
+        seen = [bob] if index > 30 else [ann, bob]
+        boxes = replace(
+            boxes_of(frame, *map(box, seen)), keypoints=np.stack([keypoints(one) for one in seen]).astype(np.float32)
+        )
+        tracks = tracker.update(frame, boxes if looks else None)
+        where = {0: ann, 1: bob}
+        started |= set(tracks.ids[tracks.fresh].tolist()) if index > 31 else set()
+        confidence = np.array([0.1 if number == 0 and index > 30 else 0.9 for number in tracks.ids.tolist()])
+        centres = [where[number] for number in tracks.ids.tolist()]
+        tracker.observe(bodies(tracks, centres, confidence=confidence))
+    assert not started
+    assert tracks.ids.tolist() == [1]
+
+
 def test_two_bodies_on_one_person_become_one_within_three_frames() -> None:
     tracker, here, there = Tracker(config.Track()), np.array([500.0, 360.0]), np.array([700.0, 360.0])
     kept = []
