@@ -127,6 +127,8 @@ class Fit(Group, frozen=True):
     """turns: mirror every other frame and average the two; both: every frame both ways, at twice the cost; off."""
     blend: Share = 0.4
     """Weight of the previous frame's body in the start; the rest is the initial estimate."""
+    keypoints: bool = True
+    """Move each body onto the key points that the detector finds, as far as the network's known errors allow."""
     min_confidence: Share = 0.3
     """Below this confidence a person counts as lost, and is fitted from a new detection."""
     stature_m: Annotated[float, Meta(ge=0, le=2.8)] = 0.0

@@ -91,6 +91,10 @@ class Tracks:
     roll: np.ndarray  # (person,) float32 radians, as in Boxes
     score: np.ndarray  # (person,) float32 0..1
     fresh: np.ndarray  # (person,) bool: the box comes from a detection in this frame, not from last frame's body
+    # What a look has seen that came since the last frame: (person, 17, 3) key points as in Boxes, NaN for a person whom
+    # it has not seen, and the `time_s` of its frame. None: no look came, or it finds no key points.
+    keypoints: np.ndarray | None = None
+    looked_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

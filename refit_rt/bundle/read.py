@@ -18,6 +18,7 @@ from refit_rt.model.config import HEADS, MAP_STRIDE
 SHIPPED = ASSETS / "bundles"
 CARD, LOOP, BODY = "model.yaml", "loop.safetensors", "body.npz"
 ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder_int8.onnx"
+ERRORS = "errors.safetensors"  # how the bodies err, from `training.errors`; not every bundle has it
 AGAIN = "Fetch the bundle again, or make it again: refit-rt bundle"  # the cure for a bundle that cannot be used
 PACKAGED_BODY = "packaged"  # the free body of this package, of which a bundle needs no copy
 SCHEMA = 1
@@ -111,6 +112,7 @@ class Bundle:
     card: Card
     weights: dict[str, np.ndarray]  # of the loop, under the names of refit_rt.model.refit.ReFit
     body: Body
+    errors: dict[str, np.ndarray] | None = None  # the arrays of refit_rt.fit.refine.Errors; None: not measured
 
     @property
     def crop(self) -> Crop:
@@ -169,7 +171,8 @@ def load_bundle(path: Path, body: str | Path = "") -> Bundle:
         if needed not in card.files:
             raise UserError(f"{path / CARD}: lists no {needed}. {AGAIN}")
     weights = read_weights(path / LOOP)
-    return Bundle(path, card, weights, body_of(path, card, weights, body))
+    errors = read_weights(path / ERRORS) if ERRORS in card.files else None
+    return Bundle(path, card, weights, body_of(path, card, weights, body), errors)
 
 
 def read_card(path: Path) -> Card:
@@ -199,7 +202,7 @@ def check_file(path: Path, digest: str) -> None:
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Reads the loop's arrays as float32. Raises UserError."""
+    """Reads the arrays of a safetensors file as float32. Raises UserError."""
     try:
         weights = load(path.read_bytes())
     except SafetensorError as error:

@@ -15,6 +15,7 @@ from refit_rt.fit.crops import square_of_body, view_of
 from refit_rt.fit.memory import Memory, remembered, start_from
 from refit_rt.fit.mirror import Moment
 from refit_rt.fit.place import Fitted, averaged, out_of_crop
+from refit_rt.fit.refine import Corrector, Errors
 from refit_rt.runners import Runner
 from refit_rt.types import JOINTS, Encoded, Frame, People, Pose, Square, Tracks
 
@@ -35,8 +36,19 @@ class Look:
 class Fitter:
     """Fits the people of each frame, remembering each between frames. Plain calls, no threads."""
 
-    def __init__(self, settings: config.Fit, runner: Runner, body: Body, crop: Crop, bundle_name: str = "") -> None:
-        """crop: how the network wants people cut out. Raises UserError for a stature that the body cannot have."""
+    def __init__(
+        self,
+        settings: config.Fit,
+        runner: Runner,
+        body: Body,
+        crop: Crop,
+        bundle_name: str = "",
+        errors: Errors | None = None,
+    ) -> None:
+        """crop: how the network wants people cut out. errors: how its bodies err; None: bodies stay where they are.
+
+        Raises UserError for a stature that the body cannot have.
+        """
         self.body, self.bundle_name = body, bundle_name
         self._settings, self._crop = settings, crop
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
@@ -44,6 +56,7 @@ class Fitter:
         self._stature = Stature(body, settings.stature_m) if settings.stature_m else None
         self._update_rad = math.radians(settings.update_deg)
         self._memory: dict[int, Memory] = {}
+        self._corrector = Corrector(body, errors) if settings.keypoints and errors else None
 
     def fit(self, tracks: Tracks, camera: Camera) -> People:
         """The bodies of the tracked people, in the same order."""
@@ -60,7 +73,8 @@ class Fitter:
                 self._memory[person] = remembered(frame, fitted, memory, self._crop)
             else:
                 self._memory.pop(person, None)
-            fits[row] = self._sized(self._averaged(frame, fitted, memory, camera), camera)
+            averaged = self._averaged(frame, fitted, memory, camera)
+            fits[row] = self._sized(self._corrected(tracks, row, averaged, camera), camera)
         return people_of(frame, camera, tracks.ids, fits)
 
     def _box(self, xyxy: np.ndarray, roll: float) -> Square:
@@ -121,6 +135,18 @@ class Fitter:
         pose = averaged(Moment(frame.time_s, fitted.pose), memory.moment, memory.earlier)
         return fitted.with_pose(pose, self.body, camera)
 
+    def _corrected(self, tracks: Tracks, row: int, fitted: Fitted, camera: Camera) -> Fitted:
+        """Moved onto the detector's key points. Only what is published: the next start is the network's own."""
+        person = int(tracks.ids[row])
+        memory = self._memory.get(person)
+        if self._corrector is None or memory is None:
+            return fitted
+        if fitted.cold:
+            self._corrector.forget(person)
+        look = None if tracks.keypoints is None else (tracks.looked_s, tracks.keypoints[row])
+        pose = self._corrector.correct(person, tracks.frame.time_s, fitted.pose, memory.around, camera, look)
+        return fitted if pose is None else fitted.with_pose(pose, self.body, camera)
+
     def _sized(self, fitted: Fitted, camera: Camera) -> Fitted:
         """As tall as the person is, if that is known. Only what is published: the next start is the network's own."""
         if self._stature is None:
@@ -131,12 +157,16 @@ class Fitter:
     def forget(self) -> None:
         """Every person's next fit starts cold."""
         self._memory = {}
+        if self._corrector is not None:
+            self._corrector.keep(self._memory)
 
     def _forget(self, time_s: float, ids: np.ndarray) -> None:
         """Drops bodies that are too old to start from, and those of people who are no longer followed."""
         keep = set(ids.tolist())
         fresh = {k: m for k, m in self._memory.items() if 0 <= time_s - m.moment.time_s < start.MEMORY_S}
         self._memory = {k: m for k, m in fresh.items() if k in keep}
+        if self._corrector is not None:
+            self._corrector.keep(self._memory)
 
 
 def exchanged(encoded: Encoded) -> Encoded:

@@ -7,11 +7,13 @@ import msgspec
 import numpy as np
 
 from refit_rt import config
-from refit_rt.bundle.read import Bundle, find_bundle, load_bundle
+from refit_rt.bundle.read import AGAIN, ERRORS, Bundle, find_bundle, load_bundle
 from refit_rt.cameras import Camera
+from refit_rt.errors import UserError
 from refit_rt.fit.fitter import Fitter
 from refit_rt.fit.mirror import Moment
 from refit_rt.fit.place import averaged
+from refit_rt.fit.refine import NUMBERS, POINTS, SCORES, Errors
 from refit_rt.fit.smooth import Smoother
 from refit_rt.runners import Runner
 from refit_rt.runners.make import make_runner
@@ -34,7 +36,17 @@ def make_fitter(settings: config.Fit) -> Fitter:
         )
     runner = make_runner(settings, bundle)
     warm_up(settings, runner, bundle)
-    return Fitter(settings, runner, bundle.body, bundle.crop, bundle.card.name)
+    return Fitter(settings, runner, bundle.body, bundle.crop, bundle.card.name, errors_of(bundle))
+
+
+def errors_of(bundle: Bundle) -> Errors | None:
+    """How the bundle's bodies err; None where that was not measured. Raises UserError."""
+    if bundle.errors is None:
+        return None
+    wanted = {"covariance": (NUMBERS, NUMBERS), "deviations": (len(POINTS), len(SCORES))}
+    if {name: array.shape for name, array in bundle.errors.items()} != wanted:
+        raise UserError(f"{bundle.path / ERRORS}: does not hold a network's errors. {AGAIN}")
+    return Errors(**{name: array.astype(np.float64) for name, array in bundle.errors.items()})
 
 
 def warm_up(settings: config.Fit, runner: Runner, bundle: Bundle) -> None:
@@ -42,12 +54,15 @@ def warm_up(settings: config.Fit, runner: Runner, bundle: Bundle) -> None:
     log.info("warming up (the first time ever, the loop is compiled: half a minute)")
     began_s = monotonic()
     anybody = msgspec.structs.replace(settings, min_confidence=0.0, warm=True)
-    fitter, smoother = Fitter(anybody, runner, bundle.body, bundle.crop), Smoother(config.Smooth(), bundle.body)
+    fitter = Fitter(anybody, runner, bundle.body, bundle.crop, errors=errors_of(bundle))
+    smoother = Smoother(config.Smooth(), bundle.body)
     ids, box, ones = np.arange(CROWD), np.array([100, 100, 300, 400], np.float32), np.ones(CROWD, np.float32)
     for index in range(2):
         picture = np.zeros((NOBODY.size[1], NOBODY.size[0], 3), np.uint8)
         frame = Frame(NOBODY.name, index, monotonic(), index / 30, picture)
-        tracks = Tracks(frame, ids, np.tile(box, (CROWD, 1)), 0 * ones, ones, np.full(CROWD, index == 0))
+        seen = np.tile(np.linspace(100, 300, 17)[:, None] * (1, 1, 0) + (0, 0, 1), (CROWD, 1, 1))
+        first = np.full(CROWD, index == 0)
+        tracks = Tracks(frame, ids, np.tile(box, (CROWD, 1)), 0 * ones, ones, first, seen, frame.time_s)
         smoother.smooth(fitter.fit(tracks, NOBODY), NOBODY)
     still = Pose(np.tile(np.eye(3), (JOINTS, 1, 1)), np.zeros(10), np.zeros(3))
     averaged(*(Moment(time_s, still) for time_s in (2.0, 1.0, 0.0)))  # the second frame may have started cold

@@ -16,7 +16,7 @@ from refit_rt.errors import UserError
 from refit_rt.geometry import iou
 from refit_rt.track import evidence
 from refit_rt.track.person import DETECTED_NOISE, Person
-from refit_rt.types import Boxes, Frame, Known, People, Tracks
+from refit_rt.types import COCO_KEYPOINTS, Boxes, Frame, Known, People, Tracks
 
 # Matching, in sizes (the longer side of a person's box)
 GATE = 0.5  # largest distance of a match; two people shoulder to shoulder are 0.28 apart
@@ -44,6 +44,7 @@ TRUSTED = 0.75  # a more confident body outlives MISSED looks that do not find i
 MISSED, MISSED_TRUSTED = 2, 6  # looks in a row without the person, after which the body is given up
 FILLS = 0.95  # share of the picture's height or width: the detector often errs on a face or a torso that fills it
 IN_VIEW = 0.1  # smallest share of a body's box that must lie inside the picture
+UNSEEN = np.full((COCO_KEYPOINTS, 3), np.nan, np.float32)  # the key points of a person whom a look has not seen
 
 # Seconds from look to look
 CROWD_EVERY_S, NEW_EVERY_S, SOONEST_S = 0.1, 0.15, 0.03
@@ -107,7 +108,7 @@ class Tracker:
         """
         self._frame = frame
         for one in self._people:
-            one.fresh = False
+            one.fresh, one.points = False, None
         if boxes is not None:
             self._take_look(boxes, frame.time_s)
         people = sorted(self._fitted(), key=lambda one: one.id or 0)
@@ -118,6 +119,8 @@ class Tracker:
             np.array([one.roll for one in people], np.float32),
             np.array([one.score for one in people], np.float32),
             np.array([one.fresh for one in people], bool),
+            keypoints_of([one.points for one in people]),
+            boxes.frame.time_s if boxes is not None else 0.0,
         )
 
     def observe(self, people: People) -> np.ndarray:
@@ -255,6 +258,7 @@ class Tracker:
         """A look sees a person."""
         place = look.places[row]
         one.seen_s, one.missed = look.time_s, 0
+        one.points = None if look.boxes.keypoints is None else look.boxes.keypoints[row]
         if not one.crowded and look.colours is not None:
             one.dressed(look.colours[row])
         if one.fitted:
@@ -320,6 +324,7 @@ class Tracker:
         if one.id is None:
             one.id, self._next_id = self._next_id, self._next_id + 1
         claim = None if look.boxes.keypoints is None else look.boxes.keypoints[row].copy()
+        one.points = None if look.boxes.keypoints is None else look.boxes.keypoints[row]
         place = look.places[row].copy()
         step = one.velocity[:2] * (now_s - look.time_s)
         place[:2] += step
@@ -470,3 +475,10 @@ def xyxy_of(places: list[np.ndarray]) -> np.ndarray:
     stacked = np.stack(places) if places else np.zeros((0, 4))
     half = stacked[:, 2:] / 2
     return np.concatenate([stacked[:, :2] - half, stacked[:, :2] + half], 1).astype(np.float32)
+
+
+def keypoints_of(seen: list[np.ndarray | None]) -> np.ndarray | None:
+    """Each person's key points (n, 17, 3), NaN where there are none; None: nobody has any."""
+    if all(points is None for points in seen):
+        return None
+    return np.stack([UNSEEN if points is None else points for points in seen])
