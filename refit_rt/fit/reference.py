@@ -10,10 +10,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from refit_rt import config, geometry
-from refit_rt.body.smpl import Body
+from refit_rt.body.smpl import Body, joint_transforms
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
-from refit_rt.fit import start
+from refit_rt.fit import refine, start
 from refit_rt.fit.crops import (
     LEAST_SHARE,
     LEAST_SIDE_PX,
@@ -147,3 +147,31 @@ def filtered(before: Turns | None, poses: np.ndarray, dt_s: float, settings: con
     spin = before.spin + share(SPEED_CUTOFF_HZ, dt_s) * (turn / dt_s - before.spin)
     cutoff = settings.cutoff_hz + settings.beta * np.linalg.norm(spin, axis=1, keepdims=True)
     return Turns(before.rotations * Rotation.from_rotvec(share(cutoff, dt_s) * turn), spin)
+
+
+def correction(
+    pose: Pose, keypoints: np.ndarray, roll: float, side_px: float, camera: Camera, body: Body, errors: refine.Errors
+) -> np.ndarray:
+    """`refine.correction` of key points (17, 3) that are all seen, its slopes by differences."""
+    seen = keypoints[refine.POINTS]
+    deviations = [
+        np.interp(score, refine.SCORES, row) for score, row in zip(seen[:, 2], errors.deviations, strict=True)
+    ]
+    spread = np.repeat(np.array(deviations) * side_px / refine.CROP_PX, 2)
+
+    def places(change: np.ndarray) -> np.ndarray:
+        moved = refine.corrected(pose, change, roll, body)
+        joints = joint_transforms(body, moved.rotations, moved.betas)[1] + moved.trans
+        return geometry.project(joints[refine.POINT_JOINTS], camera.focal_px, camera.centre_px).ravel()
+
+    change, step = np.zeros(refine.NUMBERS), 1e-5
+    for _ in range(refine.ROUNDS):
+        off = seen[:, :2].ravel() - places(change)
+        slopes = np.array(
+            [(places(change + d) - places(change - d)) / (2 * step) for d in step * np.eye(len(change))]
+        ).T
+        far = np.repeat((off.reshape(-1, 2) ** 2).sum(-1), 2) / spread**2
+        noise = spread**2 * (refine.DEGREES + far) / (refine.DEGREES + 2)
+        gain = errors.covariance @ slopes.T @ np.linalg.inv(slopes @ errors.covariance @ slopes.T + np.diag(noise))
+        change = gain @ (off + slopes @ change)
+    return change

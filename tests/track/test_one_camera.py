@@ -570,3 +570,17 @@ def test_the_same_frames_give_the_same_answer() -> None:
     paths = {name: np.array(start) + np.cumsum(rng.normal(0, 6, (150, 2)), 0) for name, start in starts.items()}
     scene = Scene(paths, {"b": [(1.0, 2.0)], "c": [(2.5, 3.0)]})
     assert scene.run() == scene.run()
+
+
+def test_a_looks_key_points_reach_the_fit_with_the_time_of_their_frame() -> None:
+    scene = Scene({"ann": stand(300, 1), "bob": stand(900, 1)})
+    tracker, rng = Tracker(scene.settings), np.random.default_rng(0)
+    frames = [Frame("camera", i, 10 + i / 30, i / 30, scene.picture(scene.visible(i))) for i in range(2)]
+    boxes = scene.detections(frames[0], scene.visible(0), rng)
+    tracks = tracker.update(frames[1], boxes)
+    assert boxes.keypoints is not None
+    assert tracks.keypoints is not None
+    assert tracks.looked_s == frames[0].time_s
+    order = np.argsort(boxes.xyxy[:, 0]), np.argsort(tracks.xyxy[:, 0])
+    np.testing.assert_array_equal(tracks.keypoints[order[1]], boxes.keypoints[order[0]])
+    assert tracker.update(frames[1], None).keypoints is None
