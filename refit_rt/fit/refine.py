@@ -133,10 +133,11 @@ class Corrector:
         if held.wanted is None:
             return None
         wanted = held.wanted * np.exp(-(time_s - held.wanted_s) / FADING_S)
-        share = 1.0 if held.now is None else 1 - np.exp(-(time_s - held.now_s) / EASING_S)
-        last = wanted if held.now is None else held.now
-        held.now, held.now_s = last + share * (wanted - last), time_s
-        return corrected(pose, held.now, square.roll, self._body)
+        now = wanted
+        if held.now is not None:
+            now = held.now + (1 - np.exp(-(time_s - held.now_s) / EASING_S)) * (wanted - held.now)
+        held.now, held.now_s = now, time_s
+        return corrected(pose, now, square.roll, self._body)
 
     def forget(self, person: int) -> None:
         """The person's body starts afresh, with other errors."""

@@ -11,15 +11,19 @@ import numpy as np
 from refit_rt import config
 from refit_rt.bundle.read import load_bundle
 from refit_rt.cameras import Camera
+from refit_rt.detect.movenet import THRESHOLD, MoveNet
 from refit_rt.errors import UserError
 from refit_rt.fit.fitter import Fitter
+from refit_rt.fit.load import errors_of
 from refit_rt.fit.smooth import Smoother
+from refit_rt.geometry import iou
 from refit_rt.runners.make import make_runner
 from refit_rt.types import Frame, Tracks
 from training.evaluation import metrics
 from training.evaluation.real_clip import SMPL_LIMBS, Reference, video_of
 
 SHOULDERS, HIPS = [11, 12], [23, 24]  # mediapipe landmarks
+LEAST_OVERLAP = 0.3  # of a find's box with the one around the reference's landmarks (IoU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Way:
     iterations: int
     every: int  # 1 fits every frame, 2 every other one
     blend: float = 0.7
-    published: bool = False  # after refit_rt.fit.smooth, as subscribers receive it
+    published: bool = False  # on the detector's key points and after refit_rt.fit.smooth, as subscribers receive it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,14 +109,33 @@ def held(marks: np.ndarray) -> np.ndarray:
     return marks[known[np.abs(np.arange(len(marks))[:, None] - known).argmin(1)]]
 
 
-def fit_clip(clip: Clip, fitter: Fitter, every: int, smoother: Smoother | None = None) -> Track:
-    """Fits every n-th frame in order. Only cold frames use the detector's box, as in the runtime."""
-    rows = [_fit_frame(clip, fitter, smoother, index) for index in range(0, len(clip.frames), every)]
+def fit_clip(
+    clip: Clip, fitter: Fitter, every: int, smoother: Smoother | None = None, detector: MoveNet | None = None
+) -> Track:
+    """Fits every n-th frame in order. Only cold frames use the detector's box, as in the runtime.
+
+    detector: looks as often as the runtime's in a calm picture, for the key points; None: there are none.
+    """
+    rows, looked_s = [], -np.inf
+    for index in range(0, len(clip.frames), every):
+        seen = None
+        if detector is not None and index / clip.fps - looked_s >= config.Detect().every_s - 1e-6:
+            seen, looked_s = keypoints_in(clip, index, detector), index / clip.fps
+        rows.append(_fit_frame(clip, fitter, smoother, index, seen))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     return Track(np.arange(0, len(clip.frames), every), *columns)
 
 
-def _fit_frame(clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int) -> Iterator[np.ndarray]:
+def keypoints_in(clip: Clip, index: int, detector: MoveNet) -> np.ndarray | None:
+    """The key points (1, 17, 3) of the person of a frame; None: the detector does not find the person."""
+    found = detector.look(clip.frames[index], THRESHOLD)
+    overlap = iou(clip.boxes[index : index + 1].astype(np.float32), found.xyxy)[0]
+    return found.keypoints[overlap.argmax()][None] if overlap.max(initial=0) > LEAST_OVERLAP else None
+
+
+def _fit_frame(
+    clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int, seen: np.ndarray | None
+) -> Iterator[np.ndarray]:
     time_s = index / clip.fps
     frame = Frame(clip.camera.name, index, time_s, time_s, clip.frames[index])
     one = slice(index, index + 1)
@@ -123,6 +146,8 @@ def _fit_frame(clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int
         roll=clip.roll[one].astype(np.float32),
         score=np.ones(1, np.float32),
         fresh=np.zeros(1, bool),
+        keypoints=seen,
+        looked_s=time_s,
     )
     people = fitter.fit(tracks, clip.camera)
     people = smoother.smooth(people, clip.camera) if smoother else people
@@ -178,17 +203,25 @@ class Runtime:
         bundle = load_bundle(folder)
         self.body = bundle.body
         self._crop, self._like, self._runner = bundle.crop, like, make_runner(like, bundle)
+        self._errors, self._detector = errors_of(bundle), MoveNet()
 
     def fitter(self, way: Way) -> Fitter:
         """Makes a fitter without memory."""
         settings = msgspec.structs.replace(self._like, warm=way.warm, iterations=way.iterations, blend=way.blend)
         if not way.warm:
             settings = msgspec.structs.replace(settings, cold_iterations=way.iterations)
-        return Fitter(settings, self._runner, self.body, self._crop)
+        return Fitter(settings, self._runner, self.body, self._crop, errors=self._errors if way.published else None)
 
     def fit(self, clips: list[Clip], way: Way) -> list[Track]:
         """Fits each clip by itself."""
+        detector = self._detector if way.published else None
         return [
-            fit_clip(clip, self.fitter(way), way.every, Smoother(config.Smooth(), self.body) if way.published else None)
+            fit_clip(
+                clip,
+                self.fitter(way),
+                way.every,
+                Smoother(config.Smooth(), self.body) if way.published else None,
+                detector,
+            )
             for clip in clips
         ]

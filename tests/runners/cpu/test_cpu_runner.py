@@ -106,6 +106,7 @@ def test_the_torch_runner_gives_the_same_from_a_warm_start(bundles):
     assert ours.update_rad == pytest.approx(theirs.update_rad, abs=1e-4)
     assert ours.error_px == pytest.approx(theirs.error_px, rel=1e-4)
     assert ours.presence == pytest.approx(theirs.presence, abs=1e-4)
+    assert ours.presence is not None
     assert 0.01 < ours.presence < 0.99
 
 

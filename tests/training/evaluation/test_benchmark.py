@@ -312,6 +312,7 @@ def test_an_error_counts_in_metres_so_half_a_body_that_fills_the_crop_is_trusted
 def test_people_who_seem_absent_restart_at_every_moment(tmp_path):
     """The confidence of the benchmark is the product with the presence, so a head that sees nobody refuses all."""
     seen = lively(replace(EDGE, presence=True), BODY)
+    assert seen.presence is not None
     seen.presence.weight.zero_()
     restarted = []
     for bias in (-20.0, 20.0):
