@@ -59,8 +59,8 @@ the mean distance of projected joints from the true ones, in per cent of the sta
 Jitter is the second difference of the joints about the hips, mean / median in mm per frame squared; in brackets that of
 the truth, mostly the detector's noise. Depth is the error of the hips' distance, mean ± deviation; size is the length
 of bones over the true one; turned is the share of frames in which the body faces more than 90 degrees away from the
-truth. "published" is followed, moved onto the key points of a look every {every_s:g} s (refit_rt.fit.refine), and smoothed
-(refit_rt.fit.smooth). Cold fits differ between rates in jitter alone.
+truth. "published" is followed, moved onto the key points of a look every {every_s:g} s (refit_rt.fit.refine), and
+smoothed (refit_rt.fit.smooth). Cold fits differ between rates in jitter alone.
 """
 
 
