@@ -23,6 +23,7 @@ FILE = ASSETS / "detectors" / "movenet" / "movenet.onnx"
 HEADS = ("centre", "size", "offset", "regressed", "heat", "heat_offset")
 THRESHOLD = 0.35
 LONGER_PX = 448  # of the picture for the network: beyond 512 its view no longer holds a person who is near
+WIDE = (256, 448)  # height and width of the network's input for pictures of 16:9, the most common ones
 NEAR_PX = 256  # side of a closer look
 NEAR_MARGIN = 1.4  # a closer look shows this many times the person's longer side
 LEAST_NEAR_PX = 16.0  # a square smaller than this shows nobody
@@ -57,7 +58,9 @@ class MoveNet:
     def __init__(self, path: Path = FILE, threads: int = 1) -> None:
         """threads: CPU threads. Raises UserError when the file cannot be used."""
         self._network = Network(path, HEADS, threads)
-        self._network.prepare((NEAR_PX, NEAR_PX))  # compiled when it is needed, a closer look would come too late
+        # Compiled when they are needed, the first look at a wide picture and the first closer look would come too late.
+        for size in (WIDE, (NEAR_PX, NEAR_PX)):
+            self._network.prepare(size)
 
     def look(self, image: np.ndarray, threshold: float) -> Found:
         """The people in a picture (height, width, 3) uint8 BGR with at least this score."""
