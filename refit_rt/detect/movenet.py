@@ -61,6 +61,7 @@ class MoveNet:
         # Compiled when they are needed, the first look at a wide picture and the first closer look would come too late.
         for size in (WIDE, (NEAR_PX, NEAR_PX)):
             self._network.prepare(size)
+        decoded([np.zeros((2, 2, channels), np.float32) for channels in (1, 2, 2, 34, 17, 34)], 1.0)  # numba compiles
 
     def look(self, image: np.ndarray, threshold: float) -> Found:
         """The people in a picture (height, width, 3) uint8 BGR with at least this score."""
