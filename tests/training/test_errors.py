@@ -22,15 +22,15 @@ def row_of(rng: np.random.Generator, off_px: float = 0.0) -> Row:
     joints_px = rng.uniform(40, 210, (24, 2))
     keypoints = np.full((17, 3), 0.9)
     keypoints[POINTS, :2] = joints_px[POINT_JOINTS] + rng.normal(0, off_px, (12, 2))
-    return Row(*poses, joints_px, joints_px + 1, keypoints)
+    return Row(body, truth, joints_px, joints_px + 1, keypoints)
 
 
 def test_what_a_body_lacks_makes_it_the_true_one() -> None:
     row = row_of(np.random.default_rng(0))
     made = corrected(row.body, lacks(row, BODY), 0.0, BODY)
     np.testing.assert_allclose(made.rotations, row.truth.rotations, atol=1e-9)
-    pelvis = (BODY.rest_pelvis(one.betas) + one.trans for one in (made, row.truth))
-    np.testing.assert_allclose(*pelvis, atol=1e-6)
+    here, there = (BODY.rest_pelvis(one.betas) + one.trans for one in (made, row.truth))
+    np.testing.assert_allclose(here, there, atol=1e-6)
 
 
 def test_the_deviations_of_key_points_are_found_at_each_score() -> None:
