@@ -13,12 +13,9 @@ from training.errors import Row, deviations_of, is_right, lacks
 
 
 def row_of(rng: np.random.Generator, off_px: float = 0.0) -> Row:
-    poses = [
-        Pose(
-            Rotation.from_rotvec(rng.normal(0, 0.1, (24, 3))).as_matrix(), rng.normal(size=10), np.array([0.1, 0.2, z])
-        )
-        for z in rng.uniform(3, 4, 2)
-    ]
+    turns = Rotation.from_rotvec(rng.normal(0, 0.1, (48, 3))).as_matrix().reshape(2, 24, 3, 3)
+    places = rng.normal([0.1, 0.2, 3.5], 0.1, (2, 3))
+    body, truth = (Pose(turn, rng.normal(size=10), place) for turn, place in zip(turns, places, strict=True))
     joints_px = rng.uniform(40, 210, (24, 2))
     keypoints = np.full((17, 3), 0.9)
     keypoints[POINTS, :2] = joints_px[POINT_JOINTS] + rng.normal(0, off_px, (12, 2))
