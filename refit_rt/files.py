@@ -92,8 +92,10 @@ def cache_dir() -> Path:
 
 
 def openvino_cache() -> dict[str, str]:
-    """The option for OpenVINO's compile_model that keeps compiled networks for the next start, which a network then
-    takes 0.2 s of instead of a second; empty where no folder can be made."""
+    """The option for OpenVINO's compile_model that keeps compiled networks on disk; empty where no folder can be made.
+
+    From there, a detector is ready in 0.2 s instead of 1.0.
+    """
     folder = cache_dir() / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)

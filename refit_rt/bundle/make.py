@@ -25,14 +25,8 @@ from refit_rt.model.refit import ReFit, build
 from refit_rt.model.weights import load_into, load_official
 
 OPSET = 17  # the last one that TensorRT 8.6, OpenVINO 2024 and ONNX Runtime 1.16 all read
-LOOP_PARTS = (
-    "feedback.",
-    "update.",
-    "regressor.",
-    "confidence.",
-    "presence.",
-    "mean_",
-)  # the rest belongs to the encoder
+# Names of the loop's weights begin like this; the rest belongs to the encoder.
+LOOP_PARTS = ("feedback.", "update.", "regressor.", "confidence.", "presence.", "mean_")
 W32_SUMMARY, W48_SUMMARY = 256, 384  # the width of the global vector distinguishes the two official backbones
 HALF_FROM = 1024  # numbers in a tensor; smaller tensors are not worth a Cast node
 

@@ -168,7 +168,7 @@ def turn_of(vector, turn, right):
 
 @compiled
 def solve(rotations, rest, pelvis, parents, lens, upright, chosen, points, deviations, covariance, change):
-    """Fills `change` (75,); `correction` and `tests.fit.test_refine` say what it is."""
+    """Fills `change` (75,) with what `correction` returns; `reference.correction` is the readable twin."""
     joints, count = len(rest), len(chosen)
     turned, axes, placed = np.empty((joints, 3, 3)), np.empty((joints, 3, 3)), np.empty((joints, 3))
     turn, right = np.empty((3, 3)), np.empty((3, 3))

@@ -288,6 +288,7 @@ class Tracker:
     def _begun(self, look: "_Look", row: int) -> Person:
         one = Person(look.places[row], look.time_s, since_s=look.time_s, seen_s=look.time_s)
         one.score, one.roll = float(look.boxes.score[row]), float(look.boxes.roll[row])
+        one.points = None if look.boxes.keypoints is None else look.boxes.keypoints[row]
         if look.colours is not None:
             one.dressed(look.colours[row])
         return one
@@ -324,7 +325,6 @@ class Tracker:
         if one.id is None:
             one.id, self._next_id = self._next_id, self._next_id + 1
         claim = None if look.boxes.keypoints is None else look.boxes.keypoints[row].copy()
-        one.points = None if look.boxes.keypoints is None else look.boxes.keypoints[row]
         place = look.places[row].copy()
         step = one.velocity[:2] * (now_s - look.time_s)
         place[:2] += step
