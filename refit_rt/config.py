@@ -136,16 +136,12 @@ class Fit(Group, frozen=True):
 
 
 class Smooth(Group, frozen=True):
-    """One-Euro filter on rotations and translation; the shape settles over time."""
+    """Kalman filter of rotations and translation; the shape settles over time."""
 
     enabled: bool = True
     """Off: the fitted bodies are published unfiltered."""
-    cutoff_hz: Positive = 2.0
-    """Cut-off frequency at rest, in Hz: a lower one is calmer, and later."""
-    beta: NotNegative = 2.0
-    """How fast the cut-off rises with speed (per rad/s and per m/s)."""
-    betas_s: NotNegative = 1.0
-    """Time constant with which a person's shape settles, in seconds; 0: as fitted."""
+    strength: Positive = 2.5
+    """Noise of the fits that is assumed, in multiples of the measured one: more is calmer, and later."""
 
 
 class Publish(Group, frozen=True):

@@ -56,11 +56,12 @@ Truth: {joints} limb joints, triangulated from mediapipe in all cameras (median 
 and shoulders differ from the body's, so a perfect fit keeps about 17 mm. Cold starts use mediapipe's boxes and roll.
 MPJPE has the middle of the hips as origin, PA is the same after the best similarity; both are mean / median. 2-D is
 the mean distance of projected joints from the true ones, in per cent of the stature ({height:.2f} m) at that depth.
-Jitter is the second difference of the joints about the hips, mean / median in mm per frame squared; in brackets that of
-the truth, mostly the detector's noise. Depth is the error of the hips' distance, mean ± deviation; size is the length
-of bones over the true one; turned is the share of frames in which the body faces more than 90 degrees away from the
-truth. "published" is followed, moved onto the key points of a look every {every_s:g} s (refit_rt.fit.refine), and
-smoothed (refit_rt.fit.smooth). Cold fits differ between rates in jitter alone.
+Jitter is the second difference of the joints about the hips, mean / median in mm per frame squared; in brackets that
+of the truth, mostly the detector's noise. Place is the same of the middle of the hips, in the camera's frame. Depth
+is the error of the hips' distance, mean ± deviation; size is the length of bones over the true one; turned is the
+share of frames in which the body faces more than 90 degrees away from the truth. "published" is followed, moved onto
+the key points of a look every {every_s:g} s (refit_rt.fit.refine), and smoothed (refit_rt.fit.smooth). Cold fits
+differ between rates in jitter alone.
 """
 
 
@@ -287,6 +288,7 @@ HEADS = [
     "PA-MPJPE mm",
     "2-D %",
     "jitter mm",
+    "place mm",
     "depth mm",
     "size %",
     "turned %",
@@ -321,6 +323,7 @@ def _row(way: Way, step: int, clips: list[Clip], tracks: list[Track]) -> list[st
         both("pa"),
         f"{all_of['px'].mean():.1f}",
         f"{all_of['jitter'].mean():.0f} / {np.median(all_of['jitter']):.0f} ({all_of['true_jitter'].mean():.0f})",
+        f"{all_of['shake'].mean():.0f} ({all_of['true_shake'].mean():.0f})",
         f"{all_of['depth'].mean():.0f} ± {all_of['depth'].std():.0f}",
         f"{all_of['size'].mean():.0f}",
         f"{all_of['turned'].mean():.1f}",

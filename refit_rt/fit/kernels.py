@@ -276,52 +276,101 @@ def axis_angles(rotations, out):
 
 
 @compiled
-def share(cutoff_hz, dt_s):
-    """`smooth.share`."""
-    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * dt_s))
+def foretold(spread, dt_s, density):
+    """The spread (3,) after dt_s of constant speed, disturbed by white acceleration of this density, in place.
 
-
-@compiled
-def filter_place(trans, betas, dt_s, young_s, settled, cutoff_hz, beta, speed_cutoff_hz, place, velocity, shape):
-    """The filter of one person's translation (3,) and shape (10,) float32, in place, dt_s after the last one. Each axis
-    by itself: depth is far noisier than what lies across the picture, and must not open its filter.
-
-    young_s: how long the person is followed. settled: the shape's share of a new one. The filter's state: place (3,),
-    velocity (3,), shape (10,).
+    A spread is the variance of a number, its covariance with its speed, and the variance of the speed.
     """
-    blend = share(speed_cutoff_hz, dt_s)
-    for a in range(3):
-        step = trans[a] - place[a]
-        velocity[a] += blend * (step / dt_s - velocity[a])
-        place[a] += share(cutoff_hz + beta * abs(velocity[a]), dt_s) * step
-    # A mean of all it was while it is young, so that the first, worst estimate does not linger; then exponential.
-    forward = max(settled, dt_s / (young_s + dt_s))
-    for i in range(len(betas)):
-        shape[i] += forward * (betas[i] - shape[i])
+    spread[0] += dt_s * (2 * spread[1] + dt_s * spread[2]) + density * dt_s**3 / 3
+    spread[1] += dt_s * spread[2] + density * dt_s**2 / 2
+    spread[2] += density * dt_s
 
 
 @compiled
-def filter_turns(poses, dt_s, cutoff_hz, beta, speed_cutoff_hz, q, spin, rotations, smoothed):
-    """The One-Euro filter of one person's rotations, in place; dt_s 0 begins it. poses (24, 3) axis-angle: what was
-    fitted. q (24, 4) and spin (24, 3) rad/s: the filter's state. Written too: rotations (24, 3, 3) and smoothed
-    (24, 3) float32 axis-angle."""
+def gains(spread, noise, off, most_sigmas):
+    """How much of an innovation goes to the number and to its speed; updates the spread (3,).
+
+    noise: variance of the measurement. off: the innovation's mean square per axis. One beyond most_sigmas says that the
+    motion was not foretold: the spread grows until it is no farther than that.
+    """
+    unlikely = off / ((spread[0] + noise) * most_sigmas**2)
+    if unlikely > 1:
+        for a in range(3):
+            spread[a] *= unlikely
+    forward, faster = spread[0] / (spread[0] + noise), spread[1] / (spread[0] + noise)
+    spread[2] -= faster * spread[1]
+    spread[1] *= 1 - forward
+    spread[0] *= 1 - forward
+    return forward, faster
+
+
+@compiled
+def filter_place(pelvis, dt_s, noise, density, rest_density, first_spread, most_sigmas, place, velocity, spread):
+    """The Kalman filter of a pelvis (3,) in metres of the camera's frame, in place; dt_s 0 begins it.
+
+    noise (2,): deviations across and along the line of sight, the latter as a share of the depth. density: see
+    `filter_turns`, for metres. The filter's state: place (3,) and velocity (3,) per second: x / z, y / z, log z;
+    spread (3, 3), the spread of each.
+    """
+    depth = max(pelvis[2], 0.1)
+    if dt_s <= 0:
+        place[0], place[1], place[2] = pelvis[0] / depth, pelvis[1] / depth, np.log(depth)
+        velocity[:] = 0
+        for a in range(3):
+            spread[a, 0], spread[a, 1] = (noise[1] if a == 2 else noise[0] / depth) ** 2, 0.0
+            spread[a, 2] = first_spread / depth**2
+        return
+    square = 0.0
+    for a in range(3):
+        square += velocity[a] ** 2 + spread[a, 2]
+    density = rest_density + density * (square * depth * depth) ** 0.75
+    for a in range(3):
+        place[a] += velocity[a] * dt_s
+        foretold(spread[a], dt_s, density / depth**2)
+        seen = np.log(depth) if a == 2 else pelvis[a] / depth
+        step = seen - place[a]
+        variance = (noise[1] if a == 2 else noise[0] / depth) ** 2
+        forward, faster = gains(spread[a], variance, step * step, most_sigmas)
+        place[a] += forward * step
+        velocity[a] += faster * step
+
+
+@compiled
+def filter_turns(
+    poses, dt_s, noise, density, rest_density, first_spread, most_sigmas, q, spin, spread, rotations, smoothed
+):
+    """The Kalman filter of one person's rotations, in place; dt_s 0 begins it.
+
+    poses (24, 3) axis-angle: what was fitted. noise (24,) rad: its deviations. A joint turns at a constant speed, which
+    white acceleration disturbs, of density rest_density + density * speed**1.5 (rad^2/s^3). The filter's state: q
+    (24, 4), spin (24, 3) rad/s about the joint's own axes, spread (24, 3). Written too: rotations (24, 3, 3) and
+    smoothed (24, 3) float32 axis-angle.
+    """
     now, back, turn, part = np.empty(4), np.empty(4), np.empty(3), np.empty(4)
-    blend = share(speed_cutoff_hz, dt_s) if dt_s > 0 else 0.0
     for k in range(24):
         half_turn(poses[k], now)
+        variance = noise[k] ** 2
         if dt_s > 0:
-            back[0], back[1], back[2], back[3] = -q[k, 0], -q[k, 1], -q[k, 2], q[k, 3]
-            product(back, now, part)
-            axis_angle(part, turn)
-            speed = 0.0
+            square = 3 * spread[k, 2]
             for a in range(3):
-                spin[k, a] += blend * (turn[a] / dt_s - spin[k, a])
-                speed += spin[k, a] * spin[k, a]
-            forward = share(cutoff_hz + beta * np.sqrt(speed), dt_s)
+                square += spin[k, a] ** 2
+                turn[a] = spin[k, a] * dt_s
+            foretold(spread[k], dt_s, rest_density + density * square**0.75)
+            half_turn(turn, back)
+            product(q[k], back, part)
+            back[0], back[1], back[2], back[3] = -part[0], -part[1], -part[2], part[3]
+            product(back, now, q[k])
+            axis_angle(q[k], turn)
+            off = (turn[0] ** 2 + turn[1] ** 2 + turn[2] ** 2) / 3
+            forward, faster = gains(spread[k], variance, off, most_sigmas)
             for a in range(3):
+                spin[k, a] += faster * turn[a]
                 turn[a] *= forward
             half_turn(turn, back)
-            product(q[k], back, now)
+            product(part, back, now)
+        else:
+            spin[k] = 0
+            spread[k, 0], spread[k, 1], spread[k, 2] = variance, 0.0, first_spread
         n = np.sqrt(now[0] * now[0] + now[1] * now[1] + now[2] * now[2] + now[3] * now[3])
         for a in range(4):
             q[k, a] = now[a] / n

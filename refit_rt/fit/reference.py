@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from refit_rt import config, geometry
+from refit_rt import geometry
 from refit_rt.body.smpl import Body, joint_transforms
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
-from refit_rt.fit import refine, start
+from refit_rt.fit import refine, smooth, start
 from refit_rt.fit.crops import (
     LEAST_SHARE,
     LEAST_SIDE_PX,
@@ -26,7 +26,6 @@ from refit_rt.fit.crops import (
     within_reach,
 )
 from refit_rt.fit.memory import Memory, WarmStart
-from refit_rt.fit.smooth import SPEED_CUTOFF_HZ, share
 from refit_rt.geometry import matrix_from_6d, six_d_from_matrix
 from refit_rt.types import JOINTS, Pose, Result, Square, State, View
 
@@ -109,44 +108,62 @@ def out_of_crop(result: Result, view: View, square: Square, camera: Camera, body
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moving:
-    """The state of one person's filter of place and shape."""
+class Tracked:
+    """A Kalman filter's state: numbers of constant speed, each with its own spread."""
 
-    trans: np.ndarray  # (3,) metres
-    velocity: np.ndarray  # (3,) m/s
-    betas: np.ndarray  # (10,)
-
-
-def moved(before: Moving, trans: np.ndarray, betas: np.ndarray, dt_s: float, young_s: float, settings: config.Smooth):
-    """`smooth.Smoother` for translation (3,) and shape (10,), dt_s after `before`, after young_s of following."""
-    step = trans - before.trans
-    velocity = before.velocity + share(SPEED_CUTOFF_HZ, dt_s) * (step / dt_s - before.velocity)
-    cutoff = settings.cutoff_hz + settings.beta * np.abs(velocity)
-    settled = 1 - np.exp(-dt_s / settings.betas_s) if settings.betas_s else 1.0
-    forward = max(settled, dt_s / (young_s + dt_s))
-    return Moving(before.trans + share(cutoff, dt_s) * step, velocity, before.betas + forward * (betas - before.betas))
+    now: np.ndarray | Rotation  # (n,) or n rotations
+    speed: np.ndarray  # (n,), or (n, 3) rad/s about a joint's own axes
+    covariance: np.ndarray  # (n, 2, 2) of a number and its speed, the same for the three axes of a rotation
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Turns:
-    """The state of one person's filter of rotations."""
+def foretold(covariance: np.ndarray, dt_s: float, density: np.ndarray) -> np.ndarray:
+    """Covariances (n, 2, 2) after dt_s of constant speed with white acceleration of density (n,)."""
+    on = np.array([[1, dt_s], [0, 1]])
+    disturbed = np.array([[dt_s**3 / 3, dt_s**2 / 2], [dt_s**2 / 2, dt_s]])
+    return on @ covariance @ on.T + density[:, None, None] * disturbed
 
-    rotations: Rotation  # 24
-    spin: np.ndarray  # (24, 3) rad/s
 
+def weighed(covariance: np.ndarray, off: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The Kalman gains (n, 2) for measurements of a variance (n,), and the covariances after them.
 
-def filtered(before: Turns | None, poses: np.ndarray, dt_s: float, settings: config.Smooth) -> Turns:
-    """`smooth.Smoother` for rotations alone. poses (24, 3) axis-angle; before: None begins.
-
-    Casiez, Roussel, Vogel 2012, algorithm 1; on SO(3) the difference is the log map of the turn between.
+    off (n,): mean square of the innovation. Where it is beyond MOST_SIGMAS, the covariance grows first.
     """
-    now = Rotation.from_rotvec(poses)
+    unlikely = off / (covariance[:, 0, 0] + variance) / smooth.MOST_SIGMAS**2
+    covariance = covariance * np.maximum(unlikely, 1)[:, None, None]
+    gain = covariance[:, :, 0] / (covariance[:, 0, 0] + variance)[:, None]
+    return gain, covariance - gain[:, :, None] * covariance[:, :1]
+
+
+def moved(before: Tracked | None, pelvis: np.ndarray, dt_s: float, noise: np.ndarray) -> Tracked:
+    """`kernels.filter_place` of a pelvis (3,), dt_s after `before`; None begins. noise (2,): deviations across, metres,
+    and along, shares of the depth."""
+    depth = pelvis[2]
+    seen = np.array([pelvis[0] / depth, pelvis[1] / depth, np.log(depth)])
+    variance = np.array([noise[0] / depth, noise[0] / depth, noise[1]]) ** 2
     if before is None:
-        return Turns(now, np.zeros((JOINTS, 3)))
-    turn = (before.rotations.inv() * now).as_rotvec()
-    spin = before.spin + share(SPEED_CUTOFF_HZ, dt_s) * (turn / dt_s - before.spin)
-    cutoff = settings.cutoff_hz + settings.beta * np.linalg.norm(spin, axis=1, keepdims=True)
-    return Turns(before.rotations * Rotation.from_rotvec(share(cutoff, dt_s) * turn), spin)
+        unknown = np.full(3, smooth.FIRST_SPREAD / depth**2)
+        return Tracked(seen, np.zeros(3), np.stack([np.diag(pair) for pair in zip(variance, unknown, strict=True)]))
+    fast = depth * np.sqrt((before.speed**2 + before.covariance[:, 1, 1]).sum())
+    density = (smooth.PLACE_REST_DENSITY + smooth.PLACE_DENSITY * fast**1.5) / depth**2
+    covariance = foretold(before.covariance, dt_s, np.full(3, density))
+    step = seen - (before.now + dt_s * before.speed)
+    gain, covariance = weighed(covariance, step**2, variance)
+    return Tracked(seen - step + gain[:, 0] * step, before.speed + gain[:, 1] * step, covariance)
+
+
+def filtered(before: Tracked | None, poses: np.ndarray, dt_s: float, noise: np.ndarray) -> Tracked:
+    """`kernels.filter_turns` of poses (24, 3) axis-angle, dt_s after `before`; None begins. noise (24,) rad."""
+    seen, variance = Rotation.from_rotvec(poses), noise**2
+    if before is None:
+        unknown = np.full(JOINTS, smooth.FIRST_SPREAD)
+        covariance = np.stack([np.diag(pair) for pair in zip(variance, unknown, strict=True)])
+        return Tracked(seen, np.zeros((JOINTS, 3)), covariance)
+    fast = np.sqrt((before.speed**2).sum(1) + 3 * before.covariance[:, 1, 1])
+    covariance = foretold(before.covariance, dt_s, smooth.REST_DENSITY + smooth.DENSITY * fast**1.5)
+    ahead = before.now * Rotation.from_rotvec(dt_s * before.speed)
+    turn = (ahead.inv() * seen).as_rotvec()
+    gain, covariance = weighed(covariance, (turn**2).mean(1), variance)
+    return Tracked(ahead * Rotation.from_rotvec(gain[:, :1] * turn), before.speed + gain[:, 1:] * turn, covariance)
 
 
 def correction(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from refit_rt import config, geometry
+from refit_rt import geometry
 from refit_rt.bundle.read import Crop
 from refit_rt.fit import crops, kernels, memory, mirror, place, reference, smooth, start
 from refit_rt.fit.mirror import Moment
@@ -153,36 +153,37 @@ def test_axis_angles_are_scipys() -> None:
 
 
 def test_the_filter_of_rotations_is_the_reference() -> None:
-    rng, settings = np.random.default_rng(6), config.Smooth(cutoff_hz=1.5, beta=0.6)
-    turns, spin, rotations, smoothed = np.zeros((24, 4)), np.zeros((24, 3)), np.empty((24, 3, 3)), np.empty((24, 3))
-    smoothed = smoothed.astype(np.float32)
+    rng = np.random.default_rng(6)
+    turns, spin, spread = np.zeros((24, 4)), np.zeros((24, 3)), np.zeros((24, 3))
+    rotations, smoothed = np.empty((24, 3, 3)), np.empty((24, 3), np.float32)
+    constants = smooth.DENSITY, smooth.REST_DENSITY, smooth.FIRST_SPREAD, smooth.MOST_SIGMAS
     before, pose = None, rng.normal(size=(24, 3))
     for index in range(60):
-        pose = (pose + rng.normal(0, 0.2, (24, 3))).astype(np.float32)
-        dt_s = rng.uniform(0.01, 0.1) if index else 0.0
-        cutoffs = settings.cutoff_hz, settings.beta, smooth.SPEED_CUTOFF_HZ
-        kernels.filter_turns(pose.astype(np.float64), dt_s, *cutoffs, turns, spin, rotations, smoothed)
-        before = reference.filtered(before, pose, dt_s, settings)
-        np.testing.assert_allclose(rotations, before.rotations.as_matrix(), atol=1e-9)
-        np.testing.assert_allclose(spin, before.spin, atol=1e-6)
+        pose = pose + rng.normal(0, 0.2 if index % 20 else 0.8, (24, 3))  # now and then an unlikely turn
+        dt_s, noise = rng.uniform(0.01, 0.1) if index else 0.0, rng.uniform(0.01, 0.1, 24)
+        kernels.filter_turns(pose, dt_s, noise, *constants, turns, spin, spread, rotations, smoothed)
+        before = reference.filtered(before, pose, dt_s, noise)
+        assert isinstance(before.now, Rotation)
+        np.testing.assert_allclose(rotations, before.now.as_matrix(), atol=1e-9)
+        np.testing.assert_allclose(spin, before.speed, atol=1e-6)
+        np.testing.assert_allclose(spread, before.covariance.reshape(24, 4)[:, [0, 1, 3]], rtol=1e-6, atol=1e-12)
         back = Rotation.from_rotvec(smoothed.astype(np.float64))
-        assert (back.inv() * before.rotations).magnitude().max() < 1e-5
+        assert (back.inv() * before.now).magnitude().max() < 1e-5
 
 
-def test_the_filter_of_place_and_shape_is_the_reference() -> None:
-    rng, settings = np.random.default_rng(8), config.Smooth(cutoff_hz=1.5, beta=0.6, betas_s=0.8)
-    place_m, velocity, shape = np.zeros(3), np.zeros(3), np.zeros(10)
-    before, young_s = reference.Moving(np.zeros(3), np.zeros(3), np.zeros(10)), 0.0
-    for _ in range(60):
-        trans, betas = rng.normal(0, 0.2, 3).astype(np.float32), rng.normal(size=10).astype(np.float32)
-        dt_s = rng.uniform(0.01, 0.1)
-        young_s += dt_s
-        before = reference.moved(before, trans, betas, dt_s, young_s, settings)
-        settled, cutoffs = 1 - np.exp(-dt_s / 0.8), (settings.cutoff_hz, settings.beta, smooth.SPEED_CUTOFF_HZ)
-        kernels.filter_place(trans, betas, dt_s, young_s, settled, *cutoffs, place_m, velocity, shape)
-        np.testing.assert_allclose(place_m, before.trans, atol=1e-6)
-        np.testing.assert_allclose(velocity, before.velocity, atol=1e-5)
-        np.testing.assert_allclose(shape, before.betas, atol=1e-6)
+def test_the_filter_of_the_place_is_the_reference() -> None:
+    rng = np.random.default_rng(8)
+    place, velocity, spread = np.zeros(3), np.zeros(3), np.zeros((3, 3))
+    constants = smooth.PLACE_DENSITY, smooth.PLACE_REST_DENSITY, smooth.FIRST_SPREAD, smooth.MOST_SIGMAS
+    before, pelvis = None, np.array([0.3, -0.2, 4.0])
+    for index in range(60):
+        pelvis = pelvis + rng.normal(0, 0.02 if index % 20 else 0.5, 3)
+        dt_s, noise = rng.uniform(0.01, 0.1) if index else 0.0, rng.uniform(0.002, 0.02, 2)
+        kernels.filter_place(pelvis, dt_s, noise, *constants, place, velocity, spread)
+        before = reference.moved(before, pelvis, dt_s, noise)
+        np.testing.assert_allclose(place, before.now, atol=1e-9)
+        np.testing.assert_allclose(velocity, before.speed, atol=1e-8)
+        np.testing.assert_allclose(spread, before.covariance.reshape(3, 4)[:, [0, 1, 3]], rtol=1e-6, atol=1e-12)
 
 
 def test_a_mirrored_state_is_the_policys() -> None:

@@ -82,6 +82,7 @@ class Scores:
     warm_joints: np.ndarray  # (r, n, 24, 3) the same after `live` updates; the cold ones for first moments
     warm_poses: np.ndarray  # (r, n, 24, 3) axis-angle of the same bodies, in the unrolled camera
     warm_betas: np.ndarray  # (r, n, 10)
+    warm_confidence: np.ndarray  # (r, n)
     true_joints: np.ndarray  # (n, 24, 3)
     visible: np.ndarray  # (n,) share of the surface
     landmarks_px: np.ndarray  # (n,) mean error of the backbone's limb landmarks; NaN: it has none
@@ -254,7 +255,9 @@ class Scorer:
         rotations[:, 0] = _turn(crops.roll).transpose(1, 2) @ rotations[:, 0]
         self.out.warm_poses[rate, rows] = axis_angle_from_matrix(rotations.numpy())
         self.out.warm_betas[rate, rows] = published.betas.numpy()
-        known = confidence(answer, presence) >= self.protocol.min_confidence
+        sure = confidence(answer, presence)
+        self.out.warm_confidence[rate, rows] = sure.numpy()
+        known = sure >= self.protocol.min_confidence
         self._memory.keep(people, answer, crops, known, opposed, restarted, in_mirror)
 
 
@@ -295,6 +298,7 @@ def _empty(chains: Chains, iterations: int) -> Scores:
         warm_joints=np.full((rates, count, 24, 3), np.nan),
         warm_poses=np.full((rates, count, 24, 3), np.nan),
         warm_betas=np.full((rates, count, 10), np.nan),
+        warm_confidence=np.full((rates, count), np.nan),
         true_joints=np.zeros((count, 24, 3)),
         visible=np.zeros(count),
         landmarks_px=np.zeros(count),

@@ -146,7 +146,8 @@ def _published(scores: Scores, members: list[np.ndarray], rate: int) -> tuple[np
     for one in members:
         apart = int(scores.chains.place[one[1]] - scores.chains.place[one[0]])
         fps = float(scores.chains.fps[one[0]]) / apart
-        joints[one] = published_joints(scores.warm_poses[rate, one], scores.warm_betas[rate, one], fps, body)
+        followed = (scores.warm_poses[rate, one], scores.warm_betas[rate, one], scores.warm_confidence[rate, one])
+        joints[one] = published_joints(*followed, fps, body)
         found, true = (torch.from_numpy(points[one]) for points in (joints, scores.true_joints))
         errors[one, MEASURES.index("mpjpe")] = mpjpe_mm(found, true).numpy()
         errors[one, MEASURES.index("pa")] = pa_mpjpe_mm(found, true).numpy()

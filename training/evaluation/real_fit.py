@@ -177,6 +177,7 @@ def scores(clip: Clip, track: Track) -> dict[str, np.ndarray]:
         "jitter": metrics.acceleration_mm((limbs - middle[:, None])[:, known]),
         "true_jitter": metrics.acceleration_mm((truth - true_middle[:, None])[:, known]),
         "shake": metrics.acceleration_mm(middle[:, None]),
+        "true_shake": metrics.acceleration_mm(true_middle[:, None]),
         "depth": 1000 * (middle - true_middle)[:, 2],
         "size": 100 * metrics.size_share(limbs, truth),
         "turned": 100.0 * (metrics.turned_rad(limbs, truth) > metrics.MIRRORED_RAD),

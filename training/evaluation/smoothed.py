@@ -9,8 +9,10 @@ from refit_rt.fit.smooth import Smoother
 from refit_rt.types import People
 
 
-def published_joints(poses: np.ndarray, betas: np.ndarray, fps: float, body: Body) -> np.ndarray:
-    """Smooths one person's results in order, poses (T, 24, 3) axis-angle and betas (T, 10) at `fps`.
+def published_joints(
+    poses: np.ndarray, betas: np.ndarray, confidence: np.ndarray, fps: float, body: Body
+) -> np.ndarray:
+    """Smooths one person's results in order, poses (T, 24, 3) axis-angle, betas (T, 10) and confidence (T,), at `fps`.
 
     Returns joints (T, 24, 3) metres about the pelvis. Translation is left out, because the errors have the pelvis as
     origin.
@@ -18,9 +20,9 @@ def published_joints(poses: np.ndarray, betas: np.ndarray, fps: float, body: Bod
     smoother, camera = Smoother(config.Smooth(), body), Camera("none", (2, 2), 1.0, (0.5, 0.5))
     ahead, ids = np.array([[0.0, 0.0, 3.0]], np.float32), np.zeros(1, np.int64)
     joints = []
-    for moment, (pose, shape) in enumerate(zip(poses, betas, strict=True)):
+    for moment, (pose, shape, sure) in enumerate(zip(poses, betas, confidence, strict=True)):
         one = People.of(
-            {"ids": ids, "poses": pose[None], "betas": shape[None], "trans": ahead},
+            {"ids": ids, "poses": pose[None], "betas": shape[None], "trans": ahead, "confidence": [sure]},
             camera=camera.name,
             frame_index=moment,
             captured_s=0.0,

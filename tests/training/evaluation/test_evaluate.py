@@ -141,13 +141,13 @@ def test_frames_that_a_lower_rate_skips_are_not_scored():
 
 def test_publishing_keeps_a_static_body_and_calms_a_shaking_one():
     poses = np.tile(axis_angle_from_matrix(turned(20)), (40, 1, 1))
-    betas = np.zeros((40, 10))
+    betas, sure = np.zeros((40, 10)), np.full(40, 0.9)
     joints = BODY.joints(turned(20), np.zeros(10))
-    published = published_joints(poses, betas, 30.0, BODY)
+    published = published_joints(poses, betas, sure, 30.0, BODY)
     np.testing.assert_allclose(published, np.tile(joints - joints[:1], (40, 1, 1)), atol=1e-4)
     shaking = poses + np.random.default_rng(0).normal(0, 0.03, poses.shape)
     raw = np.stack([BODY.joints(matrix_from_axis_angle(pose), np.zeros(10)) for pose in shaking])
-    calm = metrics.acceleration_mm(published_joints(shaking, betas, 30.0, BODY)).mean()
+    calm = metrics.acceleration_mm(published_joints(shaking, betas, sure, 30.0, BODY)).mean()
     assert calm < 0.5 * metrics.acceleration_mm(raw - raw[:, :1]).mean()
 
 
