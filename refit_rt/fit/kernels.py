@@ -276,7 +276,7 @@ def axis_angles(rotations, out):
 
 
 @compiled
-def foretold(spread, dt_s, density):
+def predicted(spread, dt_s, density):
     """The spread (3,) after dt_s of constant speed, disturbed by white acceleration of this density, in place.
 
     A spread is the variance of a number, its covariance with its speed, and the variance of the speed.
@@ -291,7 +291,7 @@ def gains(spread, noise, off, most_sigmas):
     """How much of an innovation goes to the number and to its speed; updates the spread (3,).
 
     noise: variance of the measurement. off: the innovation's mean square per axis. One beyond most_sigmas says that the
-    motion was not foretold: the spread grows until it is no farther than that.
+    motion was not predicted: the spread grows until it is no farther than that.
     """
     unlikely = off / ((spread[0] + noise) * most_sigmas**2)
     if unlikely > 1:
@@ -326,7 +326,7 @@ def filter_place(pelvis, dt_s, noise, density, rest_density, first_spread, most_
     density = rest_density + density * (square * depth * depth) ** 0.75
     for a in range(3):
         place[a] += velocity[a] * dt_s
-        foretold(spread[a], dt_s, density / depth**2)
+        predicted(spread[a], dt_s, density / depth**2)
         seen = np.log(depth) if a == 2 else pelvis[a] / depth
         step = seen - place[a]
         variance = (noise[1] if a == 2 else noise[0] / depth) ** 2
@@ -355,7 +355,7 @@ def filter_turns(
             for a in range(3):
                 square += spin[k, a] ** 2
                 turn[a] = spin[k, a] * dt_s
-            foretold(spread[k], dt_s, rest_density + density * square**0.75)
+            predicted(spread[k], dt_s, rest_density + density * square**0.75)
             half_turn(turn, back)
             product(q[k], back, part)
             back[0], back[1], back[2], back[3] = -part[0], -part[1], -part[2], part[3]

@@ -116,7 +116,7 @@ class Tracked:
     covariance: np.ndarray  # (n, 2, 2) of a number and its speed, the same for the three axes of a rotation
 
 
-def foretold(covariance: np.ndarray, dt_s: float, density: np.ndarray) -> np.ndarray:
+def predicted(covariance: np.ndarray, dt_s: float, density: np.ndarray) -> np.ndarray:
     """Covariances (n, 2, 2) after dt_s of constant speed with white acceleration of density (n,)."""
     on = np.array([[1, dt_s], [0, 1]])
     disturbed = np.array([[dt_s**3 / 3, dt_s**2 / 2], [dt_s**2 / 2, dt_s]])
@@ -145,7 +145,7 @@ def moved(before: Tracked | None, pelvis: np.ndarray, dt_s: float, noise: np.nda
         return Tracked(seen, np.zeros(3), np.stack([np.diag(pair) for pair in zip(variance, unknown, strict=True)]))
     fast = depth * np.sqrt((before.speed**2 + before.covariance[:, 1, 1]).sum())
     density = (smooth.PLACE_REST_DENSITY + smooth.PLACE_DENSITY * fast**1.5) / depth**2
-    covariance = foretold(before.covariance, dt_s, np.full(3, density))
+    covariance = predicted(before.covariance, dt_s, np.full(3, density))
     step = seen - (before.now + dt_s * before.speed)
     gain, covariance = weighed(covariance, step**2, variance)
     return Tracked(seen - step + gain[:, 0] * step, before.speed + gain[:, 1] * step, covariance)
@@ -159,7 +159,7 @@ def filtered(before: Tracked | None, poses: np.ndarray, dt_s: float, noise: np.n
         covariance = np.stack([np.diag(pair) for pair in zip(variance, unknown, strict=True)])
         return Tracked(seen, np.zeros((JOINTS, 3)), covariance)
     fast = np.sqrt((before.speed**2).sum(1) + 3 * before.covariance[:, 1, 1])
-    covariance = foretold(before.covariance, dt_s, smooth.REST_DENSITY + smooth.DENSITY * fast**1.5)
+    covariance = predicted(before.covariance, dt_s, smooth.REST_DENSITY + smooth.DENSITY * fast**1.5)
     ahead = before.now * Rotation.from_rotvec(dt_s * before.speed)
     turn = (ahead.inv() * seen).as_rotvec()
     gain, covariance = weighed(covariance, (turn**2).mean(1), variance)

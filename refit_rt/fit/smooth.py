@@ -37,7 +37,7 @@ FIRST_SHAPE_S = 3.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filtered:
-    """One person's filtered body, its speed, and how well both are known (`kernels.foretold`)."""
+    """One person's filtered body, its speed, and how well both are known (`kernels.predicted`)."""
 
     time_s: float
     shape_s: float  # the time that the shape is the mean of
