@@ -120,6 +120,12 @@ def stood_upright(view: View, joints: np.ndarray, error: float | None, unrest: f
     )
 
 
+def as_sensor(view: View) -> View:
+    """The view as the sensor sees it, not turned."""
+    turned_back = roll_matrix(-view.turned) @ view.camera_from_world
+    return View(turned_back, view.place, view.focal_px, view.centre_px, view.size, 0.0)
+
+
 def box_around(points_px: np.ndarray) -> np.ndarray:
     """Centre x, y and side (3,) of 1.2 times the extent of points (n, 2)."""
     low, high = points_px.min(0), points_px.max(0)

@@ -43,7 +43,7 @@ class Assets:
 class Sample:
     """One crop and its truth. The camera is the upright one: the sensor's picture is turned by `roll` first."""
 
-    image: np.ndarray  # (256, 256, 3) uint8 RGB
+    image: np.ndarray  # (256, 256, 3) uint8 RGB; a whole picture is (height, width, 3), with roll 0
     rotations: np.ndarray  # (24, 3, 3) float32, the root in the camera's frame
     betas: np.ndarray  # (10,) float32
     trans: np.ndarray  # (3,) float32 metres, added to the posed body
@@ -86,9 +86,11 @@ class Generator:
         outfits: int = 120,
         close: float = CLOSE,
         webcam: float = 0.0,
+        whole: bool = False,
     ) -> None:
         """close: share of people, besides those at desks, close to a webcam. webcam: share of people who talk to one
-        with their hands or hold objects up to it; it does not change how the other people are drawn."""
+        with their hands or hold objects up to it; it does not change how the other people are drawn. whole: draw the
+        sensor's whole pictures, without its blur, noise and compression, in place of crops."""
         assets = assets or Assets()
         self.body = body or load_body()
         self.key = [seed, int(held_out)]
@@ -102,6 +104,7 @@ class Generator:
         fixed = np.random.default_rng([*self.key, 1])
         self.noise_volume, self.noise, self.to_linear = cloth.noise_volume(fixed), make_noise(fixed), to_linear_table()
         self.outfit_count, self.close, self.webcam, self._epoch, self._next = outfits, close, webcam, -1, 0
+        self.whole = whole
         self._batch = (-1, Poses(np.zeros((0, 24, 3, 3), np.float32), np.zeros(0, int)))
 
     def sample(self, number: int | None = None) -> Sample:
@@ -212,6 +215,8 @@ class Generator:
 
     def _shoot(self, rng, stage: Stage, person: Person, rotations, shift, kind: int, jitter=None) -> Sample:
         """Renders one picture. jitter: random generator for the small changes of boxes and rolls within a clip."""
+        if self.whole:
+            return self._shoot_whole(rng, stage, person, rotations, shift, kind)
         joints = self.body.joints(rotations, stage.betas) + shift
         unrest = jitter.normal(0, [0.035, 0.008, 0.008, 0.012]) if jitter is not None else np.zeros(4)
         view = cameras.stood_upright(stage.view, joints, stage.error, float(unrest[0]))
@@ -224,6 +229,16 @@ class Generator:
         image = sensor(rng, picture, float(box[2]), dark, self.noise)
         if not inside.all():
             image[~_inside_frame(view, box, CROP_PX)] = 0
+        visible = self._visible(view, camera, person, owner)
+        return self._truth(view, rotations, stage.betas, shift, box, image, visible, kind)
+
+    def _shoot_whole(self, rng, stage: Stage, person: Person, rotations, shift, kind: int) -> Sample:
+        """Renders the sensor's whole picture; its box is the square around it."""
+        view = cameras.as_sensor(stage.view)
+        inside, box = np.ones(view.size[::-1], bool), np.array([*view.centre_px, max(view.size)])
+        camera = view.focal_px, view.centre_px
+        linear, owner = draw(stage.scene, view, [person, *stage.others], *camera, inside, self.stock)
+        image, _ = expose(rng, linear, inside)
         visible = self._visible(view, camera, person, owner)
         return self._truth(view, rotations, stage.betas, shift, box, image, visible, kind)
 
@@ -267,8 +282,9 @@ class Generator:
         facing = (normals * (view.place - points)).sum(1) > 0
         seen = view.to_camera(points[facing])
         pixels = np.round(seen[:, :2] / np.maximum(seen[:, 2:], 0.05) * camera[0] + camera[1]).astype(int)
-        within = ((pixels >= 0) & (pixels < DRAWN_PX)).all(1) & (seen[:, 2] > 0.05)
-        clipped = pixels.clip(0, DRAWN_PX - 1)
+        size = np.array(owner.shape[::-1])
+        within = ((pixels >= 0) & (pixels < size)).all(1) & (seen[:, 2] > 0.05)
+        clipped = pixels.clip(0, size - 1)
         return float((within & (owner[clipped[:, 1], clipped[:, 0]] == 0)).mean())
 
     def _others(self, rng, joints: np.ndarray, view: View) -> list[Person]:
