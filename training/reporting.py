@@ -41,20 +41,24 @@ def command_line(module: str) -> str:
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
+class Caption(str):
+    """A line that is printed with the tables even where they are printed alone."""
+
+
 def print_parts(parts: Iterable[str | Table], markdown_command: str = "") -> None:
     """Prints each part of a result as soon as it is computed.
 
-    With `markdown_command`, only the tables are printed, in Markdown, each below a line that names that command and
-    the processor.
+    With `markdown_command`, only tables and captions are printed, in Markdown, each table below a line that names that
+    command and the processor.
     """
     for part in parts:
         if isinstance(part, Table):
             text = part.markdown(markdown_command) if markdown_command else part.text()
-        elif markdown_command:
+        elif markdown_command and not isinstance(part, Caption):
             continue
         else:
             text = part
-        sys.stdout.write(f"{text}\n\n" if isinstance(part, Table) else f"{text}\n")
+        sys.stdout.write(f"{text}\n\n" if isinstance(part, Table | Caption) else f"{text}\n")
         sys.stdout.flush()
 
 

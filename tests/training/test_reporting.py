@@ -9,7 +9,7 @@ from refit_rt.commands.bench.table import Table
 from refit_rt.commands.machine import processor_model
 from refit_rt.errors import UserError
 from training import reporting
-from training.reporting import command_line, print_parts, run, write_picture
+from training.reporting import Caption, command_line, print_parts, run, write_picture
 
 
 def failing(error: BaseException):
@@ -37,6 +37,16 @@ def test_errors_that_name_no_file_are_not_hidden():
     for error in (OSError("the socket is closed"), ValueError("a mistake in the program")):
         with pytest.raises(type(error)):
             run(failing(error))
+
+
+def test_a_caption_is_printed_with_tables_in_markdown_too(capsys):
+    parts = ["Errors are in mm.", Caption("Boxes: the labels' own."), Table(["set"], [["stills"]])]
+    print_parts(parts)
+    assert capsys.readouterr().out == "Errors are in mm.\nBoxes: the labels' own.\n\nset\nstills\n\n"
+    print_parts(parts, "python -m mine")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == ["Boxes: the labels' own.", "", f"`python -m mine` on {processor_model()}:"]
+    assert "Errors are in mm." not in printed
 
 
 def test_text_and_tables_are_printed_or_tables_alone_in_markdown(capsys, monkeypatch):

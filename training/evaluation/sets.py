@@ -26,7 +26,7 @@ from training.datasets.followed import MEASURES, Protocol, Scores, score
 from training.datasets.joints import read_regressor
 from training.datasets.record import Bodies, Table
 from training.datasets.threedpw import read_3dpw
-from training.reporting import command_line, print_parts, run
+from training.reporting import Caption, command_line, print_parts, run
 
 # The 14 joints of LSP in its order, as rows of Human3.6M's 17 joints; SPIN and ReFit use the same. Row 0 is the pelvis.
 H36M_ROWS = 17
@@ -38,14 +38,13 @@ Joints: {joints}. MPJPE is the mean error with the pelvis as origin, PA the same
 of all vertices with the same origin ("-" if the meshes of network and truth differ); each is mean / median over frames.
 The acceleration error is that of second differences of consecutive frames in mm per frame squared (at 30 fps, 0.9 times
 this is m/s²). The truth is SMPL with {genders}.
-Boxes are the labels' own, 1.2 times the {boxes}, in every frame. Results are not averaged with mirrored pictures.
+Results are not averaged with mirrored pictures.
 "cold i" are i updates from the network's first estimate. "warm i" are i updates from {share:g} times the result of the
 previous frame ({live} updates; {iterations}, cold, in the first frame of a run) and {rest:g} times the first estimate.
-"cold 0" and "warm 0" are the starts. Cold errors cover all frames, warm ones frames with a previous one.{upright}
+"cold 0" and "warm 0" are the starts. Cold errors cover all frames, warm ones frames with a previous one.
 """
-UPRIGHT = """
-Crops are turned so that people stand upright: by the trunk in a fit of the unturned crop, or, when followed, by the
-previous frame."""
+BOXES = "Boxes: the labels' own, {boxes}, in every frame, followed or not.{upright}"
+UPRIGHT = " They are turned upright by a fit of the unturned crop, or, when followed, by the previous frame's."
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,12 @@ def evaluate(settings: Arguments) -> Iterator[str | Results]:
     network = load_network(settings.weights, given[0]).to(settings.device)
     if settings.threedpw:
         table = read_3dpw("3DPW test", settings.threedpw, "test", bodies)
-        yield from evaluate_table(network, table, bodies, settings, "extent of the detections (`poses2d`)")
+        yield from evaluate_table(
+            network, table, bodies, settings, "1.2 times the extent of OpenPose's detections (`poses2d`)"
+        )
     if settings.emdb:
         table = read_emdb("EMDB 1", settings.emdb, "emdb1", bodies)
-        yield from evaluate_table(network, table, bodies, settings, "labels' `bboxes`")
+        yield from evaluate_table(network, table, bodies, settings, "1.2 times EMDB's `bboxes`")
 
 
 def evaluate_table(
@@ -150,14 +151,13 @@ def evaluate_table(
         runs=int((scores.place == 0).sum()),
         weights=settings.weights,
         genders=", ".join(f"{gender}: {bodies.of(gender).name}" for gender in genders) or bodies.neutral.name,
-        boxes=boxes,
         share=settings.blend,
         joints="14 of LSP, regressed from the surface (H36M)" if regressor is not None else "SMPL's 24",
         rest=1 - settings.blend,
         live=settings.live,
         iterations=settings.iterations,
-        upright=UPRIGHT if edge else "",
     )
+    yield Caption(BOXES.format(boxes=boxes, upright=UPRIGHT if edge else ""))
     yield report(scores, table.source)
 
 

@@ -149,9 +149,10 @@ def test_a_report_has_the_protocol_and_one_row_per_start_and_number_of_updates(s
     write_emdb(tmp_path, [person(2)] * 3)
     settings = Arguments("weights.pt", iterations=2, live=1)
     network = lively(CONFIG, BODY)
-    protocol_text, results = evaluate_table(network, sequence, BODIES, settings, "extent")
+    protocol_text, boxes, results = evaluate_table(network, sequence, BODIES, settings, "the extent")
     assert "3DPW test: 7 frames of 2 people in 3 unbroken runs" in str(protocol_text)
     assert "SMPL's 24" in str(protocol_text)
+    assert str(boxes).startswith("Boxes: the labels' own, the extent, in every frame")
     assert isinstance(results, Results)
     assert [row[0] for row in results.rows] == [f"{way} {i}" for way in ("cold", "warm") for i in range(3)]
     table = read_emdb("EMDB 1", tmp_path, "emdb1", BODIES)
@@ -159,7 +160,7 @@ def test_a_report_has_the_protocol_and_one_row_per_start_and_number_of_updates(s
     regressor[np.arange(17), np.arange(17)] = 1
     np.save(tmp_path / "regressor.npy", regressor)
     settings = replace(settings, regressor=tmp_path / "regressor.npy")
-    protocol_text, _ = evaluate_table(network, table, BODIES, settings, "boxes")
+    protocol_text, *_ = evaluate_table(network, table, BODIES, settings, "boxes")
     assert "14 of LSP" in str(protocol_text)
     assert f"female: {BODY.name}" in str(protocol_text)
     np.save(tmp_path / "regressor.npy", regressor[:14])
@@ -187,7 +188,8 @@ def test_a_bundle_is_evaluated_by_its_name_and_its_table_printed_in_markdown(tmp
     given = ["edge", "--threedpw", str(tmp_path), "--iterations", "1", "--live", "1", "--markdown"]
     monkeypatch.setattr("sys.argv", ["sets", *given])
     assert main() == 0
-    first, blank, heads, rule, *rows = capsys.readouterr().out.rstrip().splitlines()
+    boxes, _, first, blank, heads, rule, *rows = capsys.readouterr().out.rstrip().splitlines()
+    assert boxes.startswith("Boxes: the labels' own, 1.2 times the extent of OpenPose's detections")
     assert first == f"`{shlex.join(['python', '-m', 'training.evaluation.sets', *given])}` on {processor_model()}:"
     assert blank == ""
     assert heads == "| 3DPW test: start, updates | frames | MPJPE mm | PA-MPJPE mm | PVE mm | acceleration error |"
