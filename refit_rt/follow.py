@@ -21,6 +21,7 @@ from refit_rt.types import Boxes, Frame, Known, People
 
 if TYPE_CHECKING:
     from refit_rt.detect import Detector
+    from refit_rt.detect.closer import Closer
     from refit_rt.fit.fitter import Fitter
     from refit_rt.track.one_camera import Tracker
 
@@ -44,10 +45,12 @@ class Follower:
         fitter: "Fitter",
         timings: Timings | None = None,
         live: bool = False,
+        closer: "Closer | None" = None,
     ) -> None:
-        """See `load_follower`. timings: where the duration of each part goes."""
+        """See `load_follower`. timings: where the duration of each part goes. closer: finds people's key points between
+        two looks at the whole picture; None: nobody does."""
         self.fitter = fitter
-        self._settings, self._detector, self._tracker = settings, detector, tracker
+        self._settings, self._detector, self._tracker, self._closer = settings, detector, tracker, closer
         self._timings = timings or Timings()
         self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
         self._cuts = Cuts()
@@ -84,8 +87,7 @@ class Follower:
                 frame = replace(frame, image=cv2.remap(frame.image, *self._maps, cv2.INTER_LINEAR))
         with self._timings.measure("track"):
             self._watch_scene(frame)
-        if self._tracker.wants_look(frame.time_s, self._settings.detect.every_s):
-            self._looking.ask(frame, self._tracker.predict(frame.time_s))
+        self._ask(frame)
         boxes = self._looking.take()
         with self._timings.measure("track"):
             tracks = self._tracker.update(frame, boxes)
@@ -136,10 +138,19 @@ class Follower:
             log.warning("%d more people are seen than a live frame has time for; the largest are followed", waiting)
         self._left_out = waiting
 
-    def _look(self, frame: Frame, known: Known) -> Boxes:
-        """What the detector finds in a frame."""
-        with self._timings.measure("detect"):
-            return self._detector.find(frame, known)
+    def _ask(self, frame: Frame) -> None:
+        """Has the detector look at the whole frame, or at some people more closely, where that is due."""
+        if self._tracker.wants_look(frame.time_s, self._settings.detect.every_s):
+            self._looking.ask(self._detector, "detect", frame, self._tracker.predict(frame.time_s))
+        elif self._closer is not None:
+            known = self._tracker.unseen(frame.time_s, self._settings.fit.look_s)
+            if len(known.ids):
+                self._looking.ask(self._closer, "closer", frame, known)
+
+    def _look(self, looker: "Detector | Closer", name: str, frame: Frame, known: Known) -> Boxes:
+        """What is found in a frame."""
+        with self._timings.measure(name):
+            return looker.find(frame, known)
 
     def _camera_of(self, frame: Frame) -> Camera:
         """The lens for images like this one; made once, because size and lens hardly ever change."""
@@ -175,6 +186,7 @@ def load_follower(settings: config.Settings, timings: Timings | None = None, liv
     live: the detector runs in a thread of its own, and no frame waits for it.
     """
     from refit_rt.detect import make_detector
+    from refit_rt.detect.closer import Closer
     from refit_rt.fit.load import make_fitter
     from refit_rt.track.one_camera import Tracker
 
@@ -184,4 +196,5 @@ def load_follower(settings: config.Settings, timings: Timings | None = None, liv
     detector = make_detector(settings.detect)
     tracker = Tracker(settings.track, detector.threshold, settings.fit.min_confidence)
     log.info("loading bundle %s", settings.fit.bundle)
-    return Follower(settings, detector, tracker, make_fitter(settings.fit), timings, live)
+    fitter = make_fitter(settings.fit)
+    return Follower(settings, detector, tracker, fitter, timings, live, Closer() if fitter.corrects else None)

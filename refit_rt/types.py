@@ -61,11 +61,14 @@ class Boxes:
     score: np.ndarray  # (person,) float32 0..1
     roll: np.ndarray  # (person,) float32 radians the person leans clockwise in the image; 0 where a detector cannot say
     keypoints: np.ndarray | None = None  # (person, 17, 3) float32: x, y image pixels, score 0..1; None: it finds none
+    # (person,) int64 of a closer look: who was followed there. None: the whole picture was searched.
+    ids: np.ndarray | None = None
 
     def take(self, rows: np.ndarray | list[int]) -> "Boxes":
         """The same frame with some of its people."""
         keypoints = None if self.keypoints is None else self.keypoints[rows]
-        return Boxes(self.frame, self.xyxy[rows], self.score[rows], self.roll[rows], keypoints)
+        ids = None if self.ids is None else self.ids[rows]
+        return Boxes(self.frame, self.xyxy[rows], self.score[rows], self.roll[rows], keypoints, ids)
 
 
 class Known(NamedTuple):

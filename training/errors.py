@@ -1,7 +1,8 @@
 """Measures how a bundle's bodies and the detector's key points err: `python -m training.errors STORE OUT`.
 
-Every rendered crop is fitted cold. The covariance of what the bodies lack (refit_rt.fit.refine) and the deviations of
-the key points become a file of the bundle, with which the live fitter moves bodies onto key points.
+Every rendered crop is fitted cold. The covariance of what the bodies lack (refit_rt.fit.refine), the places of the key
+points beside the joints and their deviations become a file of the bundle, with which the live fitter moves bodies onto
+key points.
 """
 
 import logging
@@ -16,7 +17,7 @@ import tyro
 from safetensors.numpy import save_file
 
 from refit_rt import config
-from refit_rt.body.smpl import Body
+from refit_rt.body.smpl import Body, joint_transforms
 from refit_rt.bundle import read as bundles
 from refit_rt.bundle.make import is_bundle, write_card
 from refit_rt.bundle.read import find_bundle, load_bundle
@@ -39,6 +40,7 @@ RIGHT_PX, RIGHT_RAD = 15.0, 1.8  # and whose joints are no farther off in the cr
 SPREAD = 0.8, 1.794  # a share of a plane Gaussian, and within how many deviations it lies: it covers heavy tails, too
 LEAST_VARIANCE = 1e-5  # so that the joints without errors of their own keep the covariance regular
 LEAST_ROWS = 200
+SURE, TAIL_PX, ROUNDS = 0.5, 4.0, 10  # offsets: the least score of a key point, px at which its weight halves, rounds
 BATCH = 128
 
 
@@ -61,6 +63,7 @@ class Row:
     body: Pose
     truth: Pose
     joints_px: np.ndarray  # (24, 2) of the true body, crop px
+    focal_px: float  # of the lens, crop px
     fitted_px: np.ndarray  # (24, 2)
     keypoints: np.ndarray  # (17, 3) crop px and score; NaN: the detector finds nobody
 
@@ -89,7 +92,8 @@ def rows_of(store: Store, runner: Runner, body: Body) -> list[Row]:
             found = detector.look_near(np.ascontiguousarray(image[..., ::-1]), whole, LEAST_SCORE)
             keypoints = found.keypoints[0] if len(found.score) else np.full((17, 3), np.nan)
             joints_px = (image_px - (x - side / 2, y - side / 2)) * CROP_PX / side
-            rows.append(Row(fitted, truth, joints_px, result.joints_px.astype(np.float64), keypoints))
+            focal_px = view.focal_px * CROP_PX / side
+            rows.append(Row(fitted, truth, joints_px, focal_px, result.joints_px.astype(np.float64), keypoints))
         log.info("%d of %d rows", len(rows), len(store))
     return rows
 
@@ -110,10 +114,47 @@ def is_right(row: Row, lack: np.ndarray) -> bool:
     return bool(inside and off_px < RIGHT_PX and turned < RIGHT_RAD)
 
 
-def deviations_of(rows: list[Row]) -> np.ndarray:
-    """(12, 4) px of the crop: the key points' deviations at each of SCORES, of rows that are whole in the crop."""
+def slopes_of(row: Row, body: Body) -> np.ndarray:
+    """(12, 2, 3): how far a key point of the true body moves in the crop, px per metre that it lies beside its joint,
+    in the frame of the joint's parent."""
+    world, joints = joint_transforms(body, row.truth.rotations, row.truth.betas)
+    x, y, z = (joints[POINT_JOINTS] + row.truth.trans).T
+    flat = np.zeros((len(POINTS), 2, 3))
+    flat[:, 0, 0] = flat[:, 1, 1] = row.focal_px / z
+    flat[:, 0, 2], flat[:, 1, 2] = -row.focal_px * x / z**2, -row.focal_px * y / z**2
+    return flat @ world[body.parents[POINT_JOINTS], :, :3]
+
+
+def offsets_of(rows: list[Row], body: Body) -> np.ndarray:
+    """(12, 3) metres from each joint to its key point, in the frame of the joint's parent; left and right alike.
+
+    The least squares of errors with heavy tails, of rows that are whole in the crop.
+    """
     seen = np.array([row.keypoints[POINTS] for row in rows])
-    off = np.linalg.norm(seen[..., :2] - [row.joints_px[POINT_JOINTS] for row in rows], axis=-1)
+    off = seen[..., :2] - [row.joints_px[POINT_JOINTS] for row in rows]
+    slopes = np.array([slopes_of(row, body) for row in rows])
+    sure = seen[..., 2] >= SURE
+    off[~sure] = 0
+    found = np.zeros((len(POINTS), 3))
+    for point in range(len(POINTS)):
+        weight = sure[:, point].astype(float)
+        for _ in range(ROUNDS):
+            weighed = slopes[:, point] * weight[:, None, None]
+            found[point] = np.linalg.solve(
+                np.einsum("nij,nik->jk", weighed, slopes[:, point]), np.einsum("nij,ni->j", weighed, off[:, point])
+            )
+            left = off[:, point] - slopes[:, point] @ found[point]
+            weight = sure[:, point] / (1 + (left**2).sum(-1) / TAIL_PX**2)
+    mirrored = found.reshape(-1, 2, 3)[:, ::-1].reshape(-1, 3) * (-1, 1, 1)
+    return ((found + mirrored) / 2).astype(np.float32)
+
+
+def deviations_of(rows: list[Row], offsets: np.ndarray, body: Body) -> np.ndarray:
+    """(12, 4) px of the crop: the key points' deviations from where the offsets (12, 3) put them, at each of SCORES, of
+    rows that are whole in the crop."""
+    seen = np.array([row.keypoints[POINTS] for row in rows])
+    there = [row.joints_px[POINT_JOINTS] + (slopes_of(row, body) @ offsets[..., None])[..., 0] for row in rows]
+    off = np.linalg.norm(seen[..., :2] - there, axis=-1)
     share, deviations = SPREAD
     bins = np.digitize(seen[..., 2], (SCORES[1:] + SCORES[:-1]) / 2)
     known = seen[..., 2] >= LEAST_SCORE
@@ -141,7 +182,10 @@ def main(settings: Settings) -> None:
     with write_whole_folder(settings.out, is_bundle, "bundle") as made:
         for name in bundle.card.files:
             shutil.copyfile(source / name, made / name)
-        save_file({"covariance": covariance, "deviations": deviations_of(inside)}, made / bundles.ERRORS)
+        offsets = offsets_of(inside, bundle.body)
+        deviations = deviations_of(inside, offsets, bundle.body)
+        errors = {"covariance": covariance, "deviations": deviations, "offsets": offsets}
+        save_file(errors, made / bundles.ERRORS)
         facts = {"errors": f"measured on {len(right)} of {len(rows)} held-out renders, fitted cold ({UPDATES} updates)"}
         write_card(made, msgspec.structs.replace(bundle.card, training=bundle.card.training | facts))
     log.info("%d of %d rows count", len(right), len(rows))

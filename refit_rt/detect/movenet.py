@@ -55,11 +55,16 @@ class Found:
 class MoveNet:
     """Looks at a whole picture or closely at one place."""
 
-    def __init__(self, path: Path = FILE, threads: int = 1) -> None:
-        """threads: CPU threads. Raises UserError when the file cannot be used."""
+    def __init__(
+        self,
+        path: Path = FILE,
+        threads: int = 1,
+        sizes: tuple[tuple[int, int], ...] = (WIDE, (NEAR_PX, NEAR_PX)),
+    ) -> None:
+        """threads: CPU threads. sizes: heights and widths of the looks that are to come. Raises UserError when the file
+        cannot be used."""
         self._network = Network(path, HEADS, threads)
-        # Compiled when they are needed, the first look at a wide picture and the first closer look would come too late.
-        for size in (WIDE, (NEAR_PX, NEAR_PX)):
+        for size in sizes:  # compiled when they are needed, the first looks would come too late
             self._network.prepare(size)
         decoded([np.zeros((2, 2, channels), np.float32) for channels in (1, 2, 2, 34, 17, 34)], 1.0)  # numba compiles
 
@@ -75,10 +80,10 @@ class MoveNet:
             ),
         )
 
-    def look_near(self, image: np.ndarray, square: Square, threshold: float) -> Found:
-        """The people in a square of a picture that stands the person upright."""
-        found = self._decoded(geometry.crop(image, square, NEAR_PX), threshold)
-        from_crop = cv2.invertAffineTransform(geometry.crop_from_image(square, NEAR_PX))
+    def look_near(self, image: np.ndarray, square: Square, threshold: float, side_px: int = NEAR_PX) -> Found:
+        """The people in a square of a picture that stands the person upright. side_px: of the network's input."""
+        found = self._decoded(geometry.crop(image, square, side_px), threshold)
+        from_crop = cv2.invertAffineTransform(geometry.crop_from_image(square, side_px))
         points = geometry.apply_2d(from_crop, found.keypoints[..., :2])
         low, high = found.xyxy[:, :2], found.xyxy[:, 2:]
         centre = geometry.apply_2d(from_crop, (low + high) / 2)

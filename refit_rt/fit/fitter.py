@@ -58,6 +58,11 @@ class Fitter:
         self._memory: dict[int, Memory] = {}
         self._corrector = Corrector(body, errors) if settings.keypoints and errors else None
 
+    @property
+    def corrects(self) -> bool:
+        """Whether bodies are moved onto key points."""
+        return self._corrector is not None
+
     def fit(self, tracks: Tracks, camera: Camera) -> People:
         """The bodies of the tracked people, in the same order."""
         frame = tracks.frame

@@ -43,7 +43,8 @@ def errors_of(bundle: Bundle) -> Errors | None:
     """How the bundle's bodies err; None where that was not measured. Raises UserError."""
     if bundle.errors is None:
         return None
-    wanted = {"covariance": (NUMBERS, NUMBERS), "deviations": (len(POINTS), len(SCORES))}
+    count = len(POINTS)
+    wanted = {"covariance": (NUMBERS, NUMBERS), "deviations": (count, len(SCORES)), "offsets": (count, 3)}
     if {name: array.shape for name, array in bundle.errors.items()} != wanted:
         raise UserError(f"{bundle.path / ERRORS}: does not hold a network's errors. {AGAIN}")
     return Errors(**{name: array.astype(np.float64) for name, array in bundle.errors.items()})

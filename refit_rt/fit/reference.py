@@ -178,10 +178,12 @@ def correction(
 
     def places(change: np.ndarray) -> np.ndarray:
         moved = refine.corrected(pose, change, roll, body)
-        joints = joint_transforms(body, moved.rotations, moved.betas)[1] + moved.trans
-        return geometry.project(joints[refine.POINT_JOINTS], camera.focal_px, camera.centre_px).ravel()
+        world, joints = joint_transforms(body, moved.rotations, moved.betas)
+        parents = world[body.parents[refine.POINT_JOINTS], :, :3]
+        points = joints[refine.POINT_JOINTS] + (parents @ errors.offsets[:, :, None])[..., 0] + moved.trans
+        return geometry.project(points, camera.focal_px, camera.centre_px).ravel()
 
-    change, step = np.zeros(refine.NUMBERS), 1e-5
+    change, step = np.zeros(refine.NUMBERS), 1e-4  # transforms are float32
     for _ in range(refine.ROUNDS):
         off = seen[:, :2].ravel() - places(change)
         slopes = np.array(

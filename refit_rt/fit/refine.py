@@ -19,7 +19,7 @@ from numba import njit
 
 from refit_rt.body.smpl import Body
 from refit_rt.cameras import Camera
-from refit_rt.geometry import matrix_from_axis_angle, roll_matrix
+from refit_rt.geometry import matrix_from_axis_angle, project, roll_matrix
 from refit_rt.types import JOINTS, Pose, Square
 
 NUMBERS = 3 * JOINTS + 3
@@ -28,6 +28,11 @@ POINTS = np.array([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
 POINT_JOINTS = np.array([16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8])
 SCORES = np.array([0.3, 0.5, 0.7, 0.9])  # for which the deviations of key points are known
 LEAST_SCORE = 0.2  # a key point that scores less is not seen
+# Key points (COCO) of which a detector exchanges left and right together: shoulders, arms, hips, legs.
+SIDES = (((5, 6),), ((7, 8), (9, 10)), ((11, 12),), ((13, 14), (15, 16)))
+# Exchanged key points lie nearer to the body than this share of their distance as they are. On the treadmill MoveNet
+# exchanges shoulders in 18 of the 100 frames of a camera that sees the man from the side, the body in none.
+EXCHANGED = 0.5
 LEAST_POINTS = 4
 DEGREES = 4.0  # of freedom of the key points' errors (a t-distribution): one in twenty is far off
 ROUNDS = 3
@@ -44,6 +49,7 @@ class Errors:
 
     covariance: np.ndarray  # (75, 75) of the correction that the true body needs: rad, log, metres
     deviations: np.ndarray  # (12, 4) px of the crop, of each of POINTS at each of SCORES
+    offsets: np.ndarray  # (12, 3) metres from a joint to its key point, in the frame of the joint's parent
 
 
 def correction(
@@ -54,7 +60,7 @@ def correction(
     keypoints: x, y image px, score. roll: of the crop, radians; side_px: its side in the image. None: too few key
     points are seen.
     """
-    seen = keypoints[POINTS]
+    seen = sided(keypoints, body.joints(pose.rotations, pose.betas) + pose.trans, camera)[POINTS]
     known = seen[:, 2] >= LEAST_SCORE
     if np.count_nonzero(known) < LEAST_POINTS or not np.isfinite(seen[known]).all():
         return None
@@ -70,12 +76,33 @@ def correction(
         np.array([camera.focal_px, *camera.centre_px]),
         roll_matrix(roll),
         POINT_JOINTS[known],
+        errors.offsets[known],
         np.ascontiguousarray(seen[known, :2], np.float64),
         deviations[known] * side_px / CROP_PX,
         errors.covariance,
         found,
     )
     return found if np.isfinite(found).all() else None
+
+
+def sided(keypoints: np.ndarray, joints: np.ndarray, camera: Camera) -> np.ndarray:
+    """Key points (17, 3), left and right exchanged where that brings them much nearer to the body.
+
+    joints: (24, 3) metres, camera frame. The body comes from many frames, in which its sides were settled; a detector
+    settles them anew in each, and errs on people who are seen from the side.
+    """
+    there = np.full((len(keypoints), 2), np.nan)
+    there[POINTS] = project(joints[POINT_JOINTS], camera.focal_px, camera.centre_px)
+    out = keypoints
+    for pairs in SIDES:
+        ours, others = np.array(pairs).T.ravel(), np.array(pairs)[:, ::-1].T.ravel()
+        if keypoints[ours, 2].min() < LEAST_SCORE:
+            continue
+        as_is, exchanged = (np.linalg.norm(keypoints[o, :2] - there[ours], axis=-1).sum() for o in (ours, others))
+        if exchanged < EXCHANGED * as_is:
+            out = out.copy()
+            out[ours] = keypoints[others]
+    return out
 
 
 def corrected(pose: Pose, change: np.ndarray, roll: float, body: Body) -> Pose:
@@ -167,7 +194,7 @@ def turn_of(vector, turn, right):
 
 
 @compiled
-def solve(rotations, rest, pelvis, parents, lens, upright, chosen, points, deviations, covariance, change):
+def solve(rotations, rest, pelvis, parents, lens, upright, chosen, offsets, points, deviations, covariance, change):
     """Fills `change` (75,) with what `correction` returns; `reference.correction` is the readable twin."""
     joints, count = len(rest), len(chosen)
     turned, axes, placed = np.empty((joints, 3, 3)), np.empty((joints, 3, 3)), np.empty((joints, 3))
@@ -191,13 +218,14 @@ def solve(rotations, rest, pelvis, parents, lens, upright, chosen, points, devia
         slopes[:] = 0
         for i in range(count):
             joint = chosen[i]
-            x, y, z = placed[joint, 0], placed[joint, 1], max(placed[joint, 2], 0.05)
+            point = placed[joint] + turned[parents[joint]] @ offsets[i]
+            x, y, z = point[0], point[1], max(point[2], 0.05)
             u, v = lens[0] / z, -lens[0] / z**2
             off[2 * i] = points[i, 0] - (u * x + lens[1])
             off[2 * i + 1] = points[i, 1] - (u * y + lens[2])
             k = parents[joint]  # a joint's own turn does not move it
             while k >= 0:
-                arm = placed[joint] - placed[k]
+                arm = point - placed[k]
                 for a in range(3):
                     axis = axes[k, :, a]
                     dx = axis[1] * arm[2] - axis[2] * arm[1]

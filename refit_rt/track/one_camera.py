@@ -86,6 +86,14 @@ class Tracker:
         ids, roll = np.array([one.id for one in people], np.int64), [one.roll for one in people]
         return Known(ids, xyxy_of([one.at(time_s) for one in people]), np.array(roll, np.float32))
 
+    def unseen(self, time_s: float, every_s: float) -> Known:
+        """Those of `predict` whose key points nobody has looked for since `every_s`, who has waited longest first."""
+        waits = [
+            (one.closer_s, row) for row, one in enumerate(self._fitted()) if time_s - one.closer_s >= every_s - 1e-6
+        ]
+        rows = [row for _, row in sorted(waits)]
+        return Known(*(part[rows] for part in self.predict(time_s)))
+
     def wants_look(self, time_s: float, every_s: float) -> bool:
         """Whether the detector should look at this frame: once per `every_s`, and sooner when a person is new, lost,
         doubted or in a crowd."""
@@ -109,7 +117,9 @@ class Tracker:
         self._frame = frame
         for one in self._people:
             one.fresh, one.points = False, None
-        if boxes is not None:
+        if boxes is not None and boxes.ids is not None:
+            self._take_closer_look(boxes)
+        elif boxes is not None:
             self._take_look(boxes, frame.time_s)
         people = sorted(self._fitted(), key=lambda one: one.id or 0)
         return Tracks(
@@ -197,6 +207,25 @@ class Tracker:
         self._pause_s = min(2 * self._pause_s, 0.5) if self._urgent else SOONEST_S
         self._looked_s, self._urgent, self._doubting = now_s, False, False
 
+    def _take_closer_look(self, boxes: Boxes) -> None:
+        """Of a closer look at people who are followed, each takes the key points that lie on the own body, and on
+        nobody else's more closely."""
+        assert boxes.ids is not None
+        assert boxes.keypoints is not None
+        then_s, people = boxes.frame.time_s, self._fitted()
+        bodies = [(one, one.body(then_s)) for one in people if one.doubted_s == np.inf]
+        for one in people:
+            rows = np.flatnonzero(boxes.ids == one.id)
+            one.closer_s = then_s if len(rows) else one.closer_s
+            nearest = AGREES
+            for points in boxes.keypoints[rows]:
+                away = [
+                    (evidence.apart(joints, points, one.size), other) for other, joints in bodies if joints is not None
+                ]
+                apart, whose = min(away, key=lambda pair: np.nan_to_num(pair[0], nan=np.inf), default=(np.inf, None))
+                if whose is one and apart < nearest:
+                    nearest, one.points = apart, points
+
     def _match(self, people: list[Person], look: "_Look", rows: np.ndarray) -> dict[Person, int]:
         """Pairs tracks with detections at the lowest total cost."""
         if not people or not len(rows):
@@ -254,11 +283,16 @@ class Tracker:
             return one.fitted and distance(one.seen_at(look.time_s), look.places[row]) < EXPLAINED
         return body < EXPLAINED
 
+    def _take_points(self, one: Person, look: "_Look", row: int) -> None:
+        """A person's key points in a look, if it has any."""
+        if look.boxes.keypoints is not None:
+            one.points, one.closer_s = look.boxes.keypoints[row], look.time_s
+
     def _found(self, one: Person, look: "_Look", row: int, now_s: float) -> None:
         """A look sees a person."""
         place = look.places[row]
         one.seen_s, one.missed = look.time_s, 0
-        one.points = None if look.boxes.keypoints is None else look.boxes.keypoints[row]
+        self._take_points(one, look, row)
         if not one.crowded and look.colours is not None:
             one.dressed(look.colours[row])
         if one.fitted:
@@ -288,7 +322,7 @@ class Tracker:
     def _begun(self, look: "_Look", row: int) -> Person:
         one = Person(look.places[row], look.time_s, since_s=look.time_s, seen_s=look.time_s)
         one.score, one.roll = float(look.boxes.score[row]), float(look.boxes.roll[row])
-        one.points = None if look.boxes.keypoints is None else look.boxes.keypoints[row]
+        self._take_points(one, look, row)
         if look.colours is not None:
             one.dressed(look.colours[row])
         return one

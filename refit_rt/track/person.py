@@ -55,6 +55,7 @@ class Person:
     colours: np.ndarray = field(default_factory=lambda: np.full((2, 3), np.nan))
     claim: np.ndarray | None = None  # (17, 3) key points of the detection that placed the person
     points: np.ndarray | None = None  # (17, 3) key points in the look that came with this frame
+    closer_s: float = -np.inf  # time of the newest frame in which the key points were looked for
     # Time, place and velocity when last not crowded, at the usual size
     alone: tuple[float, np.ndarray, np.ndarray] | None = None
     bodies: deque = field(default_factory=deque)  # of (time_s, (24, 2) joints px)

@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from refit_rt import config, geometry
+from refit_rt.body.smpl import joint_transforms
 from refit_rt.bundle.read import Bundle, find_bundle, load_bundle
 from refit_rt.commands.demo_clip import CLIP
 from refit_rt.detect.movenet import MoveNet
@@ -46,10 +47,18 @@ def joints_of(pose: Pose) -> np.ndarray:
     return BODY.joints(pose.rotations, pose.betas) + pose.trans
 
 
+def places_of(pose: Pose, offsets: np.ndarray) -> np.ndarray:
+    """Where a body's key points are: (12, 3) metres."""
+    world, joints = joint_transforms(BODY, pose.rotations, pose.betas)
+    parents = world[BODY.parents[POINT_JOINTS], :, :3]
+    return joints[POINT_JOINTS] + (parents @ offsets[..., None])[..., 0] + pose.trans
+
+
 def seen(pose: Pose, score: float = 0.9) -> np.ndarray:
     """A detector's key points (17, 3) that lie exactly on a body."""
+    offsets = errors_of(load_bundle(find_bundle("edge"))).offsets  # type: ignore[union-attr]
     points = np.full((17, 3), score)
-    points[POINTS, :2] = geometry.project(joints_of(pose)[POINT_JOINTS], CAMERA.focal_px, CAMERA.centre_px)
+    points[POINTS, :2] = geometry.project(places_of(pose, offsets), CAMERA.focal_px, CAMERA.centre_px)
     points[:5, :2] = points[POINTS[:2], :2].mean(0)
     return points
 
@@ -100,6 +109,24 @@ def test_one_key_point_that_is_far_off_moves_the_body_by_little(errors: Errors) 
     assert found is not None
     away = np.linalg.norm(joints_of(corrected(truth, found, 0.0, BODY)) - joints_of(truth), axis=-1)
     assert away.max() < 0.04
+
+
+@pytest.mark.parametrize(
+    ("pairs", "back"), [([(5, 6)], True), ([(7, 8), (9, 10)], True), ([(13, 14), (15, 16)], True), ([(7, 8)], False)]
+)
+def test_sides_that_a_detector_exchanges_are_those_of_the_body(
+    pairs: list[tuple[int, int]], back: bool, errors: Errors
+) -> None:
+    truth = pose_of(np.random.default_rng(8))
+    points = seen(truth)
+    given = points.copy()
+    for one, other in pairs:
+        given[[one, other]] = points[[other, one]]
+    np.testing.assert_array_equal(refine.sided(given, joints_of(truth), CAMERA), points if back else given)
+    found = correction(truth, given, 0.0, SIDE_PX, CAMERA, BODY, errors)
+    assert found is not None
+    if back:
+        assert np.abs(found).max() < 0.01
 
 
 def test_key_points_that_are_not_seen_say_nothing(errors: Errors) -> None:
@@ -185,7 +212,8 @@ def test_what_is_published_lies_nearer_to_the_key_points_and_the_network_goes_on
         follower = load_follower(settings)
         for index, picture in enumerate(pictures):
             people = follower.follow(picture, index / 30)
-        off[keypoints] = np.linalg.norm(people.joints_px[0, POINT_JOINTS] - points[POINTS, :2], axis=-1).mean()
+        away = np.linalg.norm(people.joints_px[0, POINT_JOINTS] - points[POINTS, :2], axis=-1)
+        off[keypoints] = away[[2, 3, 4, 5, 8, 9]].mean()  # elbows, wrists and knees, which lie on their joints
         (memory,) = follower.fitter._memory.values()
         starts[keypoints] = memory.moment.pose.rotations
     assert off[True] < 0.8 * off[False]

@@ -584,3 +584,59 @@ def test_a_looks_key_points_reach_the_fit_with_the_time_of_their_frame() -> None
     order = np.argsort(boxes.xyxy[:, 0]), np.argsort(tracks.xyxy[:, 0])
     np.testing.assert_array_equal(tracks.keypoints[order[1]], boxes.keypoints[order[0]])
     assert tracker.update(frames[1], None).keypoints is None
+
+
+# Closer looks
+
+
+def followed(*centres: tuple[float, float]) -> tuple[Tracker, list[np.ndarray]]:
+    """People who stand still, looked at and fitted in two frames."""
+    tracker, places = Tracker(config.Track()), [np.array(one, float) for one in centres]
+    for index in range(2):
+        frame = frame_of(index)
+        some = np.full(len(places), 0.9, np.float32)
+        seen = rows([keypoints(one) for one in places], 17, 3)
+        look = Boxes(frame, rows([box(one) for one in places], 4), some, 0 * some, seen)
+        tracks = tracker.update(frame, look if index == 0 else None)
+        tracker.observe(bodies(tracks, places))
+    return tracker, places
+
+
+def closer_look(frame: Frame, ids: list[int], points: list[np.ndarray]) -> Boxes:
+    some = np.full(len(ids), 0.9, np.float32)
+    return Boxes(frame, np.zeros((len(ids), 4), np.float32), some, 0 * some, rows(points, 17, 3), np.array(ids))
+
+
+def test_a_person_is_looked_at_more_closely_when_no_look_was_there_for_a_while() -> None:
+    tracker, places = followed((300, 400), (900, 400))
+    assert not len(tracker.unseen(0.09, 0.1).ids)  # seconds since the look at the whole picture
+    assert tracker.unseen(0.1, 0.1).ids.tolist() == [0, 1]
+    frame = frame_of(3)
+    tracks = tracker.update(frame, closer_look(frame, [1], [keypoints(places[1])]))
+    assert tracks.looked_s == frame.time_s
+    assert tracks.keypoints is not None
+    assert np.isnan(tracks.keypoints[0]).all()
+    np.testing.assert_allclose(tracks.keypoints[1], keypoints(places[1]), atol=1e-3)
+    assert tracker.unseen(0.1 + 1 / FPS, 0.1).ids.tolist() == [0]
+    assert tracker.unseen(1.0, 0.1).ids.tolist() == [0, 1]  # who waits longest comes first
+
+
+def test_key_points_of_another_person_are_not_taken() -> None:
+    tracker, places = followed((600, 400), (680, 400))
+    frame = frame_of(3)
+    looks = [keypoints(places[1]), keypoints(places[0]), keypoints(places[1] + 400)]
+    tracks = tracker.update(frame, closer_look(frame, [0, 0, 1], looks))
+    assert tracks.keypoints is not None
+    np.testing.assert_allclose(tracks.keypoints[0], keypoints(places[0]), atol=1e-3)
+    assert np.isnan(tracks.keypoints[1]).all()
+
+
+def test_a_closer_look_finds_nobody_new_and_nobody_missing() -> None:
+    tracker, places = followed((300, 400))
+    for index in range(2, 20):
+        frame = frame_of(index)
+        look = closer_look(frame, [0, 0], [np.full((17, 3), np.nan), keypoints(np.array([900.0, 400.0]))])
+        tracks = tracker.update(frame, look)
+        assert tracks.ids.tolist() == [0]
+        assert tracker.observe(bodies(tracks, places)).all()
+    assert not tracker.wants_look(frame.time_s, 10.0)

@@ -1,6 +1,5 @@
 """Fits every frame of every camera of a real clip as `refit-rt run` does, and compares it with a triangulation."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +10,13 @@ import numpy as np
 from refit_rt import config
 from refit_rt.bundle.read import load_bundle
 from refit_rt.cameras import Camera
-from refit_rt.detect.movenet import THRESHOLD, MoveNet
+from refit_rt.detect.closer import Closer
 from refit_rt.errors import UserError
 from refit_rt.fit.fitter import Fitter
 from refit_rt.fit.load import errors_of
 from refit_rt.fit.smooth import Smoother
-from refit_rt.geometry import iou
 from refit_rt.runners.make import make_runner
-from refit_rt.types import Frame, Tracks
+from refit_rt.types import Frame, Known, People, Tracks
 from training.evaluation import metrics
 from training.evaluation.real_clip import SMPL_LIMBS, Reference, video_of
 
@@ -35,6 +33,7 @@ class Way:
     every: int  # 1 fits every frame, 2 every other one
     blend: float = 0.7
     published: bool = False  # on the detector's key points and after refit_rt.fit.smooth, as subscribers receive it
+    refit: bool = True  # a cold fit that is sure is repeated where it found the body, as in the runtime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,36 +109,36 @@ def held(marks: np.ndarray) -> np.ndarray:
 
 
 def fit_clip(
-    clip: Clip, fitter: Fitter, every: int, smoother: Smoother | None = None, detector: MoveNet | None = None
+    clip: Clip, fitter: Fitter, every: int, smoother: Smoother | None = None, closer: Closer | None = None
 ) -> Track:
     """Fits every n-th frame in order. Only cold frames use the detector's box, as in the runtime.
 
-    detector: looks as often as the runtime's in a calm picture, for the key points; None: there are none.
+    closer: looks as often as the runtime's, for the key points; None: there are none.
     """
     rows, looked_s = [], -np.inf
+    where = clip.boxes[0], float(clip.roll[0])  # the person of the frame before
     for index in range(0, len(clip.frames), every):
+        time_s = index / clip.fps
+        frame = Frame(clip.camera.name, index, time_s, time_s, clip.frames[index])
         seen = None
-        if detector is not None and index / clip.fps - looked_s >= config.Detect().every_s - 1e-6:
-            seen, looked_s = keypoints_in(clip, index, detector), index / clip.fps
-        rows.append(_fit_frame(clip, fitter, smoother, index, seen))
+        if closer is not None and time_s - looked_s >= config.Fit().look_s - 1e-6:
+            seen, looked_s = keypoints_in(frame, *where, closer), time_s
+        people = fitter.fit(_track(clip, frame, seen), clip.camera)
+        where = people.box[0], float(people.roll[0])
+        rows.append(_columns(smoother.smooth(people, clip.camera) if smoother else people))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     return Track(np.arange(0, len(clip.frames), every), *columns)
 
 
-def keypoints_in(clip: Clip, index: int, detector: MoveNet) -> np.ndarray | None:
-    """The key points (1, 17, 3) of the person of a frame; None: the detector does not find the person."""
-    found = detector.look(clip.frames[index], THRESHOLD)
-    overlap = iou(clip.boxes[index : index + 1].astype(np.float32), found.xyxy)[0]
-    return found.keypoints[overlap.argmax()][None] if overlap.max(initial=0) > LEAST_OVERLAP else None
+def keypoints_in(frame: Frame, xyxy: np.ndarray, roll: float, closer: Closer) -> np.ndarray:
+    """The key points (1, 17, 3) of the person around a box xyxy (4,) px; NaN: nobody is found there."""
+    found = closer.find(frame, Known(np.ones(1, np.int64), xyxy[None], np.array([roll])))
+    return found.keypoints[found.score.argmax()][None]
 
 
-def _fit_frame(
-    clip: Clip, fitter: Fitter, smoother: Smoother | None, index: int, seen: np.ndarray | None
-) -> Iterator[np.ndarray]:
-    time_s = index / clip.fps
-    frame = Frame(clip.camera.name, index, time_s, time_s, clip.frames[index])
-    one = slice(index, index + 1)
-    tracks = Tracks(
+def _track(clip: Clip, frame: Frame, seen: np.ndarray | None) -> Tracks:
+    one = slice(frame.index, frame.index + 1)
+    return Tracks(
         frame=frame,
         ids=np.ones(1, np.int64),
         xyxy=clip.boxes[one].astype(np.float32),
@@ -147,11 +146,12 @@ def _fit_frame(
         score=np.ones(1, np.float32),
         fresh=np.zeros(1, bool),
         keypoints=seen,
-        looked_s=time_s,
+        looked_s=frame.time_s,
     )
-    people = fitter.fit(tracks, clip.camera)
-    people = smoother.smooth(people, clip.camera) if smoother else people
-    columns = (
+
+
+def _columns(people: People) -> list[np.ndarray]:
+    arrays = (
         people.joints_camera,
         people.joints_px,
         people.poses,
@@ -159,7 +159,7 @@ def _fit_frame(
         people.trans,
         people.confidence,
     )
-    return (column[0] for column in columns)
+    return [array[0] for array in arrays]
 
 
 def scores(clip: Clip, track: Track) -> dict[str, np.ndarray]:
@@ -203,26 +203,28 @@ class Runtime:
         """like: the settings that a Way does not hold. Raises UserError for a bundle that cannot be used."""
         bundle = load_bundle(folder)
         self.body = bundle.body
-        self._crop, self._like, self._runner = bundle.crop, like, make_runner(like, bundle)
-        self._errors, self._detector = errors_of(bundle), MoveNet()
+        self.crop, self._like, self._runner = bundle.crop, like, make_runner(like, bundle)
+        self._errors, self._closer = errors_of(bundle), Closer()
 
     def fitter(self, way: Way) -> Fitter:
         """Makes a fitter without memory."""
         settings = msgspec.structs.replace(self._like, warm=way.warm, iterations=way.iterations, blend=way.blend)
         if not way.warm:
             settings = msgspec.structs.replace(settings, cold_iterations=way.iterations)
-        return Fitter(settings, self._runner, self.body, self._crop, errors=self._errors if way.published else None)
+        if not way.refit:
+            settings = msgspec.structs.replace(settings, min_confidence=np.inf)  # then no fit is sure enough
+        return Fitter(settings, self._runner, self.body, self.crop, errors=self._errors if way.published else None)
 
     def fit(self, clips: list[Clip], way: Way) -> list[Track]:
         """Fits each clip by itself."""
-        detector = self._detector if way.published else None
+        closer = self._closer if way.published else None
         return [
             fit_clip(
                 clip,
                 self.fitter(way),
                 way.every,
                 Smoother(config.Smooth(), self.body) if way.published else None,
-                detector,
+                closer,
             )
             for clip in clips
         ]

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="evaluation needs torch: pip install refit-rt[train]")
 
 from refit_rt.body.smpl import load_body  # noqa: E402
+from refit_rt.bundle.read import EDGE_CROP  # noqa: E402
 from refit_rt.cameras import Camera  # noqa: E402
 from refit_rt.commands.bench.table import Table  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
@@ -164,6 +165,8 @@ def test_every_nth_frame_reaches_the_fitter_with_its_time():
             betas=row.betas[:1],
             trans=row.trans[:1],
             confidence=row.confidence[:1],
+            box=np.zeros((1, 4)),
+            roll=np.zeros(1),
         )
 
     track = real_fit.fit_clip(clip, SimpleNamespace(fit=fit), every=3)  # type: ignore[arg-type]
@@ -217,7 +220,8 @@ def test_landmarks_of_frames_without_a_detection_come_from_the_nearest_frame():
 def test_the_tables_of_a_real_clip_name_every_way_of_fitting(monkeypatch: pytest.MonkeyPatch):
     clip = clip_of(frames=12)
     reference = SimpleNamespace(points=clip.limbs, residual_px=np.ones((12, 12)), fps=60.0, height_m=1.7)
-    fit = SimpleNamespace(fit=lambda clips, way: [track_of(one).every(way.every) for one in clips], body=BODY)
+    tracks = lambda clips, way: [track_of(one).every(way.every) for one in clips]  # noqa: E731
+    fit = SimpleNamespace(fit=tracks, body=BODY, crop=EDGE_CROP)
     monkeypatch.setattr(evaluate, "load_reference", lambda _: reference)
     monkeypatch.setattr(evaluate, "whole_rig", lambda _: [clip.camera])
     monkeypatch.setattr(evaluate, "bundle_folder", lambda _: nullcontext(Path()))
@@ -226,9 +230,10 @@ def test_the_tables_of_a_real_clip_name_every_way_of_fitting(monkeypatch: pytest
     settings = evaluate.Real(
         "edge", Path("clip"), Path("rig.json"), Path("clip.npz"), rates=(60.0, 30.0), iterations=(2,)
     )
-    protocol, errors, joints = evaluate.real(settings)
+    protocol, boxes, errors, joints = evaluate.real(settings)
     assert isinstance(protocol, str)
     assert "1 cameras, 12 frames each at 60 fps" in protocol
+    assert str(boxes).startswith("Boxes: a detector's, 1.2 times the longer side of mediapipe's 33 landmarks")
     assert isinstance(errors, Table)
     assert errors.heads[:3] == ["start, updates", "fps", "MPJPE mm"]
     assert [row[:3] for row in errors.rows] == [
