@@ -1,8 +1,9 @@
-"""Evaluates a network on held-out renders (`benchmark`) or a real clip (`real`), the product on made scenes (`people`),
-the detector on pictures (`pictures`).
+"""Evaluates a network on held-out renders (`benchmark`), on a real clip (`real`) and in other boxes (`boxes`), the
+product on made scenes (`people`), the detector on pictures (`pictures`).
 
 python -m training.evaluate benchmark runs/edge/last.pt runs/bench --sheets OUT
 python -m training.evaluate real edge CLIP_FOLDER --calibration FILE --reference FILE.npz --sheets OUT
+python -m training.evaluate boxes edge CLIP_FOLDER --calibration FILE --reference FILE.npz --sheets OUT
 python -m training.evaluate people --case crossings --quick --sheets OUT
 python -m training.evaluate pictures --sheets OUT
 """
@@ -27,7 +28,7 @@ from training.allocator import keep_freed_memory
 from training.evaluation import metrics, real_fit
 from training.evaluation.real_clip import LIMBS, load_reference, whole_rig
 from training.evaluation.real_fit import Clip, Track, Way
-from training.reporting import command_line, print_parts, run
+from training.reporting import Caption, command_line, print_parts, run
 
 log = logging.getLogger(__name__)
 SHARED = Path(__file__).parents[2] / "shared"  # real recordings and free assets, beside the repository
@@ -36,7 +37,7 @@ Piece = tuple[float, Clip, Track, int, str]  # error, clip, track, row of the tr
 
 BENCHMARK_PROTOCOL = """\
 Benchmark {store}: {stills} stills; {clips} clips, {clip_rows} moments; {long} long clips, {long_rows} moments.
-Weights: {checkpoint} (averaged), encoder in {precision}. Crops and boxes are the store's own.
+Weights: {checkpoint} (averaged), encoder in {precision}.
 MPJPE is the mean error of SMPL's 24 joints with the pelvis as origin, PA the same after the best similarity, PVE that
 of all vertices with the same origin, and px that of the joints that lie in the crop of 256 px; each is mean / median.
 "cold i" are i updates from the network's first estimate. "warm i" are i updates from the live fitter's start: {share:g}
@@ -53,7 +54,7 @@ REAL_PROTOCOL = """\
 Clip {folder}: {views} cameras, {frames} frames each at {fps:g} fps. Every frame is fitted, each camera by itself.
 Bundle: {bundle}, encoder in {precision}, fit.mirror {mirror}{stature}. A warm start has {blend:g} of the last body.
 Truth: {joints} limb joints, triangulated from mediapipe in all cameras (median residual {residual:.1f} px). Its hips
-and shoulders differ from the body's, so a perfect fit keeps about 17 mm. Cold starts use mediapipe's boxes and roll.
+and shoulders differ from the body's, so a perfect fit keeps about 17 mm.
 MPJPE has the middle of the hips as origin, PA is the same after the best similarity; both are mean / median. 2-D is
 the mean distance of projected joints from the true ones, in per cent of the stature ({height:.2f} m) at that depth.
 Jitter is the second difference of the joints about the hips, mean / median in mm per frame squared; in brackets that
@@ -63,6 +64,14 @@ share of frames in which the body faces more than 90 degrees away from the truth
 the key points of a look every {every_s:g} s (refit_rt.fit.refine), and smoothed (refit_rt.fit.smooth). Cold fits
 differ between rates in jitter alone.
 """
+
+BENCHMARK_BOXES = """\
+Boxes: ground truth as stored with the crops, in every moment, followed or not: 1.2 times the extent of the true \
+surface that the picture shows and some of it beyond, times 0.8 to 1.25, off the centre by 2.5 % and off upright by \
+6 degrees (deviations)."""
+REAL_BOXES = """\
+Boxes: a detector's, {margin:g} times the longer side of mediapipe's 33 landmarks, turned upright by them, for cold \
+starts alone; then, if the fit is sure, and in every followed frame, {margin:g} times the extent of the fitted body."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,38 @@ class Real:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """Evaluates the runtime in larger, smaller and shifted boxes, on rendered people or on a real clip."""
+
+    bundle: tyro.conf.Positional[str]
+    """A bundle's name or folder, or a checkpoint (last.pt), which is turned into a bundle first."""
+    folder: tyro.conf.Positional[Path | None] = None
+    """Folder of synchronised videos of a real clip. None: rendered people."""
+    calibration: Path | None = None
+    """The real clip's rig."""
+    reference: Path | None = None
+    """The real clip's truth, from training.evaluation.real_clip."""
+    rate: float = 0.0
+    """Frames per second at which the people of a real clip are followed, as --rates of `real`. 0: the clip's own."""
+    every: int = 5
+    """Every n-th frame is fitted cold."""
+    people: int = 80
+    """Number of rendered people."""
+    motion: Path = SHARED / "assets" / "motion"
+    """Recorded motion of the rendered people."""
+    hdri: Path = SHARED / "assets" / "hdri"
+    """Folder of equirectangular .hdr panoramas, in which rendered people stand."""
+    precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
+    """fit.precision of `refit-rt run`."""
+    threads: int = 1
+    """fit.threads of `refit-rt run`."""
+    sheets: Path | None = None
+    """Folder for a plot of PA-MPJPE over side and shift of the boxes."""
+    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the tables alone, in Markdown, with the command and the processor."""
+
+
+@dataclass(frozen=True)
 class People:
     """Evaluates the product on made scenes: people who stand close, cross, hide, leave, and cuts."""
 
@@ -167,6 +208,7 @@ class Pictures:
 Verb = (
     Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Real, tyro.conf.subcommand("real")]
+    | Annotated[Boxes, tyro.conf.subcommand("boxes")]
     | Annotated[People, tyro.conf.subcommand("people")]
     | Annotated[Pictures, tyro.conf.subcommand("pictures")]
 )
@@ -203,6 +245,7 @@ def benchmark(settings: Benchmark) -> Iterator[str | Table]:
         least=protocol.min_confidence,
         precision=protocol.precision,
     )
+    yield Caption(BENCHMARK_BOXES)
     yield from report(scores, settings.live)
     if settings.sheets:
         from training.evaluation.benchmark_sheets import still_sheets
@@ -240,8 +283,9 @@ def real(settings: Real) -> Iterator[str | Table]:
             residual=np.nanmedian(reference.residual_px[:, known]),
             blend=settings.blend,
             height=reference.height_m,
-            every_s=config.Detect().every_s,
+            every_s=config.Fit().look_s,
         )
+        yield Caption(REAL_BOXES.format(margin=runtime.crop.margin))
         cold = [Way(False, count, 1, settings.blend) for count in settings.iterations]
         warm = [Way(True, count, step, settings.blend) for step in steps for count in settings.iterations]
         live = next((way for way in warm if way.iterations == config.Fit().iterations), warm[0])
@@ -257,6 +301,31 @@ def real(settings: Real) -> Iterator[str | Table]:
         yield _joints(what, clips, shown)
         if settings.sheets:
             yield f"Pictures of {what}: {', '.join(_sheets(clips, shown, runtime.body, settings.sheets))}"
+
+
+def boxes(settings: Boxes) -> Iterator[str | Table]:
+    """Yields protocol and tables. Raises UserError."""
+    from refit_rt.bundle.read import load_bundle
+    from training.evaluation import boxes as framed
+    from training.synthetic.generator import Assets
+
+    if min(settings.every, settings.people) < 1:
+        raise UserError(f"--every {settings.every}, --people {settings.people}: give at least 1 of each")
+    fit = config.check(config.Settings(fit=config.Fit(precision=settings.precision, threads=settings.threads))).fit
+    with bundle_folder(settings.bundle) as bundle:
+        if settings.folder is None:
+            assets = Assets(settings.motion, settings.hdri)
+            clips = framed.rendered_set(settings.people, assets, load_bundle(bundle), settings.every)
+        else:
+            if settings.calibration is None or settings.reference is None:
+                raise UserError(
+                    f"{settings.folder}: a real clip needs its rig and its truth. Give --calibration and --reference"
+                )
+            reference = load_reference(settings.reference)
+            step = _every(reference.fps, settings.rate or reference.fps)
+            rig = whole_rig(settings.calibration)
+            clips = framed.real_set(settings.folder, rig, reference, settings.every, step)
+        yield from framed.report(clips, bundle, fit, settings.sheets)
 
 
 def people(settings: People) -> Iterator[str | Table]:
@@ -403,6 +472,8 @@ def main() -> int:
             parts = benchmark(settings)
         case Real():
             parts = real(settings)
+        case Boxes():
+            parts = boxes(settings)
         case People():
             parts = people(settings)
         case Pictures():
