@@ -184,7 +184,7 @@ def test_the_report_has_the_box_protocol_and_a_plot(clip: Clip, tmp_path: Path, 
 def test_a_curve_lies_higher_where_its_error_is_larger():
     scales = np.array([0.6, 1.0, 2.0])
     curve = box_plot.Curve("one", np.array([80.0, 60.0, 100.0]), np.array([70.0]))
-    image = box_plot.draw("title", scales, ["15% left"], [curve], None)
+    image = box_plot.draw("title", scales, ["left"], [curve], None)
     assert image.shape == (box_plot.HEIGHT, box_plot.WIDTH, 3)
     dots = (image == box_plot.COLOURS[0]).all(-1)[box_plot.TOP : box_plot.BOTTOM]
     left, shifted = (dots[:, first:last] for first, last in ((0, box_plot.MIDDLE), (box_plot.RIGHT, box_plot.WIDTH)))

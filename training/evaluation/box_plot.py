@@ -1,4 +1,4 @@
-"""Draws accuracy over the side and the shift of people's squares, as a picture."""
+"""Draws accuracy over the side of people's squares, and in other squares, as a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT = 1280, 640
-LEFT, MIDDLE, RIGHT, TOP, BOTTOM = 80, 840, 900, 120, 560  # px: the two panels' edges
+LEFT, MIDDLE, RIGHT, TOP, BOTTOM = 80, 730, 800, 120, 560  # px: the two panels' edges
 COLOURS = ((50, 50, 50), (200, 110, 30), (40, 90, 220))  # BGR: one per curve
 GREY, FAINT, BAND = (90, 90, 90), (225, 225, 225), (240, 246, 238)
 STEPS_MM = (1, 2, 5, 10, 20, 50, 100)
@@ -22,18 +22,19 @@ class Curve:
 
     name: str
     by_scale: np.ndarray  # (scale,) PA-MPJPE mm
-    by_shift: np.ndarray  # (shift,)
+    in_others: np.ndarray  # (other,) the same
 
 
 def draw(
-    title: str, scales: np.ndarray, shifts: Sequence[str], curves: Sequence[Curve], band: np.ndarray | None
+    title: str, scales: np.ndarray, others: Sequence[str], curves: Sequence[Curve], band: np.ndarray | None
 ) -> np.ndarray:
     """The plot (HEIGHT, WIDTH, 3) BGR. scales (scale,): sides over the person's own, which must include 1.
 
-    band (2,): the scales between which most of the detector's squares lie; None: not known.
+    others (other,): names of other squares. band (2,): the scales between which most of the detector's squares lie;
+    None: not known.
     """
     image = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    every = np.concatenate([part for curve in curves for part in (curve.by_scale, curve.by_shift)])
+    every = np.concatenate([part for curve in curves for part in (curve.by_scale, curve.in_others)])
     ticks = ticks_of(float(every.min()), float(every.max()))
 
     def y_of(mm: float) -> int:
@@ -55,13 +56,13 @@ def draw(
         cv2.line(image, (x_of(scale), BOTTOM), (x_of(scale), BOTTOM + 5), GREY, 1)
         _text(image, f"{scale:g}", (x_of(scale), BOTTOM + 24), 0.5, GREY)
     cv2.line(image, (x_of(1.0), TOP + 28), (x_of(1.0), BOTTOM), GREY, 1)
-    places = np.linspace(RIGHT + 35, WIDTH - 65, len(shifts) + 1).round().astype(int).tolist()
-    for place, name in zip(places, ["none", *shifts], strict=True):
+    places = np.linspace(RIGHT + 35, WIDTH - 65, len(others) + 1).round().astype(int).tolist()
+    for place, name in zip(places, ["own", *others], strict=True):
         _text(image, name, (place, BOTTOM + 24), 0.5, GREY)
     own = int(np.flatnonzero(np.isclose(scales, 1))[0])
     for curve, colour in zip(curves, COLOURS, strict=False):
         points = [(x_of(scale), y_of(mm)) for scale, mm in zip(scales, curve.by_scale, strict=True)]
-        dots = [(place, y_of(mm)) for place, mm in zip(places, [curve.by_scale[own], *curve.by_shift], strict=True)]
+        dots = [(place, y_of(mm)) for place, mm in zip(places, [curve.by_scale[own], *curve.in_others], strict=True)]
         cv2.polylines(image, [np.array(points)], False, colour, 2, cv2.LINE_AA)
         for x, y in (*points, *dots):
             cv2.circle(image, (x, y), 5, colour, -1, cv2.LINE_AA)
@@ -69,7 +70,13 @@ def draw(
     _legend(image, curves)
     _text(image, "PA-MPJPE, mm", (LEFT - 60, TOP - 18), 0.5, GREY, centred=False)
     _text(image, "side of the square, over the person's own", ((LEFT + MIDDLE) // 2, HEIGHT - 22), 0.5, GREY)
-    _text(image, "shift of the square", ((RIGHT + WIDTH - 30) // 2, HEIGHT - 22), 0.5, GREY)
+    _text(
+        image,
+        "the person's own square, shifted, and the detector's",
+        ((RIGHT + WIDTH - 30) // 2, HEIGHT - 22),
+        0.5,
+        GREY,
+    )
     return image
 
 

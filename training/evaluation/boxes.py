@@ -90,7 +90,7 @@ class Errors:
     sure: list[np.ndarray]
 
     def more_than(self, own: "Errors") -> np.ndarray:
-        """How much larger PA-MPJPE is than in the own square, (part,) mm each."""
+        """How much larger PA-MPJPE is than in the person's own square, (part,) mm each."""
         pairs = zip(self.pa, own.pa, strict=True)
         return np.array([(mine - theirs).mean() for mine, theirs in pairs if len(mine)])
 
@@ -219,21 +219,19 @@ def report(clips: Set, folder: Path, like: config.Fit, plot: Path | None) -> Ite
         least=LIVE.min_confidence, live=LIVE.iterations,
     )  # fmt: skip
     yield Caption(BOXES.format(source=clips.source.format(margin=margin)))
-    others, seen = detected(parts, clips.cold_every, margin)
-    framed = {**framed_as(parts, (*SIZES, *SHIFTS), margin), DETECTED: others}
+    live, seen = detected(parts, clips.cold_every, margin)
+    framed = {**framed_as(parts, (*SIZES, *SHIFTS), margin), DETECTED: live}
     found = measure(runtime, framed, clips.cold_every, clips.step)
     yield _errors_table(found)
     yield _differences(found)
     yield _detector(seen, sum(len(range(0, len(part.frames), clips.cold_every)) for part in parts))
     if plot:
         means = {key: float(np.concatenate(errors.pa).mean()) for key, errors in found.items()}
-        sides, shifted = (
-            {name: np.array([means[str(one), name] for one in some]) for name in WAYS} for some in (SIZES, SHIFTS)
-        )
-        curves = [Curve(MEANING[name], sides[name], shifted[name]) for name in WAYS]
+        sizes, others = [str(one) for one in SIZES], [*(str(one) for one in SHIFTS), DETECTED]
+        curves = [Curve(MEANING[name], *(np.array([means[one, name] for one in some]) for some in (sizes, others)))
+                  for name in WAYS]  # fmt: skip
         band = np.percentile(seen[:, 0], BAND) if len(seen) else None
-        shifts = [str(one) for one in SHIFTS]
-        write_picture(plot / f"{clips.name}.png", draw(clips.what, np.array(SCALES), shifts, curves, band))
+        write_picture(plot / f"{clips.name}.png", draw(clips.what, np.array(SCALES), others, curves, band))
         yield f"Plot: {plot / f'{clips.name}.png'}"
 
 
@@ -251,7 +249,7 @@ def _errors_table(found: Found) -> Table:
 
 
 def _differences(found: Found) -> Table:
-    """PA-MPJPE against that in the own square: the mean over parts, and its standard error."""
+    """PA-MPJPE against that in the person's own square: the mean over parts, and its standard error."""
     rows = []
     for framing in dict.fromkeys(name for name, _ in found):
         more = [found[framing, name].more_than(found[str(OWN), name]) for name in WAYS]
@@ -259,7 +257,7 @@ def _differences(found: Found) -> Table:
             f"{one.mean():+.1f} ± {one.std(ddof=1) / np.sqrt(len(one)):.1f}" if len(one) > 1 else "-" for one in more
         ]
         rows.append([framing, *cells])
-    return Table(["PA mm more than in the own square", *WAYS], rows)
+    return Table(["PA mm more than in the own square (side 1)", *WAYS], rows)
 
 
 def _detector(seen: np.ndarray, parts: int) -> Table:
