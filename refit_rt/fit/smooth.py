@@ -4,7 +4,7 @@ A joint turns, and a pelvis moves, at a constant speed that white acceleration d
 gives the acceleration's density: it grows with the speed to the power 1.5 for every joint alike, and is the same at 15
 and at 60 frames a second. Fits of rendered clips give their noise, the part of an error that changes from frame to
 frame: it is proportional to the error that the network predicts, so a body that is hard to see coasts, and one in plain
-view hardly lags. `training/LOG.md` has both measurements.
+view hardly lags. `training/LOG.md` has both measurements; `python -m training.noise` repeats them.
 """
 
 from dataclasses import dataclass, replace
