@@ -4,7 +4,7 @@ python -m training.noise record FOLDER --clips 200 --motion MOTION --hdri FOLDER
 python -m training.noise measure FOLDER
 python -m training.noise compare FOLDER --strength 2 2.5 3
 
-`record` renders clips with exact truth and follows each with the product's fitter, about 4 frames per second on one
+`record` renders clips with exact truth and follows each with the product's fitter, 3 to 8 frames per second on one
 core; start one process per core, each with its own seed. `measure` prints the filter's constants, `compare` the filter
 against the fits themselves.
 """
@@ -25,8 +25,7 @@ import numpy as np
 import tyro
 
 from refit_rt import config
-from refit_rt.body.smpl import Body
-from refit_rt.bundle.read import find_bundle, load_bundle
+from refit_rt.body.smpl import Body, load_body
 from refit_rt.errors import UserError
 from refit_rt.fit import smooth
 from refit_rt.fit.load import make_fitter
@@ -50,6 +49,7 @@ GROUPS = {
     "shoulders": [16, 17],
     "elbows": [18, 19],
 }
+MOVING = [joint for joints in GROUPS.values() for joint in joints]  # whose motion one factor describes
 JOINTS = {  # the left one of two, whose noise is the mean of both
     "pelvis": 0, "hips": 1, "spine": 3, "knees": 4, "chest": 6, "ankles": 7, "upper chest": 9, "feet": 10, "neck": 12,
     "collars": 13, "head": 15, "shoulders": 16, "elbows": 18, "wrists": 20, "hands": 22,
@@ -242,38 +242,41 @@ def drift_s(variances: dict[float, float]) -> float:
 
 def measure(settings: Measure) -> Iterator[str | Table]:
     """Yields the tables of motion, noise and constants. Raises UserError."""
-    recordings = load_recordings(settings.folder)
-    body = load_bundle(find_bundle("edge")).body
-    frames = sum(map(len, recordings))
-    yield f"{len(recordings)} clips, {frames} frames. Left and right joints are measured together.\n"
-    moved = [one for one in recordings if one.fps >= LEAST_FPS]
+    recordings, body = load_recordings(settings.folder), load_body()
     by_rate = {
         fps: Changes.joined(changes(one, body) for one in recordings if one.fps == fps)
         for fps in sorted({one.fps for one in recordings}, reverse=True)
     }
-    if not moved or NOISE_FPS not in by_rate:
-        raise UserError(f"{settings.folder}: has no clips at {NOISE_FPS:g} frames per second. {CURE}")
-    turns = [unrest(spin(one.true_rotations, one.fps), one.fps) for one in moved]
-    speed, density = (np.concatenate(rows) for rows in zip(*turns, strict=True))
-    places = [unrest(pelvis_velocity(one, body), one.fps) for one in moved]
-    place_speed, place_density = (np.concatenate(rows) for rows in zip(*places, strict=True))
+    if NOISE_FPS not in by_rate or (by_rate[NOISE_FPS].error_m < ERRORS[-1]).sum() < LEAST_ROWS:
+        raise UserError(f"{settings.folder}: has no clips at {NOISE_FPS:g} frames per second. {CURE} --clips 200")
+    frames = sum(map(len, recordings))
+    yield f"{len(recordings)} clips, {frames} frames. Left and right joints are measured together.\n"
+    moved = [one for one in recordings if one.fps >= LEAST_FPS]
+    speed, density = pooled(unrest(spin(one.true_rotations, one.fps), one.fps) for one in moved)
+    place_speed, place_density = pooled(unrest(pelvis_velocity(one, body), one.fps) for one in moved)
     yield turns_table(speed, density)
     yield place_table(place_speed, place_density)
-    noise = noise_per_metre(by_rate[NOISE_FPS].error_m, alike(by_rate[NOISE_FPS].turns))
-    yield noise_table(by_rate[NOISE_FPS], noise)
+    seen = by_rate[NOISE_FPS]
+    noise = noise_per_metre(seen.error_m, alike(seen.turns))
+    across, depth = noise_per_metre(seen.error_m, seen.place)
+    yield noise_table(seen, noise)
     rates = per_rate(by_rate, noise)
     yield rates_table(rates)
-    joints = [joint for joints in GROUPS.values() for joint in joints]
-    across, depth = noise_per_metre(by_rate[NOISE_FPS].error_m, by_rate[NOISE_FPS].place)
     yield constants_table(
         {
-            "DENSITY": (factor(speed[:, joints].ravel(), density[:, joints].ravel(), SPEEDS), smooth.DENSITY),
+            "DENSITY": (factor(speed[:, MOVING].ravel(), density[:, MOVING].ravel(), SPEEDS), smooth.DENSITY),
             "PLACE_DENSITY": (factor(place_speed, place_density, PLACE_SPEEDS), smooth.PLACE_DENSITY),
             "PLACE_NOISE across": (across, smooth.PLACE_NOISE[0]),
             "PLACE_NOISE in depth": (depth, smooth.PLACE_NOISE[1]),
             "DRIFT_S": (drift_s(rates), smooth.DRIFT_S),
         }
     )
+
+
+def pooled(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The speeds and densities of all clips, each in one array."""
+    speeds, densities = zip(*parts, strict=True)
+    return np.concatenate(speeds), np.concatenate(densities)
 
 
 def pelvis_velocity(recording: Recording, body: Body) -> np.ndarray:
@@ -377,7 +380,7 @@ def scores(joints: np.ndarray, true_joints: np.ndarray, times_s: np.ndarray, fps
 def compare(settings: Compare) -> Iterator[str | Table]:
     """Yields the table of the fits and the filter. Raises UserError."""
     recordings = [one for one in load_recordings(settings.folder) if one.confidence.mean() >= LEAST_SURE]
-    body = load_bundle(find_bundle("edge")).body
+    body = load_body()
     yield f"{len(recordings)} clips in which the person is seen well; means over clips, limbs about the pelvis.\n"
     heads = ["frames per second: filter", "clips", "error mm", "its acceleration mm", "lag ms"]
     rows = []

@@ -131,6 +131,12 @@ def test_the_printed_noise_is_that_of_the_recordings(tmp_path: Path) -> None:
     assert float(rows["PLACE_NOISE across"][1]) == pytest.approx(ACROSS_M, rel=0.1)
 
 
+def test_clips_at_other_rates_give_no_noise(tmp_path: Path) -> None:
+    recording_of(0, 200, 0.5, fps=60.0).save(tmp_path / "one.npz")
+    with pytest.raises(UserError, match=r"has no clips at 30 frames per second\. Make some: .* --clips 200"):
+        list(noise.measure(noise.Measure(tmp_path)))
+
+
 def test_the_filter_is_compared_with_the_fits_it_is_given(tmp_path: Path) -> None:
     for number in range(2):
         recording_of(number, 120, smooth.NOISE).save(tmp_path / f"{number}.npz")
