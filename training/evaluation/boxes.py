@@ -35,12 +35,13 @@ BAND = (5, 95)  # percentiles of the detector's scales that the plot shades
 
 PROTOCOL = """\
 {what}: {parts} parts of at most {part} followed frames. Bundle: {bundle}, encoder in {precision}.
-MPJPE has the middle of the hips (at a desk, of the shoulders) as origin, over {joints} limb joints; PA is the same
-after the best similarity; both are mean / median. "once" is a cold fit of {updates} updates in the square. "twice" is
-what the live fitter does: if the first fit's confidence is at least {least:g}, it fits again in the square of the body
-that was found. "sure" is the share of such first fits; a person without one counts as lost. "followed" starts in this
-way and then has {live} updates per frame. It cuts these frames out around the last body, so that the square matters to
-the start, which does not count, and where the person is lost.
+MPJPE has the middle of the hips as origin (of the shoulders, if the truth has no hips), over {joints} limb joints; PA
+is the same after the best similarity; both are mean / median. "once" is a cold fit of {updates} updates in the square.
+"twice" is what the live fitter does: if the first fit's confidence is at least {least:g}, it fits again in the square
+of the body that was found. "sure" is the share of such first fits; a person without one counts as lost. "followed"
+starts in this way and then has {live} updates per frame. It cuts these frames out around the last body, so that the
+square matters to the start, which does not count, and where the person is lost. In the second table each part is
+compared with itself in the person's own square, ± the standard error.
 """
 BOXES = "Boxes: {source}; side and centre are then changed as each row says, or the box is the live detector's."
 TRUE_BOXES = (
