@@ -135,6 +135,8 @@ class Fit(Group, frozen=True):
     """Below this confidence a person counts as lost, and is fitted from a new detection."""
     stature_m: Annotated[float, Meta(ge=0, le=2.8)] = 0.0
     """Height of every person followed, barefoot, in metres: one camera cannot measure it; 0: unknown."""
+    shapes: dict[str, str] = {}
+    """Files of refit-rt measure, or .npz with betas, of people whose shape is known, by id; all: for everybody else."""
 
 
 class Smooth(Group, frozen=True):

@@ -191,7 +191,7 @@ def load_follower(settings: config.Settings, timings: Timings | None = None, liv
     from refit_rt.track.one_camera import Tracker
 
     check_calibration(settings.camera, settings.capture.name)
-    if settings.fit.stature_m and settings.track.max_people != 1:
+    if settings.fit.stature_m and settings.track.max_people != 1 and not settings.fit.shapes:
         log.warning("fit.stature_m: everybody is taken to be %g m tall", settings.fit.stature_m)
     detector = make_detector(settings.detect)
     tracker = Tracker(settings.track, detector.threshold, settings.fit.min_confidence)

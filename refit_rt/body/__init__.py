@@ -1,1 +1,1 @@
-"""The SMPL body model in numpy and numba, the import of SMPL files, and known statures."""
+"""The SMPL body model in numpy and numba, the import of SMPL files, and known shapes and statures."""

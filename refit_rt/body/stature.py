@@ -16,13 +16,14 @@ class Stature:
     """Gives bodies one stature: the height of a T-pose from sole to crown, a linear function of betas."""
 
     def __init__(self, body: Body, stature_m: float) -> None:
-        """stature_m: the person's height, metres, barefoot. Raises UserError when the body cannot take that height."""
+        """stature_m: the person's height, metres, barefoot; 0: not known, and only measured. Raises UserError when the
+        body cannot take that height."""
         top, sole = int(body.template[:, 1].argmax()), int(body.template[:, 1].argmin())
         self._mean_m = float(body.template[top, 1] - body.template[sole, 1])
         self._slope_m = (body.shape_dirs[top, 1] - body.shape_dirs[sole, 1]).astype(float)  # (10,) metres per beta
         self._body, self._stature_m = body, stature_m
         spread_m = MOST_BETAS * float(np.linalg.norm(self._slope_m))
-        if abs(stature_m - self._mean_m) > spread_m:
+        if stature_m and abs(stature_m - self._mean_m) > spread_m:
             least_m, most_m = self._mean_m - spread_m, self._mean_m + spread_m
             raise UserError(
                 f"fit.stature_m {stature_m:g}: body {body.name} can be {least_m:.2f} to {most_m:.2f} m tall. "

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refit_rt import config, geometry
+from refit_rt.body.shape import Shapes
 from refit_rt.body.smpl import Body
-from refit_rt.body.stature import Stature
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
 from refit_rt.fit import kernels, mirror, start
@@ -47,13 +47,13 @@ class Fitter:
     ) -> None:
         """crop: how the network wants people cut out. errors: how its bodies err; None: bodies stay where they are.
 
-        Raises UserError for a stature that the body cannot have.
+        Raises UserError for shapes and statures that the body cannot have.
         """
         self.body, self.bundle_name = body, bundle_name
         self._settings, self._crop = settings, crop
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
         self._mirrored = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None
-        self._stature = Stature(body, settings.stature_m) if settings.stature_m else None
+        self._shapes = Shapes(body, settings.shapes, settings.stature_m)
         self._update_rad = math.radians(settings.update_deg)
         self._memory: dict[int, Memory] = {}
         self._corrector = Corrector(body, errors) if settings.keypoints and errors else None
@@ -79,7 +79,7 @@ class Fitter:
             else:
                 self._memory.pop(person, None)
             averaged = self._averaged(frame, fitted, memory, camera)
-            fits[row] = self._sized(self._corrected(tracks, row, averaged, camera), camera)
+            fits[row] = self._corrected(tracks, row, self._shaped(person, averaged, camera), camera)
         return people_of(frame, camera, tracks.ids, fits)
 
     def _box(self, xyxy: np.ndarray, roll: float) -> Square:
@@ -152,12 +152,11 @@ class Fitter:
         pose = self._corrector.correct(person, tracks.frame.time_s, fitted.pose, memory.around, camera, look)
         return fitted if pose is None else fitted.with_pose(pose, self.body, camera)
 
-    def _sized(self, fitted: Fitted, camera: Camera) -> Fitted:
-        """As tall as the person is, if that is known. Only what is published: the next start is the network's own."""
-        if self._stature is None:
-            return fitted
-        betas, trans = self._stature.made(fitted.pose.betas, fitted.pose.trans)
-        return fitted.with_pose(Pose(fitted.pose.rotations, betas, trans), self.body, camera)
+    def _shaped(self, person: int, fitted: Fitted, camera: Camera) -> Fitted:
+        """With the person's shape or stature, if one is known. Only what is published: the next start is the network's
+        own."""
+        made = self._shapes.made(person, fitted.pose.betas, fitted.pose.trans)
+        return fitted if made is None else fitted.with_pose(Pose(fitted.pose.rotations, *made), self.body, camera)
 
     def forget(self) -> None:
         """Every person's next fit starts cold."""

@@ -42,10 +42,10 @@ def test_a_table_as_markdown_names_the_command_and_the_processor(tmp_path, monke
 
 
 def test_the_command_of_a_table_holds_the_settings_that_are_not_the_defaults() -> None:
-    fit = config.Fit(threads=1, warm=False)
+    fit = config.Fit(threads=1, warm=False, shapes={"all": "ann.json", "2": "bob.json"})
     detect = config.Detect()
     assert command_of("bench live", fit=fit, detect=detect) == (
-        "refit-rt bench live --markdown --fit.threads 1 --fit.no-warm"
+        "refit-rt bench live --markdown --fit.threads 1 --fit.no-warm --fit.shapes all ann.json 2 bob.json"
     )
 
 

@@ -13,13 +13,13 @@ def test_without_arguments_every_setting_is_its_default(settings_of) -> None:
 
 
 def test_an_option_wins_over_the_file_and_the_file_over_the_default(settings_of, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("fit: {iterations: 4}\ntrack: {max_people: 3}\nsmooth: {beta: 1}\n")
+    (tmp_path / "mine.yaml").write_text("fit: {iterations: 4}\ntrack: {max_people: 3}\nsmooth: {strength: 1}\n")
     settings = settings_of("clip.mp4", "--config", "mine.yaml", "--track.max-people", "2", "--smooth.no-enabled")
     assert settings == config.Settings(
         capture=config.Capture(source="clip.mp4"),
         fit=config.Fit(iterations=4),
         track=config.Track(max_people=2),
-        smooth=config.Smooth(enabled=False, beta=1.0),
+        smooth=config.Smooth(enabled=False, strength=1.0),
     )
 
 

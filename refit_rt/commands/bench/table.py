@@ -33,10 +33,14 @@ def command_of(name: str, **groups: Group) -> str:
     """The command that repeats a measurement: the verb, and the settings that are not the defaults."""
     words = ["refit-rt", name, "--markdown"]
     for group, settings in groups.items():
+        defaults = type(settings)()
         for field in msgspec.structs.fields(settings):
             value = getattr(settings, field.name)
-            if value != field.default:
+            if value != getattr(defaults, field.name):
                 option = field.name.replace("_", "-")
                 words += [f"--{group}.{'' if value is not False else 'no-'}{option}"]
-                words += [] if isinstance(value, bool) else [str(value)]
+                if isinstance(value, dict):
+                    words += [f"{key} {one}" for key, one in value.items()]
+                elif not isinstance(value, bool):
+                    words.append(str(value))
     return " ".join(words)
