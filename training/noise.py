@@ -320,7 +320,7 @@ def place_table(speed: np.ndarray, density: np.ndarray) -> Table:
 def noise_table(rows: Changes, noise: np.ndarray) -> Table:
     """A row per joint: degrees of noise by predicted error, and the constant noise (24,) rad per metre."""
     found = classes(rows.error_m, alike(rows.turns), ERRORS)
-    heads = [f"noise at {NOISE_FPS:g} frames per second, degrees", *(f"{brief(1000 * error)} mm" for error in found.x)]
+    heads = [f"noise at {NOISE_FPS:g} frames per second, degrees", *(f"to {1000 * high:g} mm" for high in ERRORS[1:])]
     cells = [
         [
             name,
