@@ -18,8 +18,10 @@ from refit_rt.fit import kernels, start
 from refit_rt.types import JOINTS, People
 
 GAP_S = 0.5  # a person unseen for longer is filtered afresh
-DENSITY, REST_DENSITY = 3.0, 0.02  # of a joint's acceleration: rad^2/s^3 at 1 rad/s, and at rest
-PLACE_DENSITY, PLACE_REST_DENSITY = 1.3, 0.002  # of the pelvis's acceleration: m^2/s^3 at 1 m/s, and at rest
+# Of a joint's acceleration: rad^2/s^3 at 1 rad/s, and at rest. The mean is 4 (arms) to 8 (knees), made by bursts; 3 is
+# what a joint has most of the time.
+DENSITY, REST_DENSITY = 3.0, 0.02
+PLACE_DENSITY, PLACE_REST_DENSITY = 1.4, 0.002  # of the pelvis's acceleration: m^2/s^3 at 1 m/s, and at rest
 FIRST_SPREAD = 1.0  # variance of a speed that is not known yet, (rad/s)^2 and (m/s)^2
 MOST_SIGMAS = 3.0  # farther off is no noise: the motion has changed
 # Radians of noise per metre of predicted error, at 30 frames a second: pelvis, hips, spine, knees, and so on.
@@ -27,9 +29,11 @@ NOISE = np.array(
     [0.95, 0.85, 0.85, 0.34, 0.8, 0.8, 0.22, 0.75, 0.75, 0.15, 0.32, 0.32,
      0.4, 0.46, 0.46, 0.34, 1.15, 1.15, 1.2, 1.2, 0.8, 0.8, 0.1, 0.1]
 )  # fmt: skip
-PLACE_NOISE = np.array([0.18, 0.3])  # the same of the place: metres across, shares of the depth along the line of sight
+PLACE_NOISE = np.array(
+    [0.13, 0.24]
+)  # the same of the place: metres across, shares of the depth along the line of sight
 LEAST_ERROR_M = 0.015  # the network predicts no less
-DRIFT_S, MEASURED_S = 0.04, 1 / 30  # errors drift: their change between two frames has a variance of 1 + gap / DRIFT_S
+DRIFT_S, MEASURED_S = 0.011, 1 / 30  # errors drift: their change between two frames has a variance of 1 + gap / DRIFT_S
 # A person's shape is the mean of all fits, in which the first counts as much as this time. Frames hardly tell a shape:
 # on rendered clips a clip's mean and the true shape correlate by 0.18, so nothing is lost by being slow.
 FIRST_SHAPE_S = 3.0

@@ -16,12 +16,12 @@ from refit_rt.fit.fitter import Fitter
 from refit_rt.fit.load import errors_of
 from refit_rt.fit.smooth import Smoother
 from refit_rt.runners.make import make_runner
+from refit_rt.track.one_camera import clipped
 from refit_rt.types import Frame, Known, People, Tracks
 from training.evaluation import metrics
 from training.evaluation.real_clip import SMPL_LIMBS, Reference, video_of
 
 SHOULDERS, HIPS = [11, 12], [23, 24]  # mediapipe landmarks
-LEAST_OVERLAP = 0.3  # of a find's box with the one around the reference's landmarks (IoU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def fit_clip(
         if closer is not None and time_s - looked_s >= config.Fit().look_s - 1e-6:
             seen, looked_s = keypoints_in(frame, *where, closer), time_s
         people = fitter.fit(_track(clip, frame, seen), clip.camera)
-        where = people.box[0], float(people.roll[0])
+        where = clipped(people.box, frame.size)[0], float(people.roll[0])  # as the tracker has it
         rows.append(_columns(smoother.smooth(people, clip.camera) if smoother else people))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     return Track(np.arange(0, len(clip.frames), every), *columns)
