@@ -5,6 +5,7 @@ training and the benchmark run.
 """
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -107,11 +108,14 @@ def out_of_crop(result: Result, view: View, square: Square, camera: Camera, body
     return Placed(Pose(rotations, state.betas, trans), points, points_px, roll, float(sure))
 
 
+Now = TypeVar("Now", np.ndarray, Rotation)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Tracked:
+class Tracked(Generic[Now]):
     """A Kalman filter's state: numbers of constant speed, each with its own spread."""
 
-    now: np.ndarray | Rotation  # (n,) or n rotations
+    now: Now  # (n,) or n rotations
     speed: np.ndarray  # (n,), or (n, 3) rad/s about a joint's own axes
     covariance: np.ndarray  # (n, 2, 2) of a number and its speed, the same for the three axes of a rotation
 
@@ -134,7 +138,9 @@ def weighed(covariance: np.ndarray, off: np.ndarray, variance: np.ndarray) -> tu
     return gain, covariance - gain[:, :, None] * covariance[:, :1]
 
 
-def moved(before: Tracked | None, pelvis: np.ndarray, dt_s: float, noise: np.ndarray) -> Tracked:
+def moved(
+    before: Tracked[np.ndarray] | None, pelvis: np.ndarray, dt_s: float, noise: np.ndarray
+) -> Tracked[np.ndarray]:
     """`kernels.filter_place` of a pelvis (3,), dt_s after `before`; None begins. noise (2,): deviations across, metres,
     and along, shares of the depth."""
     depth = pelvis[2]
@@ -151,7 +157,7 @@ def moved(before: Tracked | None, pelvis: np.ndarray, dt_s: float, noise: np.nda
     return Tracked(seen - step + gain[:, 0] * step, before.speed + gain[:, 1] * step, covariance)
 
 
-def filtered(before: Tracked | None, poses: np.ndarray, dt_s: float, noise: np.ndarray) -> Tracked:
+def filtered(before: Tracked[Rotation] | None, poses: np.ndarray, dt_s: float, noise: np.ndarray) -> Tracked[Rotation]:
     """`kernels.filter_turns` of poses (24, 3) axis-angle, dt_s after `before`; None begins. noise (24,) rad."""
     seen, variance = Rotation.from_rotvec(poses), noise**2
     if before is None:
@@ -160,10 +166,11 @@ def filtered(before: Tracked | None, poses: np.ndarray, dt_s: float, noise: np.n
         return Tracked(seen, np.zeros((JOINTS, 3)), covariance)
     fast = np.sqrt((before.speed**2).sum(1) + 3 * before.covariance[:, 1, 1])
     covariance = predicted(before.covariance, dt_s, smooth.REST_DENSITY + smooth.DENSITY * fast**1.5)
-    ahead = before.now * Rotation.from_rotvec(dt_s * before.speed)
+    ahead: Rotation = before.now * Rotation.from_rotvec(dt_s * before.speed)
     turn = (ahead.inv() * seen).as_rotvec()
     gain, covariance = weighed(covariance, (turn**2).mean(1), variance)
-    return Tracked(ahead * Rotation.from_rotvec(gain[:, :1] * turn), before.speed + gain[:, 1:] * turn, covariance)
+    now: Rotation = ahead * Rotation.from_rotvec(gain[:, :1] * turn)
+    return Tracked[Rotation](now, before.speed + gain[:, 1:] * turn, covariance)
 
 
 def correction(

@@ -133,6 +133,7 @@ def fit_clip(
 def keypoints_in(frame: Frame, xyxy: np.ndarray, roll: float, closer: Closer) -> np.ndarray:
     """The key points (1, 17, 3) of the person around a box xyxy (4,) px; NaN: nobody is found there."""
     found = closer.find(frame, Known(np.ones(1, np.int64), xyxy[None], np.array([roll])))
+    assert found.keypoints is not None
     return found.keypoints[found.score.argmax()][None]
 
 
