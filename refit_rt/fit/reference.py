@@ -5,7 +5,7 @@ training and the benchmark run.
 """
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -170,7 +170,7 @@ def filtered(before: Tracked[Rotation] | None, poses: np.ndarray, dt_s: float, n
     turn = (ahead.inv() * seen).as_rotvec()
     gain, covariance = weighed(covariance, (turn**2).mean(1), variance)
     now: Rotation = ahead * Rotation.from_rotvec(gain[:, :1] * turn)
-    return Tracked[Rotation](now, before.speed + gain[:, 1:] * turn, covariance)
+    return cast("Tracked[Rotation]", Tracked(now, before.speed + gain[:, 1:] * turn, covariance))
 
 
 def correction(
