@@ -114,7 +114,8 @@ def test_a_bundle_is_scored_by_its_name_and_its_tables_printed_in_markdown(tmp_p
     given = ["benchmark", "edge", str(tmp_path), "--iterations", "1", "--live", "1", "--markdown"]
     monkeypatch.setattr("sys.argv", ["evaluate", *given])
     assert evaluate.main() == 0
-    tables = capsys.readouterr().out.rstrip().split("\n\n`")
+    boxes, *tables = capsys.readouterr().out.rstrip().split("\n\n`")
+    assert boxes.startswith("Boxes: ")
     heads = ("| set, start, iterations | rows |", "| part | rows |", "| set, start, iterations | people |")
     assert len(tables) == len(heads)
     for table, head in zip(tables, heads, strict=True):
