@@ -29,6 +29,7 @@ SWITCH_VALUES = ("true", "false", "True", "False")
 REFUSALS = (  # what tyro prints, and what is printed instead
     (r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"\1: \2 is not a whole number"),
     (r"Error parsing (\S+): could not convert string to float: (.*)", r"\1: \2 is not a number"),
+    (r"Error parsing (\S+): Failed to parse key-value pairs!", r"\1 needs pairs, as in \1 all FILE"),
     (r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*?),?\)\.", r"\2: \1 is not one of \3"),
     (r"Missing value for argument '(\S+)'\..*", r"\1 needs a value"),
     (r"Missing from [^:]*: (\S+) .*", r"\1 is missing"),

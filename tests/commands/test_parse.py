@@ -79,6 +79,7 @@ def test_underscores_are_hyphens(settings_of) -> None:
         ("run --fit.iterations two", "--fit.iterations: 'two' is not a whole number (refit-rt run --help)"),
         ("run --fit.iterations 1.5", "--fit.iterations: '1.5' is not a whole number (refit-rt run --help)"),
         ("run --fit.stature-m 1,80", "--fit.stature-m: '1,80' is not a number (refit-rt run --help)"),
+        ("run --fit.shapes ann.json", "--fit.shapes needs pairs, as in --fit.shapes all FILE (refit-rt run --help)"),
         (
             "run --fit.backend tensorflow",
             "--fit.backend: 'tensorflow' is not one of 'cpu', 'tensorrt', 'torch' (refit-rt run --help)",
