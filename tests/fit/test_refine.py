@@ -1,5 +1,6 @@
 """Bodies that are moved onto a detection's key points."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -54,11 +55,18 @@ def places_of(pose: Pose, offsets: np.ndarray) -> np.ndarray:
     return joints[POINT_JOINTS] + (parents @ offsets[..., None])[..., 0] + pose.trans
 
 
+@functools.cache
+def offsets() -> np.ndarray:
+    """The bundle's."""
+    found = errors_of(load_bundle(find_bundle("edge")))
+    assert found is not None
+    return found.offsets
+
+
 def seen(pose: Pose, score: float = 0.9) -> np.ndarray:
     """A detector's key points (17, 3) that lie exactly on a body."""
-    offsets = errors_of(load_bundle(find_bundle("edge"))).offsets  # type: ignore[union-attr]
     points = np.full((17, 3), score)
-    points[POINTS, :2] = geometry.project(places_of(pose, offsets), CAMERA.focal_px, CAMERA.centre_px)
+    points[POINTS, :2] = geometry.project(places_of(pose, offsets()), CAMERA.focal_px, CAMERA.centre_px)
     points[:5, :2] = points[POINTS[:2], :2].mean(0)
     return points
 
