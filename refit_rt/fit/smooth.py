@@ -1,8 +1,8 @@
 """People → People: a Kalman filter of each joint's turn and of the place; the shape settles and is held.
 
 A joint turns, and a pelvis moves, at a constant speed that white acceleration disturbs. Recorded motion (CMU, 69 clips)
-gives the acceleration's density: it grows with the speed to the power 1.5 for every joint alike, and is the same at 15
-and at 60 frames a second. Fits of rendered clips give their noise, the part of an error that changes from frame to
+gives the acceleration's density: it grows with the speed to the power 1.5, and is the same at 15 and at 60 frames a
+second. Fits of rendered clips give their noise, the part of an error that changes from frame to
 frame: it is proportional to the error that the network predicts, so a body that is hard to see coasts, and one in plain
 view hardly lags. `training/LOG.md` has both measurements; `python -m training.noise` repeats them.
 """
@@ -18,8 +18,8 @@ from refit_rt.fit import kernels, start
 from refit_rt.types import JOINTS, People
 
 GAP_S = 0.5  # a person unseen for longer is filtered afresh
-# Of a joint's acceleration: rad^2/s^3 at 1 rad/s, and at rest. The mean is 4 (arms) to 8 (knees), made by bursts; 3 is
-# what a joint has most of the time.
+# Of a joint's acceleration: rad^2/s^3 at 1 rad/s, and at rest. The means are 4 (arms) to 8.5 (knees); with them and a
+# strength of 3.5, acceleration and lag are those of 3 and a strength of 2.
 DENSITY, REST_DENSITY = 3.0, 0.02
 PLACE_DENSITY, PLACE_REST_DENSITY = 1.4, 0.002  # of the pelvis's acceleration: m^2/s^3 at 1 m/s, and at rest
 FIRST_SPREAD = 1.0  # variance of a speed that is not known yet, (rad/s)^2 and (m/s)^2
