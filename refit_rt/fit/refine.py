@@ -31,7 +31,7 @@ LEAST_SCORE = 0.2  # a key point that scores less is not seen
 # Key points (COCO) of which a detector exchanges left and right together: shoulders, arms, hips, legs.
 SIDES = (((5, 6),), ((7, 8), (9, 10)), ((11, 12),), ((13, 14), (15, 16)))
 # Exchanged key points lie nearer to the body than this share of their distance as they are. On the treadmill MoveNet
-# exchanges shoulders in 18 of the 100 frames of a camera that sees the man from the side, the body in none.
+# exchanges the shoulders in 18 of one camera's 100 frames, while the man leans far over; the body does in none.
 EXCHANGED = 0.5
 LEAST_POINTS = 4
 DEGREES = 4.0  # of freedom of the key points' errors (a t-distribution): one in twenty is far off
@@ -89,7 +89,7 @@ def sided(keypoints: np.ndarray, joints: np.ndarray, camera: Camera) -> np.ndarr
     """Key points (17, 3), left and right exchanged where that brings them much nearer to the body.
 
     joints: (24, 3) metres, camera frame. The body comes from many frames, in which its sides were settled; a detector
-    settles them anew in each, and errs on people who are seen from the side.
+    settles them anew in each, and may err when a person leans far over.
     """
     there = np.full((len(keypoints), 2), np.nan)
     there[POINTS] = project(joints[POINT_JOINTS], camera.focal_px, camera.centre_px)
