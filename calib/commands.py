@@ -1,0 +1,38 @@
+"""The verb `calibrate`: the table of its sub-verbs. Only the module of the sub-verb that is asked for is imported."""
+
+import importlib
+import sys
+
+from refit_rt.errors import UserError
+
+ABOUT = """usage: refit-rt calibrate WHAT [OPTIONS]
+
+{}
+
+1. Print a board (calibrate board), glue it to something flat and stiff, and measure one of its squares.
+2. Record it with all cameras at once: close to each camera, up to the edges of its picture and tilted; then still,
+   for a second each, in many places that two or more cameras see.
+3. refit-rt calibrate solve cam_0.mp4 cam_1.mp4 --board board.toml --square-mm 59.8 --out rig.json
+4. refit-rt run --camera.calibration rig.json uses what was found.
+
+refit-rt calibrate WHAT --help lists the options.
+"""
+WHAT = {  # sub-verb → module of calib and its function, first line of its help
+    "board": ("board:board", "Make a board to print: a PDF, a PNG, and the file that describes it."),
+    "solve": ("solve:solve", "Find the lenses and places of cameras from recordings of a board."),
+}
+
+
+def calibrate(arguments: list[str]) -> int:
+    """Calibrate cameras with a printed board: print it, record it, solve."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        table = "\n".join(f"  {verb:<16}{line}" for verb, (_, line) in WHAT.items())
+        sys.stdout.write(f"{calibrate.__doc__}\n\n{ABOUT.format(table)}")
+        return 0
+    from refit_rt.commands import parse
+
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in WHAT:
+        raise UserError(f"calibrate {verb}: there is only {', '.join(WHAT)} (refit-rt calibrate --help)")
+    module, function = WHAT[verb][0].split(":")
+    return parse.parse(getattr(importlib.import_module(f"calib.{module}"), function), f"calibrate {verb}", rest)()
