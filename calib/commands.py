@@ -20,6 +20,7 @@ refit-rt calibrate WHAT --help lists the options.
 WHAT = {  # sub-verb → module of calib and its function, first line of its help
     "board": ("board:board", "Make a board to print: a PDF, a PNG, and the file that describes it."),
     "solve": ("solve:solve", "Find the lenses and places of cameras from recordings of a board."),
+    "convert": ("convert:convert", "Convert a calibration file to another program's format, or from it."),
 }
 
 
