@@ -13,7 +13,7 @@ from torch import nn
 from refit_rt.errors import UserError
 from refit_rt.model import weights
 from refit_rt.model.blazepose import BlazePose, blazepose_of
-from refit_rt.model.refit import ReFit
+from refit_rt.model.refit import ReFit, make_backbone
 from refit_rt.model.weights import read_checkpoint
 from training.pull import pull
 from training.reporting import BAD_INPUT, run
@@ -131,7 +131,7 @@ def load_own(backbone: BlazePose, file: str = "") -> None:
     """Loads BlazePose's own weights from its .tflite, which is downloaded if no file is given. A checkpoint made with
     `--own 1` serves machines that lack OpenVINO, which reads the .tflite. Raises UserError."""
     if Path(file).suffix != ".pt":
-        backbone.load_tflite(Path(file) if file else pull("pose_landmark_full.tflite"))
+        backbone.load_tflite(Path(file) if file else pull(f"pose_landmark_{backbone.plan.name}.tflite"))
         return
     average = read_checkpoint(Path(file)).get("average", {})
     own = dict(backbone.named_parameters())
@@ -146,7 +146,9 @@ def nearer_to_own(checkpoint: dict, share: float) -> dict:
     """Moves the backbone's averaged weights by `share` of the way back to BlazePose's own ("robust fine-tuning",
     Wortsman et al., CVPR 2022). This keeps part of what the renders taught and restores part of what real people
     taught. Raises UserError for a network with another backbone."""
-    own, average = BlazePose(), dict(checkpoint["average"])
+    average = dict(checkpoint["average"])
+    own = make_backbone(weights.edge_of(average))
+    assert isinstance(own, BlazePose)
     load_own(own)
     for name, value in own.named_parameters():
         mine = average.get(f"backbone.{name}")

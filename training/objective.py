@@ -18,8 +18,10 @@ from training.lifting import Lifted, Lifter
 from training.losses import Weights, estimate_loss, total_loss
 from training.multiview import agree_in_groups
 from training.recipe import EdgeRecipe
+from training.remembered import Remembered
 from training.starts import apart, disturb, exchanged, turn_camera
 from training.store.batches import Batch, Drawn, make_batch
+from training.teacher import Teacher
 
 LIFTED_WEIGHT = 0.5  # weight of people without pictures, relative to rendered ones
 LANDMARK_REACH = 64.0  # landmarks up to this many px outside the crop are taught
@@ -36,6 +38,12 @@ class Objective:
         self.learns = recipe.frozen >= 0
         self.layout = torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format
         self.landmark_map = load_map(self.device)
+        self.remembered = None
+        if recipe.remember and not self.learns:
+            self.remembered = Remembered(blazepose_of(net), recipe.remember, recipe.threads)
+        self.teacher = None
+        if recipe.teacher and self.learns:
+            self.teacher = Teacher(self.device, recipe.threads, recipe.photos)
         self.heat = None
         if recipe.heat and self.learns:
             self.heat = Heat(blazepose_of(net).feature_channels, 24 + net.config.marker_count).to(self.device)
@@ -44,6 +52,9 @@ class Objective:
         """Runs the backbone on crops (B, 3, 256, 256). Returns its whitened output, and the raw landmarks (B, 195) and
         world landmarks (B, 117)."""
         backbone = blazepose_of(self.net)
+        if self.remembered is not None:
+            raw = self.remembered(images)
+            return backbone.see(*raw), raw[2:]
         with (
             torch.set_grad_enabled(learn and self.learns),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"),
@@ -110,6 +121,8 @@ class Objective:
         }
         if self.learns:
             terms["landmarks"] = self.recipe.landmarks * self._landmark_loss(now, landmarks, world)
+        if self.teacher is not None:
+            terms["teacher"] = self.recipe.teacher * self._taught(self.teacher, now, landmarks, world, rng)
         if self.heat is not None:
             terms["heat"] = self.recipe.heat * self.heat(seen.features, now.truth)
         if self.lifter is not None:
@@ -129,6 +142,18 @@ class Objective:
         depth = smooth_l1_loss(predicted.depth / 128, target.depth / 128, beta=0.1, reduction="none")
         metres = smooth_l1_loss(predicted.metres, target.metres, beta=0.05, reduction="none").mean(-1)
         return ((pixels + 0.3 * depth + metres) * here).mean()
+
+    def _taught(
+        self, teacher: Teacher, now: Batch, landmarks: Tensor, world: Tensor, rng: np.random.Generator
+    ) -> Tensor:
+        """Compares the backbone's landmarks with the teacher's, on this batch's renders and on photographs."""
+        truth = self.landmark_map(observed(now.truth, now.trans, now.view))
+        loss = teacher.loss(now.images, landmarks, world, truth)
+        if self.recipe.photos:
+            images = teacher.photographs(self.recipe.photo_rows, rng)
+            _, answers = self.see(images, learn=True)
+            loss = loss + self.recipe.photo_rows / len(now.images) * teacher.loss(images, *answers)
+        return loss
 
     @torch.no_grad()
     def _settle(

@@ -62,6 +62,12 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Memory layout of the backbone's pictures and maps. `training.trial` finds the faster one on a machine."""
     unpacked: bool = False
     """Keep decoded pictures in memory, 0.2 MB each: for a GPU that sees each picture many times."""
+    backbone: Literal["full", "heavy"] = "full"
+    """BlazePose's landmark network: full, or heavy, which takes five times as long. With another backbone than that of
+    `start_from`, the heads are moved behind it (training.transplant)."""
+    remember: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Number of crops whose backbone outputs are kept in memory, 0.4 MB each, if the whole backbone keeps its weights.
+    Mirror images count apart."""
     backbone_tflite: str = ""
     """BlazePose's weights. Empty: they are downloaded. A machine without OpenVINO, which reads them, takes a checkpoint
     of `training.checkpoint --own 1`."""
@@ -92,6 +98,13 @@ class EdgeRecipe(Run, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of markers hidden from the loop."""
     landmarks: float = 4.0
     """Weight of the loss on the backbone's own landmarks. It counts only if the backbone learns."""
+    teacher: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Weight of the loss against the landmarks of BlazePose's heavy network (training.teacher). It counts only if the
+    backbone learns."""
+    photos: str = ""
+    """Folder of photographs with people, without labels, for the teacher. Empty: it teaches on renders alone."""
+    photo_rows: Annotated[int, msgspec.Meta(ge=1)] = 4
+    """Crops of photographs per step."""
     heat: float = 0.0
     """Weight of the map's second task (training.heat). It counts only if the backbone learns."""
     lifted: int = 24

@@ -1,5 +1,6 @@
 """Training the edge network on rendered people: its first weights, batches, loss and evaluation."""
 
+import logging
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from refit_rt.body.smpl import load_body
 from refit_rt.model.blazepose import LEAST_DEVIATION, BlazePose, blazepose_of
-from refit_rt.model.config import EDGE
+from refit_rt.model.config import EDGE, HEAVY
 from refit_rt.model.refit import build
+from refit_rt.model.weights import edge_of
 from training.checkpoint import load_into, load_own, read_start
 from training.lifting import Lifter
 from training.losses import errors_of
@@ -23,8 +25,11 @@ from training.store.batches import Drawn, ahead, draw, make_batch
 from training.store.shards import Store
 from training.synthetic.generator import HELD_EVERY
 from training.synthetic.motion import load_motion, part
+from training.transplant import transplant
 
+log = logging.getLogger(__name__)
 STATISTICS_ROWS = 400  # rows that give the statistics for whitening a new backbone's output
+TRANSPLANT_ROWS = 1200  # rows on which heads are fitted to another backbone
 CHUNK = 32
 HEAT_RATE = 10.0  # times the recipe's rate: random weights must learn the map before they can teach it
 
@@ -36,7 +41,8 @@ class Rendered:
         self.recipe, self.place = recipe, place
         self.store = Store(Path(recipe.store), recipe.unpacked)
         self.held = Store(Path(recipe.held_out)) if recipe.held_out else None
-        self.net = build(EDGE, load_body(), ResNet() if recipe.compare == "resnet" else None)
+        config = HEAVY if recipe.backbone == "heavy" else EDGE
+        self.net = build(config, load_body(), ResNet() if recipe.compare == "resnet" else None)
         self.net.feedback.dropout = recipe.marker_dropout
         if not resumes:
             self._begin()
@@ -54,7 +60,11 @@ class Rendered:
         """Sets the first weights of a new run."""
         recipe, backbone = self.recipe, blazepose_of(self.net)
         if recipe.start_from:
-            load_into(self.net, read_start(recipe.start_from), "average", Path(recipe.start_from))
+            start = read_start(recipe.start_from)
+            if "average" in start and edge_of(start["average"]).backbone != self.net.config.backbone:
+                self._transplant(start)
+                return
+            load_into(self.net, start, "average", Path(recipe.start_from))
         if recipe.compare:  # without whitening: statistics of random weights mean nothing for trained ones
             randomise(backbone)
             return
@@ -62,18 +72,32 @@ class Rendered:
             backbone.summary_deviation.clamp_(min=LEAST_DEVIATION)  # a checkpoint may divide by smaller numbers
             return
         load_own(backbone, recipe.backbone_tflite)
-        rng = np.random.default_rng(recipe.seed)
-        rows = self.store.take(self.store.index[rng.permutation(len(self.store))[:STATISTICS_ROWS]])
         with torch.no_grad():
-            images = make_batch(rows, self.net.body).images
-            raw = [backbone.raw(chunk) for chunk in images.split(CHUNK)]
+            raw = [backbone.raw(chunk) for chunk in self._pictures(STATISTICS_ROWS).split(CHUNK)]
         backbone.set_statistics(*(torch.cat(parts) for parts in zip(*raw, strict=True)))
+
+    def _transplant(self, start: dict) -> None:
+        """Moves the heads of a checkpoint behind this run's backbone, which begins with BlazePose's own weights."""
+        old = build(edge_of(start["average"]), load_body()).eval()
+        load_into(old, start, "average", Path(self.recipe.start_from))
+        load_own(blazepose_of(self.net), self.recipe.backbone_tflite)
+        shares = transplant(old, self.net, self._pictures(TRANSPLANT_ROWS))
+        log.info(
+            "the moved heads predict %.0f %% of the map's layer and %.0f %% of the first estimate's",
+            *(100 * share for share in shares),
+        )
+
+    def _pictures(self, count: int) -> Tensor:
+        """(count, 3, 256, 256) RGB 0..1 of random rows, or fewer if the store has fewer."""
+        rng = np.random.default_rng(self.recipe.seed)
+        rows = self.store.take(self.store.index[rng.permutation(len(self.store))[:count]])
+        return make_batch(rows, self.net.body).images
 
     def _anchor(self) -> BlazePose | None:
         """The network whose weights the backbone is held to; None if it is free."""
         if not self.recipe.hold or self.recipe.compare:
             return None
-        own = BlazePose()
+        own = BlazePose(blazepose_of(self.net).plan)
         load_own(own, self.recipe.backbone_tflite)
         return own
 

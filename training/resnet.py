@@ -45,7 +45,7 @@ class ResNet(BlazePose):
         self.squeeze = separable(widths[-1], 288)
 
     def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The map (B, 48, 64, 64), and the last stage's output (B, 208, 8, 8)."""
+        """The map (B, 48, 64, 64) and the summary (B, 288, 2, 2)."""
         x, levels = self.begin(images), []
         for stage in self.stages:
             x = stage(x)
@@ -53,4 +53,4 @@ class ResNet(BlazePose):
         features = self.across[-1](x)
         for step, level in zip(reversed(self.across[:-1]), reversed(levels[:-1]), strict=True):
             features = interpolate(features, scale_factor=2.0, mode="bilinear") + step(level)
-        return features, x
+        return features, self.summary(self.squeeze(x))

@@ -1,12 +1,15 @@
-"""The edge backbone: BlazePose's full landmark network, rebuilt in torch, with weights read from the .tflite.
+"""BlazePose's full and heavy landmark networks, rebuilt in torch, with weights read from the .tflite.
 
-The architecture is that of `pose_landmark_full.tflite` in the mediapipe 0.10.21 wheel (Apache-2.0): a MobileNetV2-style
+The architectures are those of `pose_landmark_full.tflite` in the mediapipe 0.10.21 wheel and of
+`pose_landmark_heavy.tflite` in the npm package @mediapipe/pose 0.5.1675469404 (both Apache-2.0): a MobileNetV2-style
 trunk, a decoder whose 48-channel stride-4 map feeds the heat maps, and a 2x2 summary that feeds the landmarks
-(Bazarevsky et al. 2020, Grishchenko et al. 2022). It is fully convolutional, uses ReLU6 throughout and has its
-batch-norms folded into the convolutions. The segmentation branch is left out.
+(Bazarevsky et al. 2020, Grishchenko et al. 2022). Full, the edge backbone, summarises the trunk's last output; heavy
+first descends from the map again. Both are fully convolutional, use ReLU6 throughout and have their batch-norms folded
+into the convolutions. The segmentation branch is left out.
 """
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +21,62 @@ from refit_rt.errors import UserError
 from refit_rt.model.config import KEYPOINTS
 from refit_rt.model.hrnet import BackboneOutput
 
+ORIGINS = {
+    "full": "Take the file from mediapipe 0.10.21",
+    "heavy": "Take the file from the npm package @mediapipe/pose 0.5.1675469404",
+}
 LANDMARK_VALUES = 195  # 39 landmarks x (x px, y px, z px, visibility logit, presence logit)
 WORLD_VALUES = 117  # 39 landmarks x (x, y, z) metres, hips at the origin
 # Half of the summary is constant. Divided by its tiny deviation, it would disturb the heads once the backbone learns.
 LEAST_DEVIATION = 0.05
-# The residual trunk: expanded channels, output channels, kernel, stride. The first block follows a plain stem.
-TRUNK = [
-    (64, 24, 3, 2), (144, 24, 3, 1),
-    (144, 32, 5, 2), (192, 32, 5, 1),
-    (192, 64, 3, 2), (384, 64, 3, 1), (384, 64, 3, 1), (384, 88, 5, 1), (528, 88, 5, 1), (528, 88, 5, 1),
-    (528, 144, 5, 2), (864, 144, 5, 1), (864, 144, 5, 1), (864, 144, 5, 1),
-]  # fmt: skip
-LATERALS = {1: 24, 3: 32, 9: 88}  # block whose output joins the decoder → its channels
+FEATURES, SUMMARY = 48, 288  # channels of the decoder's map and of the summary
+MASKED = 11  # convolutions of the segmentation branch beside the decoder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes in which the landmark networks differ."""
+
+    name: str
+    stem: int
+    """Channels of the stem."""
+    trunk: tuple[tuple[int, int, int, int], ...]
+    """Of each residual block: expanded channels, output channels, kernel, stride. The first one follows the stem."""
+    laterals: dict[int, int]
+    """Block whose output joins the decoder → its channels."""
+    summary: tuple[int, int]
+    """Residual blocks at 4x4 and at 2x2 cells."""
+    descent: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """The way from the map down to the summary, stage by stage: the block whose output joins the stage's end → the
+    stage's channels and its residual blocks. The trunk's last output joins the last stage. Empty: there is no such
+    way."""
+
+
+FULL = Plan(
+    name="full",
+    stem=16,
+    trunk=(
+        (64, 24, 3, 2), (144, 24, 3, 1),
+        (144, 32, 5, 2), (192, 32, 5, 1),
+        (192, 64, 3, 2), (384, 64, 3, 1), (384, 64, 3, 1), (384, 88, 5, 1), (528, 88, 5, 1), (528, 88, 5, 1),
+        (528, 144, 5, 2), (864, 144, 5, 1), (864, 144, 5, 1), (864, 144, 5, 1),
+    ),
+    laterals={1: 24, 3: 32, 9: 88},
+    summary=(5, 6),
+)  # fmt: skip
+HEAVY = Plan(
+    name="heavy",
+    stem=24,
+    trunk=(
+        (96, 32, 3, 2), (128, 32, 3, 1), (192, 32, 3, 1), (192, 32, 3, 1),
+        (192, 56, 5, 2), *[(336, 56, 5, 1)] * 3,
+        (336, 112, 3, 2), *[(672, 112, 3, 1)] * 5, (672, 160, 5, 1), *[(960, 160, 5, 1)] * 5,
+        (960, 272, 5, 2), *[(1632, 272, 5, 1)] * 7,
+    ),
+    laterals={3: 32, 7: 56, 19: 160},
+    summary=(8, 8),
+    descent={7: (96, 7), 19: (192, 8), 27: (288, 8)},
+)  # fmt: skip
 
 
 class Conv(nn.Sequential):
@@ -61,20 +108,28 @@ class Inverted(nn.Module):
 
 
 class Residual(nn.Module):
-    """A depthwise and a pointwise convolution, added to the input (max-pooled if the stride is 2), then ReLU6."""
+    """A depthwise and a pointwise convolution, added to the input, then ReLU6. At stride 2 the input is max-pooled;
+    where there are more outputs than inputs, it is zero in the others."""
 
-    def __init__(self, channels: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.stride = stride
+        self.stride, self.added = stride, outputs - inputs
         # TensorFlow's SAME padding of an even input at stride 2 adds one row and one column, at the end.
-        self.depth = nn.Conv2d(channels, channels, 3, stride, padding=1 if stride == 1 else 0, groups=channels)
-        self.point = nn.Conv2d(channels, channels, 1)
+        self.depth = nn.Conv2d(inputs, inputs, 3, stride, padding=1 if stride == 1 else 0, groups=inputs)
+        self.point = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         padded = functional.pad(x, (0, 1, 0, 1)) if self.stride == 2 else x
         y = self.point(functional.relu6(self.depth(padded)))
         skip = functional.max_pool2d(x, 2) if self.stride == 2 else x
+        if self.added:
+            skip = functional.pad(skip, (0, 0, 0, 0, 0, self.added))
         return functional.relu6(skip + y)
+
+
+def halved(inputs: int, outputs: int, count: int) -> nn.Sequential:
+    """`count` residual blocks, the first of which halves the sides and changes the channels."""
+    return nn.Sequential(Residual(inputs, outputs, 2), *[Residual(outputs, outputs, 1) for _ in range(count - 1)])
 
 
 def separable(inputs: int, outputs: int) -> nn.Sequential:
@@ -86,59 +141,77 @@ class BlazePose(nn.Module):
     """(B, 3, 256, 256) RGB 0..1 → `BackboneOutput`: the whitened 48-channel map at stride 4, the whitened summary and
     33 landmarks."""
 
-    feature_channels = 48
-    summary_size = LANDMARK_VALUES + WORLD_VALUES + 288 * 4
+    feature_channels = FEATURES
+    summary_size = LANDMARK_VALUES + WORLD_VALUES + SUMMARY * 4
     feature_mean: Tensor  # (48,)
     feature_white: Tensor  # (48, 48)
     summary_mean: Tensor  # (summary_size,)
     summary_deviation: Tensor  # (summary_size,)
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan = FULL) -> None:
         super().__init__()
-        self.stem = nn.Sequential(Conv(3, 24, 3, 2), Conv(24, 24, 3, depthwise=True), Conv(24, 16, act=False))
-        channels, blocks = 16, []
-        for expanded, outputs, kernel, stride in TRUNK:
+        self.plan = plan
+        self.stem = nn.Sequential(Conv(3, 24, 3, 2), Conv(24, 24, 3, depthwise=True), Conv(24, plan.stem, act=False))
+        channels, blocks = plan.stem, []
+        for expanded, outputs, kernel, stride in plan.trunk:
             blocks.append(Inverted(channels, expanded, outputs, kernel, stride))
             channels = outputs
         self.trunk = nn.ModuleList(blocks)
-        self.neck = nn.Sequential(Conv(144, 864), Conv(864, 864, 3, depthwise=True))
-        self.coarse = separable(864, 48)
-        self.laterals = nn.ModuleDict({str(block): separable(width, 48) for block, width in LATERALS.items()})
-        self.squeeze = separable(864, 288)
-        self.summary = nn.Sequential(
-            *[Residual(288, stride) for stride in (2, 1, 1, 1, 1)],
-            *[Residual(288, stride) for stride in (2, 1, 1, 1, 1, 1)],
+        deep = plan.trunk[-1][0]
+        self.neck = nn.Sequential(Conv(channels, deep), Conv(deep, deep, 3, depthwise=True))
+        self.coarse = separable(deep, FEATURES)
+        self.laterals = nn.ModuleDict(
+            {str(block): separable(width, FEATURES) for block, width in plan.laterals.items()}
         )
-        self.world = nn.Conv2d(288, WORLD_VALUES, 2)
-        self.landmarks = nn.Conv2d(288, LANDMARK_VALUES, 2)
+        self.descent, self.joins, channels = nn.ModuleList(), nn.ModuleDict(), FEATURES
+        for block, (outputs, count) in plan.descent.items():
+            self.descent.append(halved(channels, outputs, count))
+            if block in plan.laterals:
+                self.joins[str(block)] = separable(plan.laterals[block], outputs)
+            channels = outputs
+        self.squeeze = separable(deep, SUMMARY)
+        self.summary = nn.Sequential(*[part for count in plan.summary for part in halved(SUMMARY, SUMMARY, count)])
+        self.world = nn.Conv2d(SUMMARY, WORLD_VALUES, 2)
+        self.landmarks = nn.Conv2d(SUMMARY, LANDMARK_VALUES, 2)
         self.whitening_folded = False
         # `set_statistics` sets the whitening from data: raw channels are badly conditioned (mean 10.9, deviation 2.1).
-        self.register_buffer("feature_mean", torch.zeros(48))
-        self.register_buffer("feature_white", torch.eye(48))
+        self.register_buffer("feature_mean", torch.zeros(FEATURES))
+        self.register_buffer("feature_white", torch.eye(FEATURES))
         self.register_buffer("summary_mean", torch.zeros(self.summary_size))
         self.register_buffer("summary_deviation", torch.ones(self.summary_size))
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The outputs of the original: map (B, 48, 64, 64), summary (B, 288, 2, 2), landmarks (B, 195), world landmarks
         (B, 117)."""
-        features, deep = self.pyramid(images)
-        summary = self.summary(self.squeeze(deep))
+        features, summary = self.pyramid(images)
         return features, summary, self.landmarks(summary).flatten(1), self.world(summary).flatten(1)
 
     def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The map (B, 48, 64, 64), and the trunk's last output (B, 864, 8, 8)."""
+        """The map (B, 48, 64, 64) and the summary (B, 288, 2, 2)."""
         x = self.stem(images)
         joined = {}
         for index, block in enumerate(self.trunk):
             x = block(x)
-            if index in LATERALS:
+            if index in self.plan.laterals:
                 joined[index] = x
         x = self.neck(x)
         features = self.coarse(x)
-        for index in sorted(LATERALS, reverse=True):
+        for index in sorted(self.plan.laterals, reverse=True):
             enlarged = functional.interpolate(features, scale_factor=2, mode="bilinear")
             features = enlarged + self.laterals[str(index)](joined[index])
-        return features, x
+        squeezed = self.squeeze(x)
+        if self.plan.descent:
+            squeezed = squeezed + self.descend(features, joined)
+        return features, self.summary(squeezed)
+
+    def descend(self, features: Tensor, joined: dict[int, Tensor]) -> Tensor:
+        """The map → (B, 288, 8, 8). joined: the outputs of trunk blocks by their numbers."""
+        x = features
+        for stage, block in zip(self.descent, self.plan.descent, strict=True):
+            x = stage(x)
+            if block in joined:
+                x = x + self.joins[str(block)](joined[block])
+        return x
 
     def forward(self, images: Tensor) -> BackboneOutput:
         return self.see(*self.raw(images))
@@ -186,7 +259,7 @@ class BlazePose(nn.Module):
             self.summary_deviation.copy_(flat.std(0).clamp(min=LEAST_DEVIATION))
 
     def load_tflite(self, path: Path) -> None:
-        """Loads the weights of `pose_landmark_full.tflite`. Raises UserError when the file holds another network."""
+        """Loads the weights of this plan's .tflite. Raises UserError when the file holds another network."""
         convolutions = iter(_convolutions(path))
         try:
             for layer in self._file_order():
@@ -203,7 +276,7 @@ class BlazePose(nn.Module):
                 raise ValueError("it has more layers than expected")
         except (ValueError, StopIteration) as error:
             raise UserError(
-                f"{path}: not BlazePose's full landmark network ({error}). Take the file from mediapipe 0.10.21"
+                f"{path}: not BlazePose's {self.plan.name} landmark network ({error}). {ORIGINS[self.plan.name]}"
             ) from error
 
     def _file_order(self) -> list[nn.Conv2d | None]:
@@ -211,14 +284,17 @@ class BlazePose(nn.Module):
         order: list[nn.Conv2d | None] = [*_plain(self.stem)]
         for index, block in enumerate(self.trunk):
             expand, depth, project = _plain(block)
-            # In the file, a branch from a block's output comes after the next block's expansion.
-            branch = (
-                [None, None] if index == 0 else _plain(self.laterals[str(index - 1)]) if index - 1 in LATERALS else []
-            )
-            order += [expand, *branch, depth, project]
-        segmentation_and_heatmap = [None] * 12
-        order += [*_plain(self.neck), *_plain(self.coarse), *segmentation_and_heatmap, *_plain(self.squeeze)]
-        return [*order, *_plain(self.summary), self.landmarks, self.world, None]
+            # In the file, the branches from a block's output come after the next block's expansion.
+            branches = [None, None] if index == 0 else []
+            for others in (self.laterals, self.joins):
+                if str(index - 1) in others:
+                    branches += _plain(others[str(index - 1)])
+            order += [expand, *branches, depth, project]
+        # The decoder's map feeds the first block of the descent, then the segmentation branch, then the heat maps.
+        first, *others = [_plain(part) for stage in self.descent for part in stage.children()] or [[]]
+        down = [layer for layers in others for layer in layers]
+        order += [*_plain(self.neck), *_plain(self.coarse), *first, *[None] * MASKED, *down, None]
+        return [*order, *_plain(self.squeeze), *_plain(self.summary), self.landmarks, self.world, None]
 
 
 def blazepose_of(net: nn.Module) -> BlazePose:

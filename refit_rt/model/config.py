@@ -1,6 +1,6 @@
 """A network's configuration, and the design constants that the runtimes need too. This module imports no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from refit_rt.types import JOINTS
@@ -25,7 +25,7 @@ IMAGENET_SPREAD = (0.229, 0.224, 0.225)
 class ReFitConfig:
     """A network's architecture. The defaults are the official network: with HRNet-W48 they fit its checkpoints."""
 
-    backbone: Literal["hrnet_w48", "hrnet_w32", "blazepose"] = "hrnet_w48"
+    backbone: Literal["hrnet_w48", "hrnet_w32", "blazepose", "blazepose_heavy"] = "hrnet_w48"
     crop_px: int = 256  # side of the square crop that the backbone receives
     rgb_mean: tuple[float, float, float] = IMAGENET_MEAN  # of RGB 0..1, subtracted before the backbone
     rgb_spread: tuple[float, float, float] = IMAGENET_SPREAD  # the difference is divided by this
@@ -56,3 +56,4 @@ EDGE = ReFitConfig(
     confidence=True,
     scale_floor=0.15,
 )
+HEAVY = replace(EDGE, backbone="blazepose_heavy")  # the same heads behind BlazePose's heavy landmark network

@@ -193,7 +193,7 @@ def make_backbone(config: ReFitConfig) -> nn.Module:
             return HRNet(48)
         case "hrnet_w32":
             return HRNet(32)
-        case "blazepose":
-            from refit_rt.model.blazepose import BlazePose
+        case "blazepose" | "blazepose_heavy":
+            from refit_rt.model.blazepose import FULL, HEAVY, BlazePose
 
-            return BlazePose()
+            return BlazePose(HEAVY if config.backbone == "blazepose_heavy" else FULL)

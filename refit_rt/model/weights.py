@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from refit_rt.errors import UserError
-from refit_rt.model.config import EDGE, ReFitConfig
+from refit_rt.model.config import EDGE, HEAVY, ReFitConfig
 
 # Entries of an official checkpoint that are not part of the network: three bodies (here the body is a file of its own),
 # and the downsampling layers under their first name (they are listed twice, and only `downsamples.*` is used).
 EXTRAS = re.compile(r"(smpl|smpl_male|smpl_female)\..*|backbone\.downsample_stage_[123]\..*")
 NAMED = 8  # an error message lists so many names
 PRESENCE = "presence."  # begins the names of the weights of the presence head
+DESCENT = "backbone.descent."  # begins names of weights that only BlazePose's heavy network has
 OWN_WEIGHTS = "Give weights that were trained with this architecture"
 MEANS = {"init_pose": "mean_pose6d", "init_shape": "mean_betas", "init_cam": "mean_cam"}
 # The parts of a COCO pose network that ReFit starts from.
@@ -100,8 +101,9 @@ def all_heads(parts: list[Tensor]) -> Tensor:
 
 
 def edge_of(state: Mapping[str, Tensor]) -> ReFitConfig:
-    """The edge network's configuration for a state dict, which may hold a presence head."""
-    return replace(EDGE, presence=f"{PRESENCE}weight" in state)
+    """The edge network's configuration for a state dict, which may hold a presence head and the heavy backbone."""
+    config = HEAVY if any(name.startswith(DESCENT) for name in state) else EDGE
+    return replace(config, presence=f"{PRESENCE}weight" in state)
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -7,9 +7,10 @@ torch = pytest.importorskip("torch", reason="checkpoints need torch")
 from refit_rt.body.smpl import load_body  # noqa: E402
 from refit_rt.bundle.checkpoint import export_checkpoint  # noqa: E402
 from refit_rt.bundle.read import load_bundle  # noqa: E402
+from refit_rt.bundle.torch_state import read_network  # noqa: E402
 from refit_rt.errors import UserError  # noqa: E402
 from refit_rt.model.blazepose import BlazePose  # noqa: E402
-from refit_rt.model.config import EDGE  # noqa: E402
+from refit_rt.model.config import EDGE, HEAVY  # noqa: E402
 from refit_rt.model.refit import build  # noqa: E402
 
 
@@ -95,3 +96,13 @@ def test_a_mean_of_other_networks_or_with_other_shares_is_refused_and_nothing_is
     monkeypatch.setattr("sys.argv", ["checkpoint", given[0]])
     assert checkpoint.main() == 2
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_network_with_the_heavy_backbone_becomes_a_bundle_and_is_read_back(tmp_path):
+    net = build(HEAVY, load_body()).eval()
+    torch.save({"average": net.state_dict()}, tmp_path / "last.pt")
+    export_checkpoint(tmp_path / "last.pt", tmp_path / "heavy", "Apache-2.0")
+    again = read_network(load_bundle(tmp_path / "heavy"))
+    assert again.config == HEAVY
+    for (name, one), other in zip(net.backbone.named_parameters(), again.backbone.parameters(), strict=True):
+        assert torch.equal(one.half().float(), other), name

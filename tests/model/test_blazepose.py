@@ -1,4 +1,4 @@
-"""The edge backbone in torch, compared with the original .tflite."""
+"""BlazePose's networks in torch, compared with the original .tflite files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the network in torch needs the train extra")
 
 from refit_rt.errors import UserError  # noqa: E402
-from refit_rt.model.blazepose import BlazePose  # noqa: E402
+from refit_rt.model.blazepose import FULL, HEAVY, BlazePose, Plan  # noqa: E402
 
 
 def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
@@ -31,14 +31,16 @@ def original(path: Path, images: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate([answer[index] for answer in answers]) for index in range(4)]
 
 
-def test_the_torch_backbone_gives_the_original_outputs(landmark_network: Path) -> None:
+@pytest.mark.parametrize(("plan", "fixture"), [(FULL, "landmark_network"), (HEAVY, "heavy_network")])
+def test_the_torch_backbone_gives_the_original_outputs(plan: Plan, fixture: str, request) -> None:
+    path = request.getfixturevalue(fixture)
     rng = np.random.default_rng(0)
     images = np.kron(rng.random((2, 16, 16, 3)), np.ones((1, 16, 16, 1))).astype(np.float32)
-    network = BlazePose().eval()
-    network.load_tflite(landmark_network)
+    network = BlazePose(plan).eval()
+    network.load_tflite(path)
     with torch.no_grad():
         answers = network.raw(torch.from_numpy(images).permute(0, 3, 1, 2))
-    for mine, theirs in zip(answers, original(landmark_network, images), strict=True):
+    for mine, theirs in zip(answers, original(path, images), strict=True):
         assert np.abs(mine.numpy() - theirs).max() < 1e-3 * max(1, np.abs(theirs).max())
 
 
@@ -53,6 +55,11 @@ def test_whitening_leaves_channels_without_correlation() -> None:
     correlation = torch.cov(white.features.transpose(0, 1).flatten(1))
     assert (correlation - torch.diag(torch.diag(correlation))).abs().max() < 0.05
     assert (white.summary.std(0) < 1.01).all()
+
+
+def test_the_file_of_the_other_network_is_refused(landmark_network: Path) -> None:
+    with pytest.raises(UserError, match=r"not BlazePose's heavy landmark network .* @mediapipe/pose 0\.5"):
+        BlazePose(HEAVY).load_tflite(landmark_network)
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

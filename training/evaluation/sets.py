@@ -17,9 +17,9 @@ from refit_rt import config
 from refit_rt.body.smpl import Body, load_body
 from refit_rt.commands.bench.table import Table as Results
 from refit_rt.errors import UserError
-from refit_rt.model.config import EDGE, ReFitConfig
+from refit_rt.model.config import ReFitConfig
 from refit_rt.model.refit import ReFit, build
-from refit_rt.model.weights import from_official, load_into
+from refit_rt.model.weights import edge_of, from_official, load_into
 from training.checkpoint import read_start
 from training.datasets.emdb import read_emdb
 from training.datasets.followed import MEASURES, Protocol, Scores, score
@@ -90,7 +90,7 @@ def load_network(source: str | Path, body: Body | None) -> ReFit:
     own = "average" in found
     state = found["average"] if own else from_official(found.get("model", found), str(source))
     network_config = config_of(state)
-    edge = network_config.backbone == "blazepose"
+    edge = network_config.backbone.startswith("blazepose")
     if body is None and not edge:
         raise UserError(f"{source}: its network needs SMPL's body. Give one: --body (refit-rt import-smpl)")
     network = build(network_config, load_body() if edge or body is None else body)
@@ -102,7 +102,7 @@ def config_of(state: Mapping[str, torch.Tensor]) -> ReFitConfig:
     """Finds the configuration of a state dict by its backbone's names and width."""
     first = next((weights for name, weights in state.items() if name.startswith("backbone.stage2.")), None)
     if first is None:
-        return EDGE
+        return edge_of(state)
     return ReFitConfig(backbone="hrnet_w48" if len(first) == 48 else "hrnet_w32")
 
 
@@ -133,7 +133,7 @@ def evaluate_table(
 
     body: the network's own; None: the free body for the edge network, neutral SMPL for others.
     """
-    edge = network.config.backbone == "blazepose"
+    edge = network.config.backbone.startswith("blazepose")
     own = body or (load_body() if edge else bodies.neutral)
     regressor = None
     if settings.regressor:
