@@ -1,0 +1,322 @@
+"""Bundle adjustment: the lenses and places of cameras, and the places of a board, that fit the corners best.
+
+The residual of a corner is its projection minus where it was found, in pixels. Its derivatives are written out below
+(Brown's lens model as in OpenCV's documentation of `calib3d`; rotation vectors by the right Jacobian of SO(3), Solà,
+Deray and Atchuthan 2018, eq. 143).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_matrix
+from scipy.spatial.transform import Rotation
+
+LENS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3")  # the columns of a lens
+MAD_TO_SIGMA = 1.4826  # of a normal distribution
+TRIM_MAD = 4.0  # of 0.15 px corners, a 4 sigma gate drops 3 in 10 000
+LEAST_TRIM_PX = 0.2  # perfect synthetic corners have no spread to measure
+ROUNDS = 6  # of trimming; it settles in two or three
+MOST_STEPS = 100
+SMALLEST_GAIN = 1e-9  # of the cost: the adjustment ends after a step that gains less
+DAMPING = (1e-10, 1e-4, 1e10)  # least, first and most of Levenberg and Marquardt's, relative to the diagonal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corners:
+    """Corners of a board that cameras saw, one row each."""
+
+    camera: np.ndarray  # (corner,) int
+    board: np.ndarray  # (corner,) int: which of the board's places
+    point: np.ndarray  # (corner, 3) metres, in the board's frame
+    pixel: np.ndarray  # (corner, 2)
+
+    def __len__(self) -> int:
+        return len(self.camera)
+
+    def where(self, keep: np.ndarray) -> "Corners":
+        """The rows that `keep`, a mask or indices, selects."""
+        return Corners(self.camera[keep], self.board[keep], self.point[keep], self.pixel[keep])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What is adjusted."""
+
+    lenses: np.ndarray  # (camera, 9) as in LENS
+    camera_from_world: np.ndarray  # (camera, 4, 4) metres
+    world_from_board: np.ndarray  # (board, 4, 4) metres
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Freedom:
+    """What may change. A camera's place is fixed for the world to stay; others are free."""
+
+    root: int = 0  # the camera whose place is the world's
+    lenses: np.ndarray | None = None  # (camera, 9) bool; None: no lens changes
+    deviation: np.ndarray | None = None  # (camera, 9) of the start's lenses, in units of 1 px residuals; inf: no prior
+    cameras: bool = True  # False: only the boards move
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adjusted:
+    """The result of an adjustment."""
+
+    scene: Scene
+    residual_px: np.ndarray  # (corner, 2)
+    used: np.ndarray  # (corner,) bool: False for those that were trimmed
+    deviation: np.ndarray  # (camera, 9) standard deviation of the lenses' numbers; 0: they were fixed
+
+    @property
+    def rms_px(self) -> float:
+        """Root of the mean squared length of the residuals of the corners that were used."""
+        return float(np.sqrt((self.residual_px[self.used] ** 2).sum(1).mean()))
+
+
+def adjust_and_trim(corners: Corners, start: Scene, freedom: Freedom) -> Adjusted:
+    """Least squares over all corners, then again without those beyond 4 MAD, until none is left to drop.
+
+    Linear first: from a start that is 12 px off, a robust loss stalled at 6.6 px, and with 3 % of outliers of 8 px,
+    trimming left 0.08 mm of error where Huber's loss left 0.50 mm.
+    """
+    used = np.ones(len(corners), bool)
+    found = adjust(corners, start, freedom)
+    for _ in range(ROUNDS):
+        kept = inliers(found.residual_px, corners.camera, used)
+        if (kept == used).all():
+            break
+        used = kept
+        found = _all_rows(corners, adjust(corners.where(used), found.scene, freedom, start), used)
+    return found
+
+
+def inliers(residual_px: np.ndarray, camera: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Which corners (corner,) lie within 4 MAD of what is usual for their camera, as measured on those `used`."""
+    length = np.linalg.norm(residual_px, axis=1)
+    keep = np.zeros(len(length), bool)
+    for one in np.unique(camera):
+        mine = camera == one
+        spread = MAD_TO_SIGMA * np.median(np.abs(residual_px[mine & used])) if (mine & used).any() else 0.0
+        keep[mine] = length[mine] <= max(TRIM_MAD * spread, LEAST_TRIM_PX)
+    return keep
+
+
+def adjust(corners: Corners, start: Scene, freedom: Freedom, prior: Scene | None = None) -> Adjusted:
+    """One least-squares adjustment of every free number. `prior`: the lenses that the deviations are of (the start)."""
+    problem = _Problem(corners, start, freedom, start if prior is None else prior)
+    x = _least_squares(problem, problem.pack(start))
+    scene = problem.unpack(x)
+    residual_px = problem.reprojection(scene)
+    return Adjusted(scene, residual_px, np.ones(len(corners), bool), problem.deviation(x, residual_px))
+
+
+def _least_squares(problem: "_Problem", x: np.ndarray) -> np.ndarray:
+    """Levenberg-Marquardt with Cholesky steps: 0.3 s for 4 cameras and 100 boards with their lenses.
+
+    scipy's least_squares solves sparse steps by LSMR, which needs 30 s: focal length, principal point and distance
+    are nearly exchangeable. The normal matrix has a few hundred rows, so it is dense and exact here.
+    """
+    residual, damping = problem.residual(x), DAMPING[1]
+    for _ in range(MOST_STEPS):
+        slope = problem.jacobian(x)
+        normal, downhill = (slope.T @ slope).toarray(), -(slope.T @ residual)
+        diagonal = np.maximum(normal.diagonal(), 1e-12)
+        cost, gain = residual @ residual, 0.0
+        while damping < DAMPING[2]:
+            try:
+                step = cho_solve(cho_factor(normal + np.diag(damping * diagonal)), downhill)
+            except np.linalg.LinAlgError:  # not positive definite to this precision
+                damping *= 10
+                continue
+            tried = problem.residual(x + step)
+            gain = cost - tried @ tried
+            if np.isfinite(gain) and gain >= 0:
+                x, residual, damping = x + step, tried, max(damping / 10, DAMPING[0])
+                break
+            damping *= 10
+        if not gain > SMALLEST_GAIN * cost:
+            break
+    return x
+
+
+def project(scene: Scene, corners: Corners) -> np.ndarray:
+    """Where the scene puts the corners: pixels (corner, 2)."""
+    turn = scene.world_from_board[corners.board]
+    world = np.einsum("nij,nj->ni", turn[:, :3, :3], corners.point) + turn[:, :3, 3]
+    place = scene.camera_from_world[corners.camera]
+    here = np.einsum("nij,nj->ni", place[:, :3, :3], world) + place[:, :3, 3]
+    return through_lens(scene.lenses[corners.camera], here)[0]
+
+
+def through_lens(lens: np.ndarray, here: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (n, 3) in their cameras' frames through lenses (n, 9): pixels (n, 2), and their derivatives by the points
+    (n, 2, 3) and by the lenses (n, 2, 9)."""
+    fx, fy, cx, cy, k1, k2, p1, p2, k3 = lens.T
+    inverse = 1 / here[:, 2]
+    x, y = here[:, 0] * inverse, here[:, 1] * inverse
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    slope = k1 + r2 * (2 * k2 + 3 * r2 * k3)  # of radial, by r2
+    bent_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    bent_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    pixel = np.stack([fx * bent_x + cx, fy * bent_y + cy], 1)
+
+    cross = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
+    by_flat = np.empty((len(here), 2, 2))  # of the pixel, by x and y
+    by_flat[:, 0, 0] = fx * (radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x)
+    by_flat[:, 0, 1] = fx * cross
+    by_flat[:, 1, 0] = fy * cross
+    by_flat[:, 1, 1] = fy * (radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x)
+    flat_by_point = np.zeros((len(here), 2, 3))
+    flat_by_point[:, 0, 0] = flat_by_point[:, 1, 1] = inverse
+    flat_by_point[:, 0, 2] = -x * inverse
+    flat_by_point[:, 1, 2] = -y * inverse
+
+    by_lens = np.zeros((len(here), 2, 9))
+    by_lens[:, 0, 0], by_lens[:, 1, 1] = bent_x, bent_y
+    by_lens[:, 0, 2] = by_lens[:, 1, 3] = 1
+    by_lens[:, 0, 4], by_lens[:, 1, 4] = fx * x * r2, fy * y * r2
+    by_lens[:, 0, 5], by_lens[:, 1, 5] = fx * x * r2**2, fy * y * r2**2
+    by_lens[:, 0, 6], by_lens[:, 1, 6] = fx * 2 * x * y, fy * (r2 + 2 * y * y)
+    by_lens[:, 0, 7], by_lens[:, 1, 7] = fx * (r2 + 2 * x * x), fy * 2 * x * y
+    by_lens[:, 0, 8], by_lens[:, 1, 8] = fx * x * r2**3, fy * y * r2**3
+    return pixel, by_flat @ flat_by_point, by_lens
+
+
+def lens_of(matrix: np.ndarray, distortion: np.ndarray) -> np.ndarray:
+    """OpenCV's camera matrix (3, 3) and distortion (5,) as one row (9,) of LENS."""
+    return np.array([matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2], *np.ravel(distortion)[:5]])
+
+
+def matrix_of(lens: np.ndarray) -> np.ndarray:
+    """The camera matrix (3, 3) of a row (9,) of LENS; its distortion is lens[4:]."""
+    return np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1]])
+
+
+def _all_rows(corners: Corners, found: Adjusted, used: np.ndarray) -> Adjusted:
+    """The result with a residual for the trimmed corners too."""
+    return replace(found, residual_px=project(found.scene, corners) - corners.pixel, used=used)
+
+
+def _hat(vector: np.ndarray) -> np.ndarray:
+    """Cross-product matrices (n, 3, 3) of vectors (n, 3)."""
+    x, y, z = vector.T
+    zero = np.zeros(len(vector))
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
+
+
+def _right_jacobian(turn: np.ndarray) -> np.ndarray:
+    """Of rotation vectors (n, 3): (n, 3, 3)."""
+    angle = np.linalg.norm(turn, axis=1)[:, None, None]
+    small = angle < 1e-4
+    safe = np.where(small, 1.0, angle)
+    first = np.where(small, 0.5 - angle**2 / 24, (1 - np.cos(safe)) / safe**2)
+    second = np.where(small, 1 / 6 - angle**2 / 120, (safe - np.sin(safe)) / safe**3)
+    hat = _hat(turn)
+    return np.eye(3) - first * hat + second * hat @ hat
+
+
+def _six(transform: np.ndarray) -> np.ndarray:
+    """Transforms (n, 4, 4) as rotation vectors and translations (n, 6)."""
+    return np.concatenate([Rotation.from_matrix(transform[:, :3, :3]).as_rotvec(), transform[:, :3, 3]], 1)
+
+
+def _transform(six: np.ndarray) -> np.ndarray:
+    """The inverse of `_six`: (n, 6) → (n, 4, 4)."""
+    transform = np.tile(np.eye(4), (len(six), 1, 1))
+    transform[:, :3, :3] = Rotation.from_rotvec(six[:, :3]).as_matrix()
+    transform[:, :3, 3] = six[:, 3:]
+    return transform
+
+
+class _Problem:
+    """The residuals and their sparse Jacobian as functions of one vector: free lens numbers, cameras, boards."""
+
+    def __init__(self, corners: Corners, start: Scene, freedom: Freedom, prior: Scene) -> None:
+        cameras, boards = len(start.lenses), len(start.world_from_board)
+        lenses = np.zeros((cameras, 9), bool) if freedom.lenses is None else freedom.lenses
+        moving = np.full((cameras, 6), freedom.cameras)
+        moving[freedom.root] = False
+        self.corners, self.start, self.prior, self.boards = corners, start, prior, boards
+        self.free = np.concatenate([lenses.ravel(), moving.ravel(), np.ones(6 * boards, bool)])
+        column = np.where(self.free, np.cumsum(self.free) - 1, -1)
+        self.lens_column = column[: 9 * cameras].reshape(-1, 9)
+        columns = np.concatenate(
+            [
+                self.lens_column[corners.camera],
+                column[9 * cameras : 15 * cameras].reshape(-1, 6)[corners.camera],
+                column[15 * cameras :].reshape(-1, 6)[corners.board],
+            ],
+            1,
+        )  # (corner, 21)
+        self.kept = np.repeat(columns >= 0, 2, 0)  # (2 corners, 21): u and v have the same columns
+        self.indices = np.repeat(columns, 2, 0)[self.kept]
+        self.weight = np.zeros((cameras, 9))
+        if freedom.deviation is not None:
+            self.weight = np.where(lenses & np.isfinite(freedom.deviation), 1 / freedom.deviation, 0.0)
+        self.held = self.weight > 0
+        rows = np.concatenate([self.kept.sum(1), np.ones(self.held.sum(), int)])
+        self.indptr = np.concatenate([[0], np.cumsum(rows)])
+        self.indices = np.concatenate([self.indices, self.lens_column[self.held]])
+        self.whole = np.concatenate([start.lenses.ravel(), _six(start.camera_from_world).ravel(), np.zeros(6 * boards)])
+
+    def pack(self, scene: Scene) -> np.ndarray:
+        """The free numbers of a scene."""
+        places = [_six(scene.camera_from_world).ravel(), _six(scene.world_from_board).ravel()]
+        return np.concatenate([scene.lenses.ravel(), *places])[self.free]
+
+    def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lenses (camera, 9), cameras (camera, 6) and boards (board, 6)."""
+        whole = self.whole.copy()
+        whole[self.free] = x
+        cameras = len(self.start.lenses)
+        lens, camera, board = np.split(whole, [9 * cameras, 15 * cameras])
+        return lens.reshape(-1, 9), camera.reshape(-1, 6), board.reshape(-1, 6)
+
+    def unpack(self, x: np.ndarray) -> Scene:
+        """The scene of the free numbers."""
+        lens, camera, board = self._parts(x)
+        return Scene(lens, _transform(camera), _transform(board))
+
+    def reprojection(self, scene: Scene) -> np.ndarray:
+        """(corner, 2) projected minus found."""
+        return project(scene, self.corners) - self.corners.pixel
+
+    def residual(self, x: np.ndarray) -> np.ndarray:
+        """(2 corners + priors,)."""
+        scene = self.unpack(x)
+        pull = ((scene.lenses - self.prior.lenses) * self.weight)[self.held]
+        return np.concatenate([self.reprojection(scene).ravel(), pull])
+
+    def jacobian(self, x: np.ndarray) -> csr_matrix:
+        """(2 corners + priors, free numbers)."""
+        lens, camera, board = self._parts(x)
+        corners, one, other = self.corners, self.corners.camera, self.corners.board
+        board_turn, camera_turn = (Rotation.from_rotvec(six[:, :3]).as_matrix() for six in (board, camera))
+        board_slope, camera_slope = _right_jacobian(board[:, :3]), _right_jacobian(camera[:, :3])
+        world = np.einsum("nij,nj->ni", board_turn[other], corners.point) + board[other, 3:]
+        here = np.einsum("nij,nj->ni", camera_turn[one], world) + camera[one, 3:]
+        _, by_here, by_lens = through_lens(lens[one], here)
+        by_world = by_here @ camera_turn[one]
+        values = np.empty((len(corners), 2, 21))
+        values[..., :9] = by_lens
+        values[..., 9:12] = -by_world @ _hat(world) @ camera_slope[one]
+        values[..., 12:15] = by_here
+        values[..., 15:18] = -by_world @ board_turn[other] @ _hat(corners.point) @ board_slope[other]
+        values[..., 18:21] = by_world
+        data = np.concatenate([values.reshape(-1, 21)[self.kept], self.weight[self.held]])
+        return csr_matrix((data, self.indices, self.indptr), shape=(len(self.indptr) - 1, int(self.free.sum())))
+
+    def deviation(self, x: np.ndarray, residual_px: np.ndarray) -> np.ndarray:
+        """(camera, 9) standard deviations of the lenses by the Jacobian and the residuals' own spread."""
+        found = np.zeros((len(self.start.lenses), 9))
+        if not (self.lens_column >= 0).any():
+            return found
+        slope = self.jacobian(x)
+        scale = np.sqrt(np.maximum((slope.multiply(slope)).sum(0).A1, 1e-30))
+        normal = (slope.T @ slope).toarray() / np.outer(scale, scale)
+        freedom = max(residual_px.size - len(scale), 1)
+        variance = np.diag(np.linalg.pinv(normal, hermitian=True)) / scale**2 * (residual_px**2).sum() / freedom
+        columns = self.lens_column >= 0
+        found[columns] = np.sqrt(np.maximum(variance[self.lens_column[columns]], 0))
+        return found
