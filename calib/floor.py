@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from refit_rt.cameras import Rig
 
 MOST_TILT_DEG = 1.0  # standard deviation; at 3 m from the middle, the floor is then 5 cm off
+NARROW_M = 0.02  # root of the mean squared distance from a line; a plane through a line turns to the noise beside it
 LEAST_NOISE_M = 0.001  # points fit no better than this, whatever their residuals
 SAME_SCALE = 0.02  # by which the rig's own lengths may be off before they are no longer believed
 MIRRORED_M = 0.02  # points that are farther off than this and fit three times as well in a mirror are left-handed
@@ -27,6 +28,7 @@ ON_FLOOR_M = 0.02  # a foot this far from the floor stands on it
 UNDER_M = 0.04  # a foot farther under the floor than this cannot be
 FEW_UNDER = 0.02  # share of feet that may be there: wrong joints
 MOST_LEAN_DEG = 30.0  # of the mean direction from feet to heads, against the floor's normal
+TURNED_DEG = 10.0  # a plane of three feet and one of all that stand on it differ less, unless all stand in a line
 LIKELY_SHARE = 0.1  # of the feet that stand on the floor at the least, while people walk
 DRAWS = 500  # planes tried through three feet each
 
@@ -144,6 +146,8 @@ def _standing_feet(feet_m: np.ndarray, above: np.ndarray, lean_deg: float) -> np
     on = np.abs(heights[:, best]) < ON_FLOOR_M
     for _ in range(3):
         middle, normal, _ = plane(feet_m[on])
+        if np.abs(normal @ normals[best]) < np.cos(np.radians(TURNED_DEG)):
+            raise UserError("people's feet: leave the floor's tilt uncertain. Let a person walk all over the room")
         on = np.abs((feet_m - middle) @ normal) < ON_FLOOR_M
     return on
 
@@ -183,8 +187,8 @@ def tilt(points: np.ndarray, rms_m: float, what: str) -> float:
     much: the points lie in a line, or close together for their noise."""
     _, strength, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     deviation = np.degrees(np.arctan(max(rms_m, LEAST_NOISE_M) / max(strength[1], 1e-9)))
-    if deviation > MOST_TILT_DEG:
-        width_m = strength[1] / np.sqrt(len(points))
+    width_m = strength[1] / np.sqrt(len(points))
+    if deviation > MOST_TILT_DEG or width_m < NARROW_M:
         raise UserError(
             f"{what}: leave the floor's tilt uncertain by {deviation:.1f} degrees ({1000 * rms_m:.0f} mm of noise over "
             f"{100 * width_m:.0f} cm). Spread them over the floor, away from one line"
