@@ -99,8 +99,11 @@ def as_python_2(data: Any) -> bytes:
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("keep", ["csc", "csr", "coo", "dense"])
 def test_a_pickle_is_read_with_a_regressor_of_any_kind(tmp_path, smpl, protocol, keep):
-    regressor = smpl["J_regressor"].toarray() if keep == "dense" else smpl["J_regressor"].asformat(keep)
-    lean = smpl | {"J_regressor": regressor, "posedirs": smpl["posedirs"] * 0}
+    few = 500  # vertices: this is about containers
+    lean = smpl | {key: smpl[key][:few] for key in ("v_template", "shapedirs", "posedirs", "weights")}
+    regressor = smpl["J_regressor"][:, :few]
+    lean["J_regressor"] = regressor.toarray() if keep == "dense" else regressor.asformat(keep)
+    lean["f"] = smpl["f"] % few
     path = tmp_path / "SMPL_NEUTRAL.pkl"
     path.write_bytes(pickle.dumps(lean, protocol))
     check_read(path, lean)

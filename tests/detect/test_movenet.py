@@ -309,8 +309,9 @@ def test_a_part_of_the_picture_without_an_area_is_one_clear_line(settings: dict,
 
 
 def test_movenet_is_the_default_and_keeps_its_own_threshold_or_takes_the_users() -> None:
-    assert isinstance(make_detector(config.Detect()), MoveNetDetector)
-    assert make_detector(config.Detect()).threshold == THRESHOLD
+    detector = make_detector(config.Detect())
+    assert isinstance(detector, MoveNetDetector)
+    assert detector.threshold == THRESHOLD
     assert make_detector(config.Detect(threshold=0.6)).threshold == 0.6
 
 

@@ -10,9 +10,10 @@ pytest.importorskip("torch", reason="training is done in torch: pip install refi
 from refit_rt.errors import UserError
 from tests.support.paths import ROOT
 from training import trial
-from training.produce import Settings, main
+from training.produce import label_row
 from training.recipe import EdgeRecipe, read_recipe
-from training.store.shards import Store
+from training.store.shards import Store, Writer
+from training.synthetic import Generator
 from training.trial import step_s, trials
 
 CONFIGS = ROOT / "training/configs"
@@ -20,8 +21,13 @@ CONFIGS = ROOT / "training/configs"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
+    """A store of four stills."""
     folder = tmp_path_factory.mktemp("trial") / "store"
-    main(Settings(folder, rows=4, sequences=0))
+    generator, writer = Generator(outfits=4), Writer(folder, "seed0")
+    for number in range(4):
+        still = generator.sample(number)
+        writer.add([(still.image, label_row(still))])
+    writer.flush()
     return folder
 
 
