@@ -9,8 +9,9 @@ import pytest
 from refit_rt import config
 from refit_rt.body.smpl import load_body
 from refit_rt.commands.demo_clip import CLIP, TRUTH, draw_clip, errors_of
-from refit_rt.motion.npz import Motion, read_motion
+from refit_rt.motion.npz import Motion, MotionWriter, read_motion
 from refit_rt.pipeline import run
+from refit_rt.types import People
 
 
 def settings(folder: Path, **groups) -> config.Settings:
@@ -55,11 +56,25 @@ def test_left_is_left(motion: Motion) -> None:
     assert (np.sum(across * true_across, 1) > 0).mean() > 0.9
 
 
-def test_a_file_gives_the_same_motion_every_time(tmp_path: Path, motion: Motion) -> None:
-    run(settings(tmp_path), threading.Event())
+def test_a_file_gives_the_same_motion_every_time(
+    tmp_path: Path, motion: Motion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run, which ends after a third of the clip."""
+    stop, add = threading.Event(), MotionWriter.add
+
+    def adding(writer: MotionWriter, people: People, name: str = "") -> None:
+        add(writer, people, name)
+        if people.frame_index == 100:
+            stop.set()
+
+    monkeypatch.setattr(MotionWriter, "add", adding)
+    run(settings(tmp_path), stop)
     again = read_motion(tmp_path / "motion.npz")
-    assert np.array_equal(again.poses, motion.poses)
-    assert np.array_equal(again.trans, motion.trans)
+    rows = len(again.frame)
+    assert again.frame[-1] >= 100
+    assert np.array_equal(again.frame, motion.frame[:rows])
+    assert np.array_equal(again.poses, motion.poses[:rows])
+    assert np.array_equal(again.trans, motion.trans[:rows])
 
 
 def test_the_overlay_and_the_sheet_are_drawn(tmp_path: Path, motion: Motion) -> None:
