@@ -18,7 +18,7 @@ Raw = tuple[Tensor, Tensor, Tensor, Tensor]  # map, summary, landmarks and world
 
 
 class Remembered:
-    """BlazePose.raw with a memory. `most` crops are kept, 0.4 MB each; when it is full, others are computed anew."""
+    """BlazePose.raw with a memory of at most `most` crops, 0.4 MB each."""
 
     def __init__(self, backbone: BlazePose, most: int, threads: int = 1, maps: bool = True) -> None:
         """maps: return maps too; without them, a crop takes 6 KB, and its map is empty."""

@@ -256,7 +256,8 @@ def test_a_wrong_key_and_a_missing_gpu_are_named(store, tmp_path):
 
 
 def test_the_recipes_that_ship_are_read():
-    assert isinstance(read_recipe(CONFIGS / "edge.yaml"), EdgeRecipe)
+    for name in ("edge", "edge_gpu", "heavy"):
+        assert isinstance(read_recipe(CONFIGS / f"{name}.yaml"), EdgeRecipe)
     published = read_recipe(CONFIGS / "refit_w48.yaml")
     assert isinstance(published, PublishedRecipe)
     assert sum(one.ratio for one in published.sets.values()) == pytest.approx(1)
