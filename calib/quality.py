@@ -14,6 +14,7 @@ those that were trimmed. `report` draws coverage from all rows, and residuals fr
 """
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def write_quality(quality: Quality, path: Path) -> None:
 def read_quality(path: Path) -> Quality:
     """Raises UserError for a file that is missing or is no such record."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             words = json.loads(str(file["words"]))
             if words["schema"] != SCHEMA:
                 raise UserError(f"{path}: has schema '{words['schema']}', but this version reads '{SCHEMA}'")
@@ -132,7 +133,7 @@ def read_quality(path: Path) -> Quality:
     except OSError as error:
         cure = "Give the file that refit-rt calibrate solve wrote beside the rig"
         raise UserError(f"{path}: cannot be read ({error.strerror or error}). {cure}") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         cure = "Give the file that refit-rt calibrate solve wrote beside the rig"
         raise UserError(f"{path}: is no record of a calibration. {cure}") from error
     return Quality(
