@@ -1,6 +1,7 @@
 """The shipped bundle on the shipped clip: the whole chain from file to message, against the clip's truth."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from refit_rt import config
 from refit_rt.body.smpl import load_body
 from refit_rt.commands.demo_clip import CLIP, TRUTH, draw_clip, errors_of
-from refit_rt.motion.npz import Motion, MotionWriter, read_motion
+from refit_rt.motion.npz import COLUMNS, Motion, MotionWriter, read_motion
 from refit_rt.pipeline import run
 from refit_rt.types import People
 
@@ -78,6 +79,7 @@ def test_a_file_gives_the_same_motion_every_time(
 
 
 def test_the_overlay_and_the_sheet_are_drawn(tmp_path: Path, motion: Motion) -> None:
-    draw_clip(motion, tmp_path, load_body())
+    part = {name: getattr(motion, name)[:90] for name in COLUMNS}
+    draw_clip(replace(motion, **part), tmp_path, load_body())
     assert (tmp_path / "overlay.mp4").stat().st_size > 100_000
     assert (tmp_path / "overlay.png").stat().st_size > 100_000
