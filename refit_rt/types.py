@@ -45,6 +45,25 @@ class Frame:
         return self.image.shape[1], self.image.shape[0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameSet:
+    """The frames of one moment from the cameras of a rig: one tick of a studio."""
+
+    names: tuple[str, ...]  # of the cameras
+    frames: tuple[Frame | None, ...]  # one per camera, in the same order; None: that camera is late, gone or blind
+    index: int  # counts the ticks
+    captured_s: float  # monotonic seconds: the median of the frames' own
+    time_s: float  # seconds since the first tick: the median of the frames' own
+
+    still = False  # a tick continues the one before (class attributes, as a Frame has them)
+    name = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The cameras without a frame."""
+        return tuple(name for name, frame in zip(self.names, self.frames, strict=True) if frame is None)
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """News of the source between two frames: `waiting` for it to come back, or `ended`."""
@@ -185,6 +204,7 @@ class People:
     confidence: np.ndarray  # (n,) float32
     iterations: np.ndarray  # (n,) int32
     roll: np.ndarray  # (n,) float32
+    missing: tuple[str, ...] = ()  # cameras of a rig that have no frame in this tick
 
     @classmethod
     def of(cls, rows: dict[str, Any], **header: Any) -> "People":
