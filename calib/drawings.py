@@ -12,6 +12,7 @@ from refit_rt.cameras.rig import Camera, Rig
 WIDE = 300  # pixels on the page
 MOST_DOTS = 1500
 ARROW_PX = 40  # pixels of the picture that a residual of one pixel is drawn as
+BAR = 88  # height of a histogram's highest bar; marks are named above it
 REACH_M = 0.35  # depth of a camera's drawn pyramid
 USED, HELD, TRIMMED = "#2563eb", "#d97706", "#b91c1c"
 
@@ -71,12 +72,13 @@ def histogram(values: np.ndarray, unit: str, marks: dict[str, float], bins: int 
     low, high = np.percentile(values, [0.5, 99.5])
     known = [value for value in marks.values() if np.isfinite(value)]
     low, high = min([low, *known]), max([high, *known])
-    low, high = low - 0.05 * (high - low + 1e-9), high + 0.05 * (high - low + 1e-9)
+    margin = 0.05 * (high - low) + 1e-9
+    low, high = max(low - margin, 0.0 if low >= 0 else -np.inf), high + margin
     counts, _ = np.histogram(values, bins=bins, range=(low, high))
     wide, tall = 420, 120
     bars = "".join(
-        f'<rect x="{i * wide / bins:.1f}" y="{tall - count / max(counts.max(), 1) * 100:.1f}" '
-        f'width="{wide / bins - 1:.1f}" height="{count / max(counts.max(), 1) * 100:.1f}" fill="{USED}"/>'
+        f'<rect x="{i * wide / bins:.1f}" y="{tall - count / max(counts.max(), 1) * BAR:.1f}" '
+        f'width="{wide / bins - 1:.1f}" height="{count / max(counts.max(), 1) * BAR:.1f}" fill="{USED}"/>'
         for i, count in enumerate(counts)
     )
     places = {name: (value - low) / (high - low) * wide for name, value in marks.items() if np.isfinite(value)}
@@ -142,7 +144,7 @@ let azimuth = 0.6, height = 0.45, zoom = 1;
 function at(p) {
   const [x, y, z] = p.map((v, i) => v - mid[i]), ca = Math.cos(azimuth), sa = Math.sin(azimuth);
   const side = ca * x - sa * z, deep = sa * x + ca * z, ch = Math.cos(height), sh = Math.sin(height);
-  const scale = zoom * 205 / span / (1 - 0.25 * (ch * deep + sh * y) / span);
+  const scale = zoom * 250 / span / (1 - 0.25 * (ch * deep + sh * y) / span);
   return [canvas.width / 2 + side * scale, canvas.height / 2 - (ch * y - sh * deep) * scale];
 }
 function line(points, colour, width = 1) {

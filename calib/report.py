@@ -147,7 +147,9 @@ def _lengths(quality: "Quality") -> str:
         f'<td class="number">{1000 * (found - measured):+.1f} mm</td></tr>'
         for what, measured, found in quality.lengths
     )
-    heads = "<tr><th></th><th>measured</th><th>in the rig</th><th>off</th></tr>"
+    heads = (
+        "<tr><th></th>" + "".join(f"<th class=number>{one}</th>" for one in ("measured", "in the rig", "off")) + "</tr>"
+    )
     return text + (f"<table>{heads}{rows}</table>" if rows else "") or "<p>None was checked.</p>"
 
 
