@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array
 from scipy.spatial.transform import Rotation
 
 LENS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3")  # the columns of a lens
@@ -111,20 +111,21 @@ def adjust(corners: Corners, start: Scene, freedom: Freedom, prior: Scene | None
 
 
 def _least_squares(problem: "_Problem", x: np.ndarray) -> np.ndarray:
-    """Levenberg-Marquardt with Cholesky steps: 0.3 s for 4 cameras and 100 boards with their lenses.
+    """Levenberg-Marquardt: 0.3 s for 4 cameras with their lenses and 100 boards.
 
-    scipy's least_squares solves sparse steps by LSMR, which needs 30 s: focal length, principal point and distance
-    are nearly exchangeable. The normal matrix has a few hundred rows, so it is dense and exact here.
+    scipy's least_squares solves sparse steps by LSMR, which needs 30 s for that: focal length, principal point and
+    distance are nearly exchangeable. Here the boards, which touch only themselves, are eliminated exactly (Triggs et
+    al. 2000, section 6.1).
     """
     residual, damping = problem.residual(x), DAMPING[1]
     for _ in range(MOST_STEPS):
         slope = problem.jacobian(x)
-        normal, downhill = (slope.T @ slope).toarray(), -(slope.T @ residual)
-        diagonal = np.maximum(normal.diagonal(), 1e-12)
+        normal = _Normal.of(slope, len(x) - 6 * problem.boards, problem.boards)
+        downhill = -(slope.T @ residual)
         cost, gain = residual @ residual, 0.0
         while damping < DAMPING[2]:
             try:
-                step = cho_solve(cho_factor(normal + np.diag(damping * diagonal)), downhill)
+                step = normal.step(downhill, damping)
             except np.linalg.LinAlgError:  # not positive definite to this precision
                 damping *= 10
                 continue
@@ -137,6 +138,54 @@ def _least_squares(problem: "_Problem", x: np.ndarray) -> np.ndarray:
         if not gain > SMALLEST_GAIN * cost:
             break
     return x
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Normal:
+    """The normal matrix, in parts: n numbers of lenses and cameras, and 6 of each board."""
+
+    rig: np.ndarray  # (n, n)
+    mixed: np.ndarray  # (board, n, 6)
+    boards: np.ndarray  # (board, 6, 6)
+
+    @classmethod
+    def of(cls, slope: csr_array, count: int, boards: int) -> "_Normal":
+        """Of a Jacobian (residuals, count + 6 boards)."""
+        by_column = slope.tocsc()
+        rig, board = by_column[:, :count], by_column[:, count:]
+        mixed = (rig.T @ board).toarray().reshape(count, boards, 6).transpose(1, 0, 2)
+        square = (board.T @ board).tocoo()
+        blocks = np.zeros((boards, 6, 6))
+        blocks[square.row // 6, square.row % 6, square.col % 6] = square.data
+        return cls((rig.T @ rig).toarray(), mixed, blocks)
+
+    def step(self, downhill: np.ndarray, damping: float) -> np.ndarray:
+        """The solution of (N + damping diag N) step = downhill. Raises LinAlgError."""
+        count = len(self.rig)
+        rig, board = downhill[:count], downhill[count:].reshape(-1, 6, 1)
+        eliminated = np.linalg.solve(_damped(self.boards, damping), np.concatenate([self._across, board], 2))
+        step = np.zeros(0)
+        if count:
+            less = np.einsum("bni,bij->nj", self.mixed, eliminated)
+            step = cho_solve(cho_factor(_damped(self.rig, damping) - less[:, :-1]), rig - less[:, -1])
+        return np.concatenate([step, (eliminated[..., -1] - eliminated[..., :-1] @ step).ravel()])
+
+    @property
+    def _across(self) -> np.ndarray:
+        return self.mixed.transpose(0, 2, 1)
+
+    def covariance(self) -> np.ndarray:
+        """(n, n) of the lenses and cameras, for residuals of unit variance."""
+        less = np.einsum("bni,bij->nj", self.mixed, np.linalg.solve(_damped(self.boards, 1e-12), self._across))
+        reduced = self.rig - less
+        scale = np.sqrt(np.maximum(reduced.diagonal(), 1e-30))
+        return np.linalg.pinv(reduced / np.outer(scale, scale), hermitian=True) / np.outer(scale, scale)
+
+
+def _damped(matrix: np.ndarray, damping: float) -> np.ndarray:
+    """Matrices (..., n, n) with their diagonals made larger by a factor."""
+    diagonal = np.einsum("...ii->...i", matrix)
+    return matrix + np.maximum(damping * diagonal, 1e-12)[..., None] * np.eye(matrix.shape[-1])
 
 
 def project(scene: Scene, corners: Corners) -> np.ndarray:
@@ -288,7 +337,7 @@ class _Problem:
         pull = ((scene.lenses - self.prior.lenses) * self.weight)[self.held]
         return np.concatenate([self.reprojection(scene).ravel(), pull])
 
-    def jacobian(self, x: np.ndarray) -> csr_matrix:
+    def jacobian(self, x: np.ndarray) -> csr_array:
         """(2 corners + priors, free numbers)."""
         lens, camera, board = self._parts(x)
         corners, one, other = self.corners, self.corners.camera, self.corners.board
@@ -305,18 +354,15 @@ class _Problem:
         values[..., 15:18] = -by_world @ board_turn[other] @ _hat(corners.point) @ board_slope[other]
         values[..., 18:21] = by_world
         data = np.concatenate([values.reshape(-1, 21)[self.kept], self.weight[self.held]])
-        return csr_matrix((data, self.indices, self.indptr), shape=(len(self.indptr) - 1, int(self.free.sum())))
+        return csr_array((data, self.indices, self.indptr), shape=(len(self.indptr) - 1, int(self.free.sum())))
 
     def deviation(self, x: np.ndarray, residual_px: np.ndarray) -> np.ndarray:
         """(camera, 9) standard deviations of the lenses by the Jacobian and the residuals' own spread."""
         found = np.zeros((len(self.start.lenses), 9))
         if not (self.lens_column >= 0).any():
             return found
-        slope = self.jacobian(x)
-        scale = np.sqrt(np.maximum((slope.multiply(slope)).sum(0).A1, 1e-30))
-        normal = (slope.T @ slope).toarray() / np.outer(scale, scale)
-        freedom = max(residual_px.size - len(scale), 1)
-        variance = np.diag(np.linalg.pinv(normal, hermitian=True)) / scale**2 * (residual_px**2).sum() / freedom
+        variance = np.diag(_Normal.of(self.jacobian(x), len(x) - 6 * self.boards, self.boards).covariance())
+        variance = variance * (residual_px**2).sum() / max(residual_px.size - len(x), 1)
         columns = self.lens_column >= 0
         found[columns] = np.sqrt(np.maximum(variance[self.lens_column[columns]], 0))
         return found

@@ -79,10 +79,9 @@ def seen(rng: np.random.Generator, scene: Scene, noise_px: float = 0.15) -> Corn
     here = np.einsum("nij,nj->ni", camera_from_board[:, :3, :3], corners.point) + camera_from_board[:, :3, 3]
     towards = here / np.linalg.norm(here, axis=1, keepdims=True)
     faces = (towards * camera_from_board[:, :3, 2]).sum(1) > np.cos(np.deg2rad(STEEPEST_DEG))
-    shown = faces & (here[:, 2] > 0.15)
-    corners = corners.where(shown)
+    corners = corners.where(np.flatnonzero(faces & (here[:, 2] > 0.15)))
     pixel = project(scene, corners)
-    inside = ((pixel > 10) & (pixel < np.array(SIZE) - 10)).all(1)
+    inside = np.flatnonzero(((pixel > 10) & (pixel < np.array(SIZE) - 10)).all(1))
     pixel = pixel + rng.normal(0, noise_px, pixel.shape)
     return Corners(corners.camera, corners.board, corners.point, pixel).where(inside)
 
@@ -111,7 +110,7 @@ def volume_mm(found: Scene, truth: Scene, rng: np.random.Generator) -> float:
     homogeneous = np.linalg.svd(np.stack(rows, 1))[2][:, -1]
     away = homogeneous[:, :3] / homogeneous[:, 3:]
     one, other = away - away.mean(0), points - points.mean(0)
-    turn, _ = Rotation.align_vectors(other, one)
+    turn = Rotation.align_vectors(other, one)[0]
     return float(1000 * np.sqrt(((turn.apply(one) - other) ** 2).sum(1).mean()))
 
 
