@@ -24,6 +24,8 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.demo", "--motion {}/gone", r"gone: not recorded motion \(.*\)\. See training/README\.md"),
     ("training.demo", "--motion {}/damaged.npz", r"damaged\.npz: not recorded motion \(.*\)\. See training/README\.md"),
     ("training.demo", "--motion {}/gone --every 0", r"--every 0: must be at least 1"),
+    ("training.demo.studio", "--motion {}/gone --out {}/out", r"gone: not recorded motion \(.*\)\. See"),
+    ("training.demo.studio", "--motion {}/gone --out {}/out --width 100", r"--width 100: must be a multiple of 32"),
     (
         "training.detector",
         "nanodet {}/damaged.npz {}/out.onnx --pictures {}",
@@ -48,6 +50,8 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.evaluate", "boxes edge --motion {}/gone", r"gone: not recorded motion \(.*\)\. See"),
     ("training.evaluate", "boxes edge --people 0", r"--every 5, --people 0: give at least 1 of each"),
     ("training.evaluation.make_benchmark", "{}/set --motion {}/gone", r"gone: not recorded motion \(.*\)\. See"),
+    ("training.evaluation.make_studio", "{}/out --motion {}/gone", r"gone: not recorded motion \(.*\)\. See"),
+    ("training.evaluation.make_studio", "{}/out --motion {}/gone --people 7", r"--people 7: must be 1 to 6"),
     ("training.evaluation.real_clip", "{} --calibration {}/gone.json --reference {}/out.npz", r"gone\.json: "),
     ("training.evaluation.sets", "{}/gone.pt --emdb {}/gone", r"gone\.pt: no such file"),
     ("training.evaluation.sets", "edge --emdb {}/gone", r"gone: holds no P\*/\*/\*_data\.pkl\. Give EMDB's own folder"),

@@ -9,7 +9,7 @@ import numpy as np
 from refit_rt.draw.raster import buffers, rasterise
 from training.synthetic import backdrop, scenes, shade
 from training.synthetic.cameras import View
-from training.synthetic.light import shadow_map
+from training.synthetic.light import ShadowMap, shadow_map
 from training.synthetic.people import Outfit
 from training.synthetic.scenes import Panorama, Scene
 from training.synthetic.textures import Textures
@@ -49,11 +49,13 @@ def draw(
     stock: Stock,
     coarse: int = 2,
     texels: int = 96,
+    shadows: tuple[ShadowMap, ShadowMap] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Renders linear light (h, w, 3) float32, and the owner of each pixel (h, w) int32: 0, 1, … a person, -1 no person.
 
     focal_px and centre_px (2,) belong to the camera at `view`; only pixels where `inside` (h, w) is true are drawn.
     The backdrop is drawn at 1 / coarse of the size, as it is rarely in focus. texels: side of a shadow map.
+    shadows: of the first lamp and of the sky; None: they are drawn around the first person.
     """
     inverse, ids = buffers(*inside.shape)
     first, starts, seen = 0, [], []
@@ -66,12 +68,10 @@ def draw(
     seen_things = view.to_camera(things.points)
     rasterise(seen_things, things.faces, first, focal_px, centre_px, inverse, ids, False)
     ids[~inside] = OUTSIDE
-    light, clouds = scene.light, [person.points for person in people]
-    centre = people[0].points[::16].mean(0)
-    key = shadow_map(
-        light.directions[0], light.softness, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels
-    )
-    sky = shadow_map(SKY, SKY_SOFT_M, centre, SHADOW_SIDE_M, clouds, things.points, things.faces, texels)
+    light = scene.light
+    if shadows is None:
+        shadows = shadows_of(scene, people, people[0].points[::16].mean(0), SHADOW_SIDE_M, texels)
+    key, sky = shadows
     hard_key, hard_sky = (key.nearest, *key.place), (sky.nearest, *sky.place)
     soft_key, soft_sky = (key.cover, *key.place), (sky.cover, *sky.place)
     out = np.empty((*inside.shape, 3), np.float32)
@@ -119,6 +119,16 @@ def draw(
             *lit,
         )
     return out, owner
+
+
+def shadows_of(
+    scene: Scene, people: list[Person], centre: np.ndarray, side_m: float, texels: int
+) -> tuple[ShadowMap, ShadowMap]:
+    """The shadows of the first lamp and of the sky in a square of side_m around `centre` (3,), texels wide."""
+    light, things, clouds = scene.light, scene.things, [person.points for person in people]
+    mesh = clouds, things.points, things.faces, texels
+    key = shadow_map(light.directions[0], light.softness, centre, side_m, *mesh)
+    return key, shadow_map(SKY, SKY_SOFT_M, centre, side_m, *mesh)
 
 
 def draw_backdrop(
