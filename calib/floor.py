@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 
 from refit_rt.commands.shared import say
 from refit_rt.errors import UserError
+from refit_rt.types import JOINTS
 
 if TYPE_CHECKING:
     from refit_rt.cameras import Rig
@@ -30,6 +31,8 @@ FEW_UNDER = 0.02  # share of feet that may be there: wrong joints
 MOST_LEAN_DEG = 30.0  # of the mean direction from feet to heads, against the floor's normal
 TURNED_DEG = 10.0  # a plane of three feet and one of all that stand on it differ less, unless all stand in a line
 LIKELY_SHARE = 0.1  # of the feet that stand on the floor at the least, while people walk
+FEET, HEAD = (10, 11), 15  # SMPL's joints
+SOLE_M = 0.028  # height of SMPL's foot joints over the soles; measured on the free body, as it stands
 DRAWS = 500  # planes tried through three feet each
 
 
@@ -97,8 +100,9 @@ def from_plane(rig: "Rig", found_m: np.ndarray, scale: float = 1.0, what: str = 
     return _standing(rig, turn, -turn @ middle, Floor(rig, scale, rms_m, tilt_deg), what)
 
 
-def from_feet(rig: "Rig", feet_m: np.ndarray, heads_m: np.ndarray | None = None) -> Floor:
+def from_feet(rig: "Rig", feet_m: np.ndarray, heads_m: np.ndarray | None = None, sole_m: float = 0.0) -> Floor:
     """feet_m (n, 3): places of people's feet while they stand and walk about, in the rig's world; heads_m (m, 3).
+    sole_m: their height over the floor when they stand.
 
     The floor is the plane that most feet stand on and few are under. Heads say where up is; without them, the cameras
     do. Raises UserError where people and cameras disagree, and as `from_points`.
@@ -118,7 +122,9 @@ def from_feet(rig: "Rig", feet_m: np.ndarray, heads_m: np.ndarray | None = None)
                 "people's feet: with the cameras above the floor, people stand on their heads. The rig is mirrored or "
                 "its floor ambiguous: calibrate again, and check that no picture is mirrored"
             )
-    return floor
+    lifted = np.eye(4)
+    lifted[1, 3] = sole_m
+    return replace(floor, rig=replace(floor.rig.moved(lifted), floor=True))
 
 
 def _standing_feet(feet_m: np.ndarray, above: np.ndarray, lean_deg: float) -> np.ndarray:
@@ -280,7 +286,8 @@ def floor(source: Given, out: Out, /, *, points: Input = "", feet: Input = "", r
         out: The rig file to write (.json).
         points: A json file of points with their pixels per camera, and world coordinates if they are known; without,
             all of them lie on the floor. It may hold measured lengths, which set the scale.
-        feet: A npz file with `feet` (n, 3) and perhaps `heads` (m, 3), metres in the rig's world.
+        feet: A motion.npz that refit-rt run recorded with this rig, or a npz file with `feet` (n, 3) and perhaps
+            `heads` (m, 3), metres in the rig's world.
         rescale: Take the scale from the points' measured coordinates.
     """
     from refit_rt.cameras import read_rig, write_rig
@@ -328,8 +335,11 @@ def _from_feet_file(rig: "Rig", path: Path) -> Floor:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.array(file[name], float).reshape(-1, 3) for name in ("feet", "heads") if name in file}
+            joints = np.array(file["joints_world"], float).reshape(-1, JOINTS, 3) if "joints_world" in file else None
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: is no npz file of feet (n, 3) and heads (m, 3): {error}") from error
+    if joints is not None:
+        return from_feet(rig, joints[:, FEET].reshape(-1, 3), joints[:, HEAD], SOLE_M)
     if "feet" not in arrays:
-        raise UserError(f"{path}: has no array 'feet' (n, 3)")
+        raise UserError(f"{path}: has no array 'feet' (n, 3), and is no recording of refit-rt run")
     return from_feet(rig, arrays["feet"], arrays.get("heads"))

@@ -250,6 +250,12 @@ def test_the_verb_puts_a_rig_on_its_floor(marked, capsys):
     np.savez(folder / "feet.npz", feet=feet, heads=heads)
     assert floor(out, str(folder / "again.json"), feet=str(folder / "feet.npz")) == 0
     assert "above the floor" in capsys.readouterr().out
+    joints = np.zeros((200, 24, 3))
+    joints[:, 10], joints[:, 11], joints[:, 15] = feet[:200], feet[200:], feet[:200] + np.array([0, 1.65, 0])
+    np.savez(folder / "motion.npz", joints_world=joints)
+    assert floor(out, str(folder / "again.json"), feet=str(folder / "motion.npz")) == 0
+    raised = read_rig(folder / "again.json").cameras[0].position[1] - true.cameras[0].position[1]
+    assert raised == pytest.approx(0.028, abs=0.015)
 
 
 @pytest.mark.parametrize(
