@@ -178,7 +178,7 @@ def _seen_by_one(rig: Rig, rng: np.random.Generator) -> np.ndarray:
     return best[1]
 
 
-def _in_sight(camera, marks: np.ndarray) -> int:
+    """How many of the three marks (3, 3) on a person lie in the picture of this camera."""
     """How many of three marks (3, 3) on a person a camera sees."""
     ahead = camera.camera(marks)[:, 2] > 0.4
     rays = camera.camera(marks)[:, :2] / np.maximum(camera.camera(marks)[:, 2:], 0.1)
