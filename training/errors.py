@@ -102,8 +102,8 @@ def lacks(row: Row, body: Body) -> np.ndarray:
     """The correction (75,) of refit_rt.fit.refine that makes the body's pose and place the true ones."""
     turns = axis_angle_from_matrix(row.body.rotations.swapaxes(1, 2) @ row.truth.rotations)
     here, there = (body.rest_pelvis(one.betas) + one.trans for one in (row.body, row.truth))
-    nearer = np.log(here[2] / there[2])
-    return np.concatenate([turns.ravel(), [nearer], there[:2] - np.exp(-nearer) * here[:2]])
+    nearer = 1 - there[2] / here[2]
+    return np.concatenate([turns.ravel(), [nearer], there[:2] - (1 - nearer) * here[:2]])
 
 
 def is_right(row: Row, lack: np.ndarray) -> bool:

@@ -182,9 +182,10 @@ def correction(
         np.interp(score, refine.SCORES, row) for score, row in zip(seen[:, 2], errors.deviations, strict=True)
     ]
     spread = np.repeat(np.array(deviations) * side_px / refine.CROP_PX, 2)
+    axes = refine.place_axes(body.rest_pelvis(pose.betas) + pose.trans, roll)
 
     def places(change: np.ndarray) -> np.ndarray:
-        moved = refine.corrected(pose, change, roll, body)
+        moved = refine.corrected(pose, change, axes)
         world, joints = joint_transforms(body, moved.rotations, moved.betas)
         parents = world[body.parents[refine.POINT_JOINTS], :, :3]
         points = joints[refine.POINT_JOINTS] + (parents @ errors.offsets[:, :, None])[..., 0] + moved.trans

@@ -5,9 +5,10 @@ of each joint and the place of the pelvis. Key points of a detector are other ev
 correction is the most probable error of the body, given the key points: a Gauss-Newton step in the space of the
 observations (an iterated Kalman update), with heavy tails for the key points. There is no weight to tune.
 
-A correction is 75 numbers: a rotation vector per joint, which turns the joint's frame about its own axes; the logarithm
-of how much nearer the pelvis is; its move to the right and down, in metres, in the picture that stands the person
-upright.
+A correction is 75 numbers: a rotation vector per joint, which turns the joint's frame about its own axes, and how the
+pelvis moves. In one view that is the share of its distance by which it comes nearer, and its move to the right and
+down, in metres, in the picture that stands the person upright. In several views it is a move in the world, in metres,
+and ten more numbers may follow: changes of the shape.
 """
 
 from collections import deque
@@ -23,6 +24,7 @@ from refit_rt.geometry import matrix_from_axis_angle, project, roll_matrix
 from refit_rt.types import JOINTS, Pose, Square
 
 NUMBERS = 3 * JOINTS + 3
+NO_SHAPE = np.zeros((JOINTS, 3, 0))  # the shape is known: no number changes it
 # COCO's key points from shoulders to ankles, and the SMPL joints that they are taken for.
 POINTS = np.array([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
 POINT_JOINTS = np.array([16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8])
@@ -47,9 +49,20 @@ CROP_PX = 256  # deviations are in pixels of a crop of this side around the pers
 class Errors:
     """How a network's bodies and a detector's key points err; `training.errors` measures both."""
 
-    covariance: np.ndarray  # (75, 75) of the correction that the true body needs: rad, log, metres
+    covariance: np.ndarray  # (75, 75) of the correction that the true body needs in one view: rad, share, metres
     deviations: np.ndarray  # (12, 4) px of the crop, of each of POINTS at each of SCORES
     offsets: np.ndarray  # (12, 3) metres from a joint to its key point, in the frame of the joint's parent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """A body as one camera sees it in one frame, and the key points that a detector found there."""
+
+    pose: Pose  # metres, in the base frame: that of the camera, or the world
+    keypoints: np.ndarray  # (17, 3) image px, score
+    side_px: float  # of the crop around the body
+    camera: Camera
+    camera_from_base: np.ndarray  # (4, 4) metres
 
 
 def correction(
@@ -60,29 +73,66 @@ def correction(
     keypoints: x, y image px, score. roll: of the crop, radians; side_px: its side in the image. None: too few key
     points are seen.
     """
-    seen = sided(keypoints, body.joints(pose.rotations, pose.betas) + pose.trans, camera)[POINTS]
-    known = seen[:, 2] >= LEAST_SCORE
-    if np.count_nonzero(known) < LEAST_POINTS or not np.isfinite(seen[known]).all():
+    sight = Sight(pose, keypoints, side_px, camera, np.eye(4))
+    axes = place_axes(body.rest_pelvis(pose.betas) + pose.trans, roll)
+    return most_probable([sight], body, errors, errors.covariance, axes, NO_SHAPE)
+
+
+def place_axes(pelvis: np.ndarray, roll: float) -> np.ndarray:
+    """(3, 3) columns: how a pelvis (3,) in the camera's frame moves by each of a correction's last three numbers."""
+    return np.column_stack([-pelvis, *roll_matrix(roll)[:2]])
+
+
+def most_probable(
+    sights: list[Sight],
+    body: Body,
+    errors: Errors,
+    covariance: np.ndarray,
+    axes: np.ndarray,
+    shape_dirs: np.ndarray,
+) -> np.ndarray | None:
+    """The one correction (75 + shapes,) of all sights of a person; None: too few key points are seen.
+
+    covariance (75 + shapes, 75 + shapes): of the correction that is expected. axes (3, 3): see `place_axes`. shape_dirs
+    (24, 3, shapes): how rest joints move with the last numbers, which are added to betas; (24, 3, 0): they are known.
+    """
+    known, points, deviations = [], [], []
+    for sight in sights:
+        joints = body.joints(sight.pose.rotations, sight.pose.betas) + sight.pose.trans
+        seen = sided(sight.keypoints, moved_into(sight.camera_from_base, joints), sight.camera)[POINTS]
+        known.append((seen[:, 2] >= LEAST_SCORE) & np.isfinite(seen).all(1))
+        points.append(seen[:, :2])
+        spread = [np.interp(score, SCORES, row) for score, row in zip(seen[:, 2], errors.deviations, strict=True)]
+        deviations.append(np.array(spread) * sight.side_px / CROP_PX)
+    if sum(int(np.count_nonzero(one)) for one in known) < LEAST_POINTS:
         return None
-    rows = zip(seen[:, 2], errors.deviations, strict=True)
-    deviations = np.array([np.interp(score, SCORES, deviation) for score, deviation in rows])
-    rest = body.joint_template + body.joint_shape_dirs @ pose.betas
-    found = np.zeros(NUMBERS)
+    mask = np.concatenate(known)
+    rest = np.stack([body.joint_template + body.joint_shape_dirs @ one.pose.betas for one in sights])
+    found = np.zeros(len(covariance))
     solve(
-        np.ascontiguousarray(pose.rotations, np.float64),
+        np.stack([np.asarray(one.pose.rotations, np.float64) for one in sights]),
         np.ascontiguousarray(rest, np.float64),
-        rest[0] + pose.trans,
+        np.stack([rest[row, 0] + one.pose.trans for row, one in enumerate(sights)]),
         body.parents.astype(np.int64),
-        np.array([camera.focal_px, *camera.centre_px]),
-        roll_matrix(roll),
-        POINT_JOINTS[known],
-        errors.offsets[known],
-        np.ascontiguousarray(seen[known, :2], np.float64),
-        deviations[known] * side_px / CROP_PX,
-        errors.covariance,
+        np.ascontiguousarray(axes, np.float64),
+        np.stack([one.camera_from_base[:3, :3] for one in sights]),
+        np.stack([one.camera_from_base[:3, 3] for one in sights]),
+        np.array([[one.camera.focal_px, *one.camera.centre_px] for one in sights], np.float64),
+        np.repeat(np.arange(len(sights)), len(POINTS))[mask],
+        np.tile(POINT_JOINTS, len(sights))[mask],
+        np.tile(errors.offsets, (len(sights), 1))[mask],
+        np.ascontiguousarray(np.concatenate(points)[mask], np.float64),
+        np.concatenate(deviations)[mask],
+        np.ascontiguousarray(covariance, np.float64),
+        np.ascontiguousarray(shape_dirs, np.float64),
         found,
     )
     return found if np.isfinite(found).all() else None
+
+
+def moved_into(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (n, 3) by a transform (4, 4)."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def sided(keypoints: np.ndarray, joints: np.ndarray, camera: Camera) -> np.ndarray:
@@ -105,13 +155,10 @@ def sided(keypoints: np.ndarray, joints: np.ndarray, camera: Camera) -> np.ndarr
     return out
 
 
-def corrected(pose: Pose, change: np.ndarray, roll: float, body: Body) -> Pose:
-    """A body in the camera's frame with a correction (75,)."""
+def corrected(pose: Pose, change: np.ndarray, axes: np.ndarray) -> Pose:
+    """A body with a correction (75,), or with one that changes its betas as well. axes (3, 3): see `place_axes`."""
     turns = matrix_from_axis_angle(change[: 3 * JOINTS].reshape(JOINTS, 3))
-    pelvis = body.rest_pelvis(pose.betas)
-    move = roll_matrix(roll).T @ np.array([change[-2], change[-1], 0.0])
-    trans = np.exp(-change[-3]) * (pelvis + pose.trans) + move - pelvis
-    return Pose(pose.rotations @ turns, pose.betas, trans)
+    return Pose(pose.rotations @ turns, pose.betas, pose.trans + axes @ change[3 * JOINTS : NUMBERS])
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +211,7 @@ class Corrector:
         if held.now is not None:
             now = held.now + (1 - np.exp(-(time_s - held.now_s) / EASING_S)) * (wanted - held.now)
         held.now, held.now_s = now, time_s
-        return corrected(pose, now, square.roll, self._body)
+        return corrected(pose, now, place_axes(self._body.rest_pelvis(pose.betas) + pose.trans, square.roll))
 
     def forget(self, person: int) -> None:
         """The person's body starts afresh, with other errors."""
@@ -194,52 +241,67 @@ def turn_of(vector, turn, right):
 
 
 @compiled
-def solve(rotations, rest, pelvis, parents, lens, upright, chosen, offsets, points, deviations, covariance, change):
-    """Fills `change` (75,) with what `correction` returns; `reference.correction` is the readable twin."""
-    joints, count = len(rest), len(chosen)
-    turned, axes, placed = np.empty((joints, 3, 3)), np.empty((joints, 3, 3)), np.empty((joints, 3))
+def solve(
+    rotations, rest, pelvis, parents, axes_of_place, eyes, shifts, lenses,
+    sight, chosen, offsets, points, deviations, covariance, shape_dirs, change,
+):  # fmt: skip
+    """Fills `change` (75 + shapes,) with what `most_probable` returns; `reference.correction` is the readable twin.
+
+    Of S sights: rotations (S, 24, 3, 3), rest joints (S, 24, 3), pelvis (S, 3), eyes (S, 3, 3) and shifts (S, 3) camera
+    from base, lenses (S, 3) focal length and principal point. Of P key points: sight (P,), chosen (P,) joint, offsets
+    (P, 3), points (P, 2) px, deviations (P,) px.
+    """
+    sights, joints, count = rest.shape[0], rest.shape[1], len(chosen)
+    numbers, shapes = 3 * joints + 3, shape_dirs.shape[2]
+    turned, axes = np.empty((sights, joints, 3, 3)), np.empty((sights, joints, 3, 3))
+    placed, grown = np.empty((sights, joints, 3)), np.zeros((sights, joints, 3, shapes))
     turn, right = np.empty((3, 3)), np.empty((3, 3))
     slopes, off = np.empty((2 * count, len(change))), np.empty(2 * count)
     for _ in range(ROUNDS):
-        nearer = np.exp(-change[3 * joints])
-        for k in range(joints):
-            turn_of(change[3 * k : 3 * k + 3], turn, right)
-            own = rotations[k] @ turn
-            if k == 0:
-                turned[0] = own
-                for a in range(3):
-                    move = upright[0, a] * change[3 * joints + 1] + upright[1, a] * change[3 * joints + 2]
-                    placed[0, a] = nearer * pelvis[a] + move
-            else:
-                p = parents[k]
-                turned[k] = turned[p] @ own
-                placed[k] = placed[p] + turned[p] @ (rest[k] - rest[p])
-            axes[k] = turned[k] @ right  # the axes about which the three numbers of the joint turn all below it
+        for s in range(sights):
+            for k in range(joints):
+                turn_of(change[3 * k : 3 * k + 3], turn, right)
+                own = rotations[s, k] @ turn
+                if k == 0:
+                    turned[s, 0] = own
+                    placed[s, 0] = pelvis[s] + axes_of_place @ change[3 * joints : numbers]
+                else:
+                    p = parents[k]
+                    turned[s, k] = turned[s, p] @ own
+                    bone = rest[s, k] - rest[s, p]
+                    if shapes:
+                        dirs = shape_dirs[k] - shape_dirs[p]
+                        bone = bone + dirs @ change[numbers:]
+                        grown[s, k] = grown[s, p] + turned[s, p] @ dirs
+                    placed[s, k] = placed[s, p] + turned[s, p] @ bone
+                axes[s, k] = turned[s, k] @ right  # about which the joint's three numbers turn all below it
         slopes[:] = 0
         for i in range(count):
-            joint = chosen[i]
-            point = placed[joint] + turned[parents[joint]] @ offsets[i]
-            x, y, z = point[0], point[1], max(point[2], 0.05)
-            u, v = lens[0] / z, -lens[0] / z**2
-            off[2 * i] = points[i, 0] - (u * x + lens[1])
-            off[2 * i + 1] = points[i, 1] - (u * y + lens[2])
+            s, joint = sight[i], chosen[i]
+            point = placed[s, joint] + turned[s, parents[joint]] @ offsets[i]
+            x, y, z = eyes[s] @ point + shifts[s]
+            z = max(z, 0.05)
+            u, v = lenses[s, 0] / z, -lenses[s, 0] / z**2
+            off[2 * i] = points[i, 0] - (u * x + lenses[s, 1])
+            off[2 * i + 1] = points[i, 1] - (u * y + lenses[s, 2])
+            seen = np.empty((2, 3))  # px by metres in the base frame
+            for a in range(3):
+                seen[0, a] = u * eyes[s, 0, a] + v * x * eyes[s, 2, a]
+                seen[1, a] = u * eyes[s, 1, a] + v * y * eyes[s, 2, a]
             k = parents[joint]  # a joint's own turn does not move it
             while k >= 0:
-                arm = point - placed[k]
+                arm = point - placed[s, k]
                 for a in range(3):
-                    axis = axes[k, :, a]
+                    axis = axes[s, k, :, a]
                     dx = axis[1] * arm[2] - axis[2] * arm[1]
                     dy = axis[2] * arm[0] - axis[0] * arm[2]
                     dz = axis[0] * arm[1] - axis[1] * arm[0]
-                    slopes[2 * i, 3 * k + a] = u * dx + v * x * dz
-                    slopes[2 * i + 1, 3 * k + a] = u * dy + v * y * dz
+                    for b in range(2):
+                        slopes[2 * i + b, 3 * k + a] = seen[b, 0] * dx + seen[b, 1] * dy + seen[b, 2] * dz
                 k = parents[k] if k > 0 else -1
-            deeper = -nearer * pelvis
-            slopes[2 * i, 3 * joints] = u * deeper[0] + v * x * deeper[2]
-            slopes[2 * i + 1, 3 * joints] = u * deeper[1] + v * y * deeper[2]
-            for a in range(2):
-                slopes[2 * i, 3 * joints + 1 + a] = u * upright[a, 0]
-                slopes[2 * i + 1, 3 * joints + 1 + a] = u * upright[a, 1]
+            slopes[2 * i : 2 * i + 2, 3 * joints : numbers] = seen @ axes_of_place
+            if shapes:
+                slopes[2 * i : 2 * i + 2, numbers:] = seen @ grown[s, joint]
         spread = covariance @ slopes.T
         noise = slopes @ spread
         for i in range(count):

@@ -17,7 +17,7 @@ from refit_rt.detect.movenet import MoveNet
 from refit_rt.errors import UserError
 from refit_rt.fit import reference, refine
 from refit_rt.fit.load import errors_of
-from refit_rt.fit.refine import POINT_JOINTS, POINTS, Corrector, Errors, corrected, correction
+from refit_rt.fit.refine import POINT_JOINTS, POINTS, Corrector, Errors, correction
 from refit_rt.follow import load_follower
 from refit_rt.types import Pose, Square
 from tests.support.all_knowing import BODY, CAMERA
@@ -71,9 +71,14 @@ def seen(pose: Pose, score: float = 0.9) -> np.ndarray:
     return points
 
 
+def corrected(pose: Pose, change: np.ndarray, roll: float) -> Pose:
+    axes = refine.place_axes(BODY.rest_pelvis(pose.betas) + pose.trans, roll)
+    return refine.corrected(pose, change, axes)
+
+
 def mistaken(pose: Pose, errors: Errors, rng: np.random.Generator, roll: float = 0.0) -> Pose:
     """A body with one of the network's errors."""
-    return corrected(pose, rng.multivariate_normal(np.zeros(refine.NUMBERS), errors.covariance), roll, BODY)
+    return corrected(pose, rng.multivariate_normal(np.zeros(refine.NUMBERS), errors.covariance), roll)
 
 
 def off_px(pose: Pose, points: np.ndarray) -> float:
@@ -102,7 +107,7 @@ def test_a_body_moves_onto_its_key_points_and_nearer_to_the_truth(errors: Errors
         start, points = mistaken(truth, errors, rng), seen(truth)
         found = correction(start, points, 0.0, SIDE_PX, CAMERA, BODY, errors)
         assert found is not None
-        for out, body in ((before, start), (after, corrected(start, found, 0.0, BODY))):
+        for out, body in ((before, start), (after, corrected(start, found, 0.0))):
             away = joints_of(body) - joints_of(truth)
             out[row] = off_px(body, points), 1000 * np.linalg.norm(away - away[:1], axis=-1).mean()
     assert after[:, 0].mean() < 0.3 * before[:, 0].mean()
@@ -115,7 +120,7 @@ def test_one_key_point_that_is_far_off_moves_the_body_by_little(errors: Errors) 
     points[9, :2] += 150, -80  # the left wrist
     found = correction(truth, points, 0.0, SIDE_PX, CAMERA, BODY, errors)
     assert found is not None
-    away = np.linalg.norm(joints_of(corrected(truth, found, 0.0, BODY)) - joints_of(truth), axis=-1)
+    away = np.linalg.norm(joints_of(corrected(truth, found, 0.0)) - joints_of(truth), axis=-1)
     assert away.max() < 0.04
 
 

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from refit_rt import geometry
 from refit_rt.body.smpl import joint_transforms
-from refit_rt.fit.refine import POINT_JOINTS, POINTS, SCORES, corrected
+from refit_rt.fit.refine import POINT_JOINTS, POINTS, SCORES, corrected, place_axes
 from refit_rt.types import Pose
 from tests.support.all_knowing import BODY
 from training.errors import Row, deviations_of, is_right, lacks, offsets_of, slopes_of
@@ -26,7 +26,7 @@ def row_of(rng: np.random.Generator, off_px: float = 0.0) -> Row:
 
 def test_what_a_body_lacks_makes_it_the_true_one() -> None:
     row = row_of(np.random.default_rng(0))
-    made = corrected(row.body, lacks(row, BODY), 0.0, BODY)
+    made = corrected(row.body, lacks(row, BODY), place_axes(BODY.rest_pelvis(row.body.betas) + row.body.trans, 0.0))
     np.testing.assert_allclose(made.rotations, row.truth.rotations, atol=1e-9)
     here, there = (BODY.rest_pelvis(one.betas) + one.trans for one in (made, row.truth))
     np.testing.assert_allclose(here, there, atol=1e-6)
