@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refit_rt.body.smpl import Body
-from refit_rt.cameras import Rig
+from refit_rt.cameras import Camera, Rig
 from refit_rt.errors import UserError
 from training.synthetic import studio_hug, studio_motion
 from training.synthetic.long_clip import mixed
@@ -178,8 +178,8 @@ def _seen_by_one(rig: Rig, rng: np.random.Generator) -> np.ndarray:
     return best[1]
 
 
+def _in_sight(camera: Camera, marks: np.ndarray) -> int:
     """How many of the three marks (3, 3) on a person lie in the picture of this camera."""
-    """How many of three marks (3, 3) on a person a camera sees."""
     ahead = camera.camera(marks)[:, 2] > 0.4
     rays = camera.camera(marks)[:, :2] / np.maximum(camera.camera(marks)[:, 2:], 0.1)
     pixels = rays * camera.focal_px + np.array(camera.centre_px)
@@ -198,18 +198,17 @@ def acted(
         moved.append(studio_motion.moved(body, betas[row], route, seconds, stride, stand, begin))
     if play.meeting is not None:
         hug = studio_hug.find_hug(body, betas[:2])
-        moved[:2] = [_hugging(moved[row], hug.raised[row], hug.closed[row], play.meeting) for row in range(2)]
+        gap = np.linalg.norm((moved[0].pelvis - moved[1].pelvis)[:, [0, 2]], axis=1)
+        moved[:2] = [_hugging(moved[row], hug.raised[row], hug.closed[row], gap, play.meeting) for row in range(2)]
     return moved
 
 
-def _hugging(movement: Movement, raised: np.ndarray, closed: np.ndarray, meeting: Meeting) -> Movement:
-    """The movement with the arms of a hug while it lasts."""
+def _hugging(movement: Movement, raised: np.ndarray, closed: np.ndarray, gap: np.ndarray, meeting: Meeting) -> Movement:
+    """The movement with the arms of a hug while it lasts; they close as the gap (samples,) between both does."""
     times = np.arange(len(movement.pelvis)) / RATE
-    begin, end = meeting.begin_s, meeting.end_s
-    near = _ramp(times, begin - STEP_S, begin) * (1 - _ramp(times, end, end + STEP_S))
-    arms = _ramp(times, begin - STEP_S - RAISE_S, begin - STEP_S) * (
-        1 - _ramp(times, end + 0.6 * STEP_S, end + 0.6 * STEP_S + RAISE_S)
-    )
+    near = np.clip((OPEN_M - gap) / (OPEN_M - GAP_M), 0, 1)
+    up, down = meeting.begin_s - STEP_S, meeting.end_s + STEP_S
+    arms = _ramp(times, up - RAISE_S, up) * (1 - _ramp(times, down, down + RAISE_S))
     count = len(times)
     pose = mixed(np.repeat(raised[None], count, 0), np.repeat(closed[None], count, 0), near)
     rotations = movement.rotations.copy()
