@@ -11,7 +11,6 @@ from calib.adjust import (
     Corners,
     Freedom,
     Scene,
-    adjust,
     adjust_and_trim,
     inliers,
     matrix_of,
@@ -38,8 +37,8 @@ class Solution:
     moments: tuple[int, ...]
     root: int
     shared: np.ndarray  # (camera, camera) int: boards that both saw; on the diagonal, each alone
-    held_out_px: np.ndarray  # (camera,) rms of boards that the cameras were not solved with; NaN: too few boards
-    held_out: tuple[int, ...]  # moments
+    held_out: np.ndarray  # (corner,) bool: of boards that a first solution did not see, without outliers
+    held_out_residual_px: np.ndarray  # (corner, 2) by that first solution; NaN for other corners
 
 
 def solve_places(
@@ -48,7 +47,7 @@ def solve_places(
     """The places of two or more cameras; with a `deviation` (camera, 9), their lenses too.
 
     lenses (camera, 9) as in adjust.LENS. alone: moments per camera that only its lens is found from, when lenses are
-    free. Every lens number but k3 is free then, without a prior: the same corners would count twice. Raises UserError.
+    free. Every lens number but k3 is free then; what a lens is before any corner is seen is `USUAL`. Raises UserError.
     """
     if not board.has_one_way_up:
         raise UserError(
@@ -78,13 +77,14 @@ def solve_places(
 
     kept_back = several[HELD_OUT // 2 :: HELD_OUT] if len(several) >= FEWEST_FOR_HOLD_OUT else []
     back = np.isin(moments, kept_back)[corners.board]
-    held_out_px = np.full(len(cameras), np.nan)
+    held_out, off = np.zeros(len(corners), bool), np.full((len(corners), 2), np.nan)
     if kept_back:
-        known = adjust_and_trim(corners.where(np.flatnonzero(~back)), scene, freedom)
-        held_out_px = _held_out(corners.where(np.flatnonzero(back)), known.scene, root)
-        scene = known.scene
+        rows = np.flatnonzero(back)
+        scene = adjust_and_trim(corners.where(np.flatnonzero(~back)), scene, freedom).scene
+        off[rows] = _refitted(corners.where(rows), scene, root)
+        held_out[rows] = inliers(off[rows], corners.camera[rows], np.ones(len(rows), bool))
     found = adjust_and_trim(corners, scene, freedom)
-    return Solution(found, corners, ids, moments, root, shared, held_out_px, tuple(kept_back))
+    return Solution(found, corners, ids, moments, root, shared, held_out, off)
 
 
 def both_poses(board: Board, view: View, lens: np.ndarray) -> np.ndarray:
@@ -201,16 +201,12 @@ def corners_of(board: Board, cameras: list[Sightings], moments: tuple[int, ...])
     ]
     counts = [len(view.ids) for _, _, view in rows]
     ids = np.concatenate([view.ids for _, _, view in rows])
-    camera, place = (np.repeat([row[column] for row in rows], counts) for column in (0, 1))
+    camera = np.repeat([camera for camera, _, _ in rows], counts)
+    place = np.repeat([place for _, place, _ in rows], counts)
     return Corners(camera, place, board.points[ids], np.concatenate([view.pixels for _, _, view in rows])), ids
 
 
-def _held_out(corners: Corners, scene: Scene, root: int) -> np.ndarray:
-    """(camera,) rms in pixels of boards whose places alone are fitted; 4 MAD outliers are left out."""
-    found = adjust(corners, scene, Freedom(root, cameras=False))
-    off = project(found.scene, corners) - corners.pixel
-    keep = inliers(off, corners.camera, np.ones(len(off), bool))
-    squared = (off**2).sum(1)
-    cameras = range(len(scene.lenses))
-    mine = [squared[keep & (corners.camera == camera)] for camera in cameras]
-    return np.array([np.sqrt(one.mean()) if len(one) else np.nan for one in mine])
+def _refitted(corners: Corners, scene: Scene, root: int) -> np.ndarray:
+    """(corner, 2) residuals of boards whose places alone are fitted."""
+    found = adjust_and_trim(corners, scene, Freedom(root, cameras=False))
+    return project(found.scene, corners) - corners.pixel
