@@ -21,7 +21,7 @@ WHAT = {  # sub-verb → module of calib and its function, first line of its hel
     "board": ("board:board", "Make a board to print: a PDF, a PNG, and the file that describes it."),
     "solve": ("solve:solve", "Find the lenses and places of cameras from recordings of a board."),
     "report": ("report:report", "Show how good a calibration is, what is weak and what cures it, in one page."),
-    "floor": ("floor:floor", "Put a rig's world on its floor, from marked points or from people's feet."),
+    "floor": ("floor:floor", "Put a rig's world on its floor, by a board, marked points or people's feet."),
     "convert": ("convert:convert", "Convert a calibration file to another program's format, or from it."),
 }
 

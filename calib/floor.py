@@ -6,6 +6,7 @@ from the wrong one fits the pictures well. Corners that are triangulated from tw
 """
 
 import json
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -276,30 +277,46 @@ Out = Positional[Annotated[str, arg(metavar="OUT")]]
 Input = Annotated[str, arg(metavar="FILE")]
 
 
-def floor(source: Given, out: Out, /, *, points: Input = "", feet: Input = "", rescale: bool = False) -> int:
+def floor(
+    source: Given,
+    out: Out,
+    /,
+    *,
+    board: Input = "",
+    pictures: Annotated[str, arg(metavar="DIR")] = "",
+    points: Input = "",
+    feet: Input = "",
+    rescale: bool = False,
+) -> int:
     """Put a rig's world on its floor: y up, y = 0 on the floor, metres.
 
-    Points are marked by hand in two views or more; feet come from people who walk through the room.
+    A board lies on the floor, printed side up, where two cameras or more see it; points are marked by hand in two views
+    or more; feet come from people who walk through the room.
 
     Args:
         source: The rig to read, in any format of calibrate convert.
         out: The rig file to write (.json).
+        board: The file of the board that lies on the floor. Its x and y become the world's x and z.
+        pictures: A folder with one picture of it per camera, named after it: cam_0.png, cam_1.jpg, …
         points: A json file of points with their pixels per camera, and world coordinates if they are known; without,
             all of them lie on the floor. It may hold measured lengths, which set the scale.
         feet: A motion.npz that refit-rt run recorded with this rig, or a npz file with `feet` (n, 3) and perhaps
             `heads` (m, 3), metres in the rig's world.
-        rescale: Take the scale from the points' measured coordinates.
+        rescale: Take the scale from the board, or from the points' measured coordinates.
     """
     from refit_rt.cameras import read_rig, write_rig
 
-    if bool(points) == bool(feet):
-        raise UserError("calibrate floor: give --points FILE or --feet FILE, one of both")
+    if sum(map(bool, (board, points, feet))) != 1 or bool(board) != bool(pictures):
+        raise UserError("calibrate floor: give --board FILE with --pictures DIR, or --points FILE, or --feet FILE")
     if Path(out).suffix != ".json":
         raise UserError(f"{out}: only this program's rig file knows its floor. Name it {Path(out).stem}.json")
     rig = read_rig(Path(source).expanduser())
-    found = (
-        _from_file(rig, Path(points).expanduser(), rescale) if points else _from_feet_file(rig, Path(feet).expanduser())
-    )
+    if board:
+        found = _from_pictures(rig, Path(board).expanduser(), Path(pictures).expanduser(), rescale)
+    elif points:
+        found = _from_file(rig, Path(points).expanduser(), rescale)
+    else:
+        found = _from_feet_file(rig, Path(feet).expanduser())
     write_rig(found.rig, Path(out).expanduser(), "refit-rt")
     say(
         f"{out}: the floor is known within {found.tilt_deg:.2f} degrees; its points are {1000 * found.rms_m:.1f} mm off"
@@ -311,6 +328,38 @@ def floor(source: Given, out: Out, /, *, points: Input = "", feet: Input = "", r
     for camera in found.rig:
         say(f"  {camera.name}: {camera.position[1]:.2f} m above the floor")
     return 0
+
+
+def _from_pictures(rig: "Rig", path: Path, folder: Path, rescale: bool) -> Floor:
+    import cv2
+
+    from calib.board import read_board
+    from calib.detect import Detector
+
+    board = read_board(path)
+    if not board.has_one_way_up:
+        raise UserError(f"{path}: half a turn of this board looks the same. Give one with an odd number of squares")
+    detector, pixels = Detector(board), np.full((len(rig), len(board.points), 2), np.nan)
+    for number, camera in enumerate(rig):
+        files = sorted(folder.glob(f"{camera.name}.*"))
+        picture = cv2.imread(str(files[0])) if files else None
+        if picture is None:
+            continue
+        if picture.shape[1::-1] != camera.size:
+            raise UserError(
+                f"{files[0]}: has {picture.shape[1::-1]} pixels, '{camera.name}' was calibrated at {camera.size}"
+            )
+        view = detector(picture)
+        if view is not None:
+            pixels[number, view.ids] = view.pixels
+    seen = np.isfinite(pixels).all(-1).sum(1)
+    say("  " + ", ".join(f"{camera.name} sees {count} corners" for camera, count in zip(rig, seen, strict=True)))
+    if (seen > 0).sum() < 2:
+        raise UserError(
+            f"{folder}: {(seen > 0).sum()} cameras see the {board.words}, and 2 are needed: one alone cannot part its "
+            "two poses that look alike. Lay it where two cameras see it, and give one picture per camera, named after it"
+        )
+    return from_board(rig, rig.triangulate(pixels), board.points[:, :2], rescale)
 
 
 def _from_file(rig: "Rig", path: Path, rescale: bool) -> Floor:
@@ -333,10 +382,10 @@ def _from_file(rig: "Rig", path: Path, rescale: bool) -> Floor:
 def _from_feet_file(rig: "Rig", path: Path) -> Floor:
     arrays: dict[str, Any] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: np.array(file[name], float).reshape(-1, 3) for name in ("feet", "heads") if name in file}
             joints = np.array(file["joints_world"], float).reshape(-1, JOINTS, 3) if "joints_world" in file else None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: is no npz file of feet (n, 3) and heads (m, 3): {error}") from error
     if joints is not None:
         return from_feet(rig, joints[:, FEET].reshape(-1, 3), joints[:, HEAD], SOLE_M)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from calib.board import Board, write_board
 from calib.floor import floor, from_board, from_feet, from_plane, from_points, rescaled, similarity
 from refit_rt.cameras import Camera, Rig, read_rig, write_rig
 from refit_rt.errors import UserError
@@ -258,6 +259,52 @@ def test_the_verb_puts_a_rig_on_its_floor(marked, capsys):
     assert raised == pytest.approx(0.028, abs=0.015)
 
 
+@pytest.fixture
+def filmed(tmp_path):
+    """A rig in a world of its own, and pictures of a board that lies on the floor, as its cameras see it."""
+    true = ring(3, np.random.default_rng(10))
+    write_rig(true.moved(anywhere(np.random.default_rng(11))), tmp_path / "rig.json")
+    target = Board(columns=8, rows=6, square_m=0.12, marker_m=0.09)
+    write_board(target, tmp_path / "board.toml")
+    wide, tall = target.size_m
+    print_px = target.charuco().generateImage((800, 600))
+    corners = np.array([[0, 0], [wide, 0], [wide, tall], [0, tall]])
+    worlds = np.stack([corners[:, 0] - wide / 2, np.zeros(4), corners[:, 1] - tall / 2], -1)
+    (tmp_path / "pictures").mkdir()
+    for camera in true:
+        on_print = np.array([[-0.5, -0.5], [799.5, -0.5], [799.5, 599.5], [-0.5, 599.5]], np.float32)
+        view = cv2.getPerspectiveTransform(on_print, camera.project(worlds).astype(np.float32))
+        picture = cv2.warpPerspective(print_px, view, camera.size, borderValue=255, flags=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / "pictures" / f"{camera.name}.png"), picture)
+    return tmp_path, true
+
+
+def test_pictures_of_a_board_on_the_floor_give_the_floor(filmed, capsys):
+    folder, true = filmed
+    board_file, pictures = str(folder / "board.toml"), str(folder / "pictures")
+    assert floor(str(folder / "rig.json"), str(folder / "floor.json"), board=board_file, pictures=pictures) == 0
+    assert "cam_2 sees 35 corners" in capsys.readouterr().out
+    read = read_rig(folder / "floor.json")
+    assert read.floor
+    shift = np.array([0.48, 0.0, 0.36])  # the board's origin is its corner
+    for one, other in zip(read, true, strict=True):
+        np.testing.assert_allclose(one.position, other.position + shift, atol=0.02)
+
+
+def test_a_board_that_one_camera_sees_and_pictures_of_another_size_are_refused(filmed):
+    folder, _ = filmed
+    out = folder / "out.json"
+    board_file, pictures = str(folder / "board.toml"), str(folder / "pictures")
+    cv2.imwrite(str(folder / "pictures/cam_0.png"), np.full((720, 1280), 255, np.uint8))
+    with pytest.raises(UserError, match=r"has \(1280, 720\) pixels, 'cam_0' was calibrated at \(1920, 1080\)"):
+        floor(str(folder / "rig.json"), str(out), board=board_file, pictures=pictures)
+    (folder / "pictures/cam_0.png").unlink()
+    (folder / "pictures/cam_1.png").unlink()
+    with pytest.raises(UserError, match=r"1 cameras see the ChArUco board .* look alike"):
+        floor(str(folder / "rig.json"), str(out), board=board_file, pictures=pictures)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -280,9 +327,12 @@ def test_a_bad_file_of_points_is_refused_and_nothing_is_written(content, says, m
 
 def test_the_verb_wants_one_source_and_a_json(marked):
     folder, _, write = marked
-    with pytest.raises(UserError, match="one of both"):
+    with pytest.raises(UserError, match="with --pictures DIR"):
         floor(str(folder / "rig.json"), str(folder / "out.json"))
     with pytest.raises(UserError, match=r"Name it out\.json"):
         floor(str(folder / "rig.json"), str(folder / "out.toml"), points=write(True))
     with pytest.raises(UserError, match="is no npz file"):
         floor(str(folder / "rig.json"), str(folder / "out.json"), feet=str(folder / "rig.json"))
+    (folder / "feet.npz").write_bytes(b"PK\x03\x04 no zip")
+    with pytest.raises(UserError, match="is no npz file"):
+        floor(str(folder / "rig.json"), str(folder / "out.json"), feet=str(folder / "feet.npz"))
