@@ -357,7 +357,7 @@ def _from_pictures(rig: "Rig", path: Path, folder: Path, rescale: bool) -> Floor
     if (seen > 0).sum() < 2:
         raise UserError(
             f"{folder}: {(seen > 0).sum()} cameras see the {board.words}, and 2 are needed: one alone cannot part its "
-            "two poses that look alike. Lay it where two cameras see it, and give one picture per camera, named after it"
+            "two poses that look alike. Lay it where two cameras see it, and give a picture per camera, named after it"
         )
     return from_board(rig, rig.triangulate(pixels), board.points[:, :2], rescale)
 
