@@ -11,7 +11,7 @@ from training.synthetic import studio_hug, studio_motion
 from training.synthetic.long_clip import mixed
 from training.synthetic.motion import Motion, about_y
 from training.synthetic.studio_hug import GAP_M, HUGGING, OPEN_M
-from training.synthetic.studio_motion import RATE, Movement, Route
+from training.synthetic.studio_motion import LEGS, RATE, Movement, Route, grounded
 from training.synthetic.studio_room import HALF_M
 
 KINDS = ("walk", "cross", "hug", "bystander", "leave")
@@ -199,11 +199,15 @@ def acted(
     if play.meeting is not None:
         hug = studio_hug.find_hug(body, betas[:2])
         gap = np.linalg.norm((moved[0].pelvis - moved[1].pelvis)[:, [0, 2]], axis=1)
-        moved[:2] = [_hugging(moved[row], hug.raised[row], hug.closed[row], gap, play.meeting) for row in range(2)]
+        moved[:2] = [
+            _hugging(body, moved[row], hug.raised[row], hug.closed[row], gap, play.meeting) for row in range(2)
+        ]
     return moved
 
 
-def _hugging(movement: Movement, raised: np.ndarray, closed: np.ndarray, gap: np.ndarray, meeting: Meeting) -> Movement:
+def _hugging(
+    body: Body, movement: Movement, raised: np.ndarray, closed: np.ndarray, gap: np.ndarray, meeting: Meeting
+) -> Movement:
     """The movement with the arms of a hug while it lasts; they close as the gap (samples,) between both does."""
     times = np.arange(len(movement.pelvis)) / RATE
     near = np.clip((OPEN_M - gap) / (OPEN_M - GAP_M), 0, 1)
@@ -213,7 +217,10 @@ def _hugging(movement: Movement, raised: np.ndarray, closed: np.ndarray, gap: np
     pose = mixed(np.repeat(raised[None], count, 0), np.repeat(closed[None], count, 0), near)
     rotations = movement.rotations.copy()
     rotations[:, HUGGING] = mixed(rotations, pose, arms)[:, HUGGING]
-    return Movement(movement.betas, rotations, movement.pelvis)
+    still = np.clip(2.5 * near, 0, 1)  # short steps, or knees would meet
+    standing = np.tile(np.eye(3), (count, 24, 1, 1))
+    rotations[:, LEGS] = mixed(rotations, standing, still)[:, LEGS]
+    return grounded(body, Movement(movement.betas, rotations, movement.pelvis))
 
 
 def _ramp(times: np.ndarray, begin: float, end: float) -> np.ndarray:
