@@ -134,9 +134,8 @@ def read_board(path: Path) -> Board:
     if unknown or "square_m" not in content:
         what = f"has an unknown setting '{min(unknown)}'" if unknown else "lacks square_m"
         raise UserError(f"{path}: {what}; known: {', '.join(Board.__dataclass_fields__)}. {CURE}")
-    content.setdefault("marker_m", MARKER_SHARE * float(content["square_m"]))
     try:
-        return Board(**content)
+        return Board(**{"marker_m": MARKER_SHARE * content["square_m"]} | content)
     except TypeError as error:
         raise UserError(f"{path}: has a value of a wrong kind ({error}). {CURE}") from error
     except UserError as error:
@@ -146,9 +145,9 @@ def read_board(path: Path) -> Board:
 def _from_caliscope(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if "square_size_override_cm" not in content:
         raise UserError(f"{path}: has no square_size_override_cm. Measure a square and add it, in centimetres")
-    square_m = content["square_size_override_cm"] / 100
+    square_m = round(content["square_size_override_cm"] / 100, 9)
     found = {key: content[key] for key in ("columns", "rows", "dictionary", "inverted") if key in content}
-    return found | {"square_m": square_m, "marker_m": content["aruco_scale"] * square_m}
+    return found | {"square_m": square_m, "marker_m": round(content["aruco_scale"] * square_m, 9)}
 
 
 def write_board(board: Board, path: Path) -> None:

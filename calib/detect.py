@@ -88,7 +88,9 @@ class Detector:
         apart = np.linalg.norm(np.diff(pixels.reshape(inner[1], inner[0], 2), axis=1), axis=2).min()
         half = int(np.clip(apart / 3, 2, 11))  # a window of two corners would settle between them
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01)
-        pixels = cv2.cornerSubPix(grey, pixels[:, None], (half, half), (-1, -1), criteria).reshape(-1, 2)
+        pixels = cv2.cornerSubPix(grey, corners.reshape(-1, 1, 2).copy(), (half, half), (-1, -1), criteria).reshape(
+            -1, 2
+        )
         if self.board.has_one_way_up and _upside_down(grey, pixels.reshape(inner[1], inner[0], 2)):
             pixels = pixels[::-1]
         return View(np.arange(len(pixels)), pixels.astype(float))
