@@ -16,6 +16,7 @@ HUGGING = np.array([3, 6, 9, 12, 15, *ARMS[1.0][:4], *ARMS[-1.0][:4]])  # the jo
 GAP_M, OPEN_M = 0.46, 0.95  # between the pelvises in the hug, and when the arms have just been raised
 OVER = np.array([0.03, 0.1, 0.0])  # from the other's shoulder to the hand on it; x to the outside, z to the front
 ROUND = np.array([0.24, 0.12, -0.02])  # from the other's pelvis to the hand at the waist
+WIDER = np.array([0.3, 0.1, 0.0])  # of both while the arms are raised, so that the hands pass beside the other
 START = {True: np.array([0.0, -1.2, 0.25, -0.35]), False: np.array([0.0, -0.9, -0.75, -0.6])}  # shoulder x, y, z; elbow
 HELD = 0.03  # of an angle of 1 radian from START, against 1 m between hand and target
 
@@ -30,8 +31,8 @@ class Hug:
 
 def find_hug(body: Body, betas: np.ndarray) -> Hug:
     """The hug of two bodies with betas (2, 10): the arms of the first one are over those of the second one."""
-    closed = _reaching(body, betas, GAP_M)
-    return Hug(_reaching(body, betas, OPEN_M), closed)
+    closed = _reaching(body, betas, GAP_M, np.zeros(3))
+    return Hug(_reaching(body, betas, OPEN_M, WIDER), closed)
 
 
 def standing_at(gap: float, row: int) -> np.ndarray:
@@ -44,22 +45,21 @@ def turn_of(row: int) -> np.ndarray:
     return about_y(np.array(0.0 if row == 0 else np.pi))
 
 
-def _reaching(body: Body, betas: np.ndarray, gap: float) -> np.ndarray:
+def _reaching(body: Body, betas: np.ndarray, gap: float, wider: np.ndarray) -> np.ndarray:
     """Poses (2, 24, 3, 3) of two people whose hands reach for each other across a gap in metres."""
     poses = np.tile(np.eye(3), (2, 24, 1, 1))
     standing = [placed(body, poses[row], betas[row], gap, row)[0] for row in range(2)]
     for row in range(2):
         for side in ARMS:
-            target = _target(standing[1 - row], 1 - row, side, over=row == 0)
+            target = _target(standing[1 - row], 1 - row, side, (OVER if row == 0 else ROUND) + wider, over=row == 0)
             _reach(body, poses[row], betas[row], gap, row, side, target)
     return poses
 
 
-def _target(joints: np.ndarray, row: int, side: float, over: bool) -> np.ndarray:
+def _target(joints: np.ndarray, row: int, side: float, offset: np.ndarray, over: bool) -> np.ndarray:
     """Where (3,) the hand of the left (1) or right (-1) arm lies on the other, person `row` with joints (24, 3)."""
     own = -side  # a left hand reaches the right side of the other, who looks the other way
-    offset = (OVER if over else ROUND) * [own, 1.0, 1.0]
-    return joints[(16 if own > 0 else 17) if over else 0] + turn_of(row) @ offset
+    return joints[(16 if own > 0 else 17) if over else 0] + turn_of(row) @ (offset * [own, 1.0, 1.0])
 
 
 def _reach(body: Body, pose: np.ndarray, betas: np.ndarray, gap: float, row: int, side: float, target) -> None:

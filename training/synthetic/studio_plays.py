@@ -43,6 +43,7 @@ class Meeting:
 
 STEP_S = 0.7  # from OPEN_M to GAP_M and back
 RAISE_S = 0.6  # for the arms
+CLOSING_M = 0.58  # between the pelvises when the raised arms begin to close
 
 
 def make_play(kind: str, rng: np.random.Generator, people: int, seconds: float, rig: Rig) -> Play:
@@ -101,7 +102,7 @@ def hug_route(meeting: Meeting, row: int, seconds: float, aside: np.ndarray) -> 
     away = near + back * 0.6 * SPEED_MPS * leave_s + across * (1 if aside[1] > 0 else -1) * 0.6 * SPEED_MPS * leave_s
     times = [0.0, begin - STEP_S, begin, end, end + STEP_S, seconds + 0.1]
     facing = meeting.heading if row == 0 else meeting.heading + np.pi
-    looks = [(begin - STEP_S - 0.3, end + STEP_S, facing)]
+    looks = [(begin - STEP_S - 0.3, end + STEP_S + 0.35, facing)]
     return Route(np.array(times), np.stack([start, near, close, close, near, away]), looks)
 
 
@@ -214,7 +215,8 @@ def _hugging(
     up, down = meeting.begin_s - STEP_S, meeting.end_s + STEP_S
     arms = _ramp(times, up - RAISE_S, up) * (1 - _ramp(times, down, down + RAISE_S))
     count = len(times)
-    pose = mixed(np.repeat(raised[None], count, 0), np.repeat(closed[None], count, 0), near)
+    close = np.clip((CLOSING_M - gap) / (CLOSING_M - GAP_M), 0, 1)
+    pose = mixed(np.repeat(raised[None], count, 0), np.repeat(closed[None], count, 0), close)
     rotations = movement.rotations.copy()
     rotations[:, HUGGING] = mixed(rotations, pose, arms)[:, HUGGING]
     still = np.clip(2.5 * near, 0, 1)  # short steps, or knees would meet
