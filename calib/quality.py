@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refit_rt.cameras.rig import Rig
 from refit_rt.errors import UserError
 from refit_rt.files import write_whole
 
@@ -78,6 +79,28 @@ class Quality:
     def held_out_px(self) -> float:
         """Over all cameras, of the corners that the solution did not see."""
         return rms(np.concatenate([one.residual_px[one.held_out] for one in self.cameras]))
+
+
+def in_space(rig: Rig, cameras: tuple[CameraQuality, ...], across: int) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (n, 3) that two cameras or more saw, triangulated frame by frame without the board's shape, in the rig's
+    world; and the sides (m,) of squares between neighbours. across: corners per row of the board; 0: no squares.
+    """
+    keys = np.unique(np.concatenate([np.stack([one.frame, one.corner], -1) for one in cameras]), axis=0)
+    pixels = np.full((len(cameras), len(keys), 2), np.nan)
+    for number, one in enumerate(cameras):
+        good = one.used | one.held_out
+        rows = {(frame, corner): row for row, (frame, corner) in enumerate(keys.tolist())}
+        at = [rows[pair] for pair in zip(one.frame[good].tolist(), one.corner[good].tolist(), strict=True)]
+        pixels[number, at] = one.px[good]
+    points = rig.triangulate(pixels)
+    places = {(frame, corner): point for (frame, corner), point in zip(keys.tolist(), points, strict=True)}
+    sides = []
+    for (frame, corner), point in places.items() if across else ():
+        right = (frame, corner + 1) if (corner + 1) % across else None
+        for other in (right, (frame, corner + across)):
+            if other in places:
+                sides.append(float(np.linalg.norm(places[other] - point)))
+    return points[np.isfinite(points).all(-1)], np.array([side for side in sides if np.isfinite(side)])
 
 
 def rms(residual_px: np.ndarray) -> float:

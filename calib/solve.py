@@ -2,7 +2,7 @@
 
 import csv
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -218,6 +218,7 @@ def solved(board: "Board", seen: list["Sightings"], known: "Rig | None" = None, 
     from calib.detect import SMALLEST_MARKER_PX
     from calib.extrinsics import solve_places
     from calib.intrinsics import solve_lens
+    from calib.quality import in_space
 
     found: list[Lens | None] = [None if known else solve_lens(board, one) for one in seen]
     weak = [text for lens in found if lens for text in lens.weaknesses]
@@ -241,7 +242,12 @@ def solved(board: "Board", seen: list["Sightings"], known: "Rig | None" = None, 
         deviation = solution.adjusted.deviation if deviation is not None else None
         weak += _out_of_step(seen, found, solution)
     quality = _quality(board, seen, found, deviation, solution)
-    return Result(_rig(seen, lenses, places, quality), quality, tuple(weak))
+    rig = _rig(seen, lenses, places, quality)
+    if solution is not None:
+        across = 0 if board.kind == "marker" else board.columns - 1
+        corners_m, squares_m = in_space(rig, quality.cameras, across)
+        quality = replace(quality, corners_m=corners_m, squares_m=squares_m)
+    return Result(rig, quality, tuple(weak))
 
 
 def _known_lens(known: "Rig", seen: "Sightings") -> tuple[np.ndarray, np.ndarray]:

@@ -92,7 +92,8 @@ def _fit(quality: Quality) -> Iterator[Weakness]:
                 f"{one.rms_px:.2f} px: the board moved between the cameras' moments.",
                 "Hold the board still for a second at each place, or synchronise the cameras.",
             )
-        share = 1 - float(np.mean(one.used | one.held_out)) if len(one.used) else 0.0
+        part = np.isfinite(one.residual_px).all(-1)  # of the rig's solution; other frames are of the lens alone
+        share = 1 - float(np.mean((one.used | one.held_out)[part])) if part.any() else 0.0
         if share > TRIMMED:
             yield Weakness(
                 f"{share:.0%} of the corners of {one.name} did not fit and were left out.",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calib.quality import CameraQuality, Quality, beside, read_quality, rms, write_quality
+from calib.quality import CameraQuality, Quality, beside, in_space, read_quality, rms, write_quality
 from calib.report import page, report
 from calib.weaknesses import share_covered, verdict, weaknesses
 from refit_rt.cameras import Rig, write_rig
@@ -94,6 +94,17 @@ def test_a_damaged_record_is_refused(content, tmp_path):
     np.savez(file, pairs=np.eye(2))
     with pytest.raises(UserError, match="no record of a calibration"):
         read_quality(file)
+
+
+def test_squares_are_measured_between_corners_that_two_cameras_see(good):
+    """0.15 px of noise at 1 to 4 m, each corner for itself: a fraction of a millimetre."""
+    rig, quality = good
+    corners, sides = in_space(rig, quality.cameras, across=7)
+    assert len(corners) > 1000
+    assert len(sides) > 1000
+    assert np.median(sides) == pytest.approx(SQUARE_M, abs=0.0002)
+    assert np.sqrt(np.mean((sides - SQUARE_M) ** 2)) < 0.003
+    assert len(in_space(rig, quality.cameras, across=0)[1]) == 0
 
 
 def test_rms_counts_finite_rows_by_their_length():
