@@ -54,7 +54,8 @@ class Freedom:
 
     root: int = 0  # the camera whose place is the world's
     lenses: np.ndarray | None = None  # (camera, 9) bool; None: no lens changes
-    deviation: np.ndarray | None = None  # (camera, 9) of the start's lenses, in units of 1 px residuals; inf: no prior
+    usual: np.ndarray | None = None  # (camera, 9) lenses as they are before any corner is seen; None: no prior
+    deviation: np.ndarray | None = None  # (camera, 9) from the usual ones, where a residual of 1 px is one; inf: none
     cameras: bool = True  # False: only the boards move
 
 
@@ -86,7 +87,7 @@ def adjust_and_trim(corners: Corners, start: Scene, freedom: Freedom) -> Adjuste
         if (kept == used).all():
             break
         used = kept
-        found = _all_rows(corners, adjust(corners.where(used), found.scene, freedom, start), used)
+        found = _all_rows(corners, adjust(corners.where(used), found.scene, freedom), used)
     return found
 
 
@@ -101,9 +102,9 @@ def inliers(residual_px: np.ndarray, camera: np.ndarray, used: np.ndarray) -> np
     return keep
 
 
-def adjust(corners: Corners, start: Scene, freedom: Freedom, prior: Scene | None = None) -> Adjusted:
-    """One least-squares adjustment of every free number. `prior`: the lenses that the deviations are of (the start)."""
-    problem = _Problem(corners, start, freedom, start if prior is None else prior)
+def adjust(corners: Corners, start: Scene, freedom: Freedom) -> Adjusted:
+    """One least-squares adjustment of every free number."""
+    problem = _Problem(corners, start, freedom)
     x = _least_squares(problem, problem.pack(start))
     scene = problem.unpack(x)
     residual_px = problem.reprojection(scene)
@@ -281,12 +282,13 @@ def _transform(six: np.ndarray) -> np.ndarray:
 class _Problem:
     """The residuals and their sparse Jacobian as functions of one vector: free lens numbers, cameras, boards."""
 
-    def __init__(self, corners: Corners, start: Scene, freedom: Freedom, prior: Scene) -> None:
+    def __init__(self, corners: Corners, start: Scene, freedom: Freedom) -> None:
         cameras, boards = len(start.lenses), len(start.world_from_board)
         lenses = np.zeros((cameras, 9), bool) if freedom.lenses is None else freedom.lenses
         moving = np.full((cameras, 6), freedom.cameras)
         moving[freedom.root] = False
-        self.corners, self.start, self.prior, self.boards = corners, start, prior, boards
+        self.corners, self.start, self.boards = corners, start, boards
+        self.usual = start.lenses if freedom.usual is None else freedom.usual
         self.free = np.concatenate([lenses.ravel(), moving.ravel(), np.ones(6 * boards, bool)])
         column = np.where(self.free, np.cumsum(self.free) - 1, -1)
         self.lens_column = column[: 9 * cameras].reshape(-1, 9)
@@ -301,7 +303,7 @@ class _Problem:
         self.kept = np.repeat(columns >= 0, 2, 0)  # (2 corners, 21): u and v have the same columns
         self.indices = np.repeat(columns, 2, 0)[self.kept]
         self.weight = np.zeros((cameras, 9))
-        if freedom.deviation is not None:
+        if freedom.usual is not None and freedom.deviation is not None:
             self.weight = np.where(lenses & np.isfinite(freedom.deviation), 1 / freedom.deviation, 0.0)
         self.held = self.weight > 0
         rows = np.concatenate([self.kept.sum(1), np.ones(self.held.sum(), int)])
@@ -334,7 +336,7 @@ class _Problem:
     def residual(self, x: np.ndarray) -> np.ndarray:
         """(2 corners + priors,)."""
         scene = self.unpack(x)
-        pull = ((scene.lenses - self.prior.lenses) * self.weight)[self.held]
+        pull = ((scene.lenses - self.usual) * self.weight)[self.held]
         return np.concatenate([self.reprojection(scene).ravel(), pull])
 
     def jacobian(self, x: np.ndarray) -> csr_array:

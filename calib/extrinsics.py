@@ -1,12 +1,13 @@
 """The places of the cameras, from a target that two or more of them saw at the same time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from calib.adjust import (
+    MAD_TO_SIGMA,
     Adjusted,
     Corners,
     Freedom,
@@ -24,6 +25,9 @@ HELD_OUT = 5  # every fifth board that several cameras saw is kept for the repor
 FEWEST_SHARED = 3  # boards that two cameras must both see to be tied together
 FEWEST_FOR_HOLD_OUT = 10
 MOST_SHARED = 100  # boards of one pair that are compared, evenly; the comparison grows with the square
+USUAL_CENTRE = 0.02  # of the longer side: how far principal points are from the picture's middle
+USUAL_BEND = (0.3, 0.3, 0.002, 0.002)  # k1 k2 p1 p2 of lenses that are no fisheyes
+NOISE_PX = 0.15  # of a corner, in renders of a studio
 AGREE_DEG, AGREE_SHARE = 5.0, 0.1  # two boards give the same relative pose: angle, and share of the distance
 
 
@@ -73,7 +77,11 @@ def solve_places(
     if deviation is not None:
         free = np.ones(scene.lenses.shape, bool)
         free[:, 8] = False
-    freedom = Freedom(root, free)
+    usual, spread = usual_lenses(cameras)
+    freedom = Freedom(root, free, usual, spread / NOISE_PX)
+    if free is not None:
+        rough = adjust_and_trim(corners, scene, freedom)
+        freedom = replace(freedom, deviation=spread / _view_noise(rough, corners))
 
     kept_back = several[HELD_OUT // 2 :: HELD_OUT] if len(several) >= FEWEST_FOR_HOLD_OUT else []
     back = np.isin(moments, kept_back)[corners.board]
@@ -85,6 +93,27 @@ def solve_places(
         held_out[rows] = inliers(off[rows], corners.camera[rows], np.ones(len(rows), bool))
     found = adjust_and_trim(corners, scene, freedom)
     return Solution(found, corners, ids, moments, root, shared, held_out, off)
+
+
+def usual_lenses(cameras: list[Sightings]) -> tuple[np.ndarray, np.ndarray]:
+    """Lenses (camera, 9) as cameras usually are, and their standard deviations.
+
+    With boards all over the picture this moves the principal point by about 0.1 px. With boards in a fifth of it, as
+    in a session of four webcams, the principal point would otherwise wander by 280 px.
+    """
+    sizes = np.array([one.size for one in cameras], float)
+    usual, deviation = np.zeros((len(cameras), 9)), np.full((len(cameras), 9), np.inf)
+    usual[:, 2:4] = (sizes - 1) / 2
+    deviation[:, 2:4] = USUAL_CENTRE * sizes.max(1, keepdims=True)
+    deviation[:, 4:8] = USUAL_BEND
+    return usual, deviation
+
+
+def _view_noise(found: Adjusted, corners: Corners) -> float:
+    """Standard deviation of a view in pixels, as if all its corners erred alike: so they do when the board moves."""
+    sigma = MAD_TO_SIGMA * float(np.median(np.abs(found.residual_px[found.used])))
+    views = len(np.unique(corners.board * (corners.camera.max() + 1) + corners.camera))
+    return max(sigma, NOISE_PX) * float(np.sqrt(len(corners) / views))
 
 
 def both_poses(board: Board, view: View, lens: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def with_outliers(corners: Corners, share: float) -> Corners:
 def test_the_jacobian_is_that_of_finite_differences(truth: Scene, corners: Corners) -> None:
     some = corners.where(np.arange(0, len(corners), 40))
     start = moved(truth)
-    problem = _Problem(some, start, Freedom(lenses=FREE, deviation=np.full((4, 9), 0.5)), start)
+    problem = _Problem(some, start, Freedom(lenses=FREE, usual=truth.lenses, deviation=np.full((4, 9), 0.5)))
     x = problem.pack(start)
     slope = problem.jacobian(x).toarray()
     for index in [*range(54), *range(54, len(x), 13)]:  # the lenses and cameras, and some boards
