@@ -31,6 +31,12 @@ class Capture(Group, frozen=True):
 
     source: str = "0"
     """Webcam index, video file, picture, folder of pictures, or an rtsp:// or http:// address."""
+    sources: dict[str, str] = {}
+    """Several cameras of a rig at once: name in the calibration file, and source; empty: `source` alone."""
+    timestamps: str = ""
+    """Times of the frames of recorded sources: csv with columns camera, frame, time; empty: the files' own times."""
+    delays_s: dict[str, float] = {}
+    """Constant delay of a camera of `sources`, which is subtracted from its times, in seconds; by name."""
     pictures: Literal["auto", "clip", "stills"] = "auto"
     """What a folder of pictures holds: frames of a clip; stills, each a picture by itself; auto: as recognised."""
     name: str = "camera"
@@ -53,7 +59,7 @@ class Camera(Group, frozen=True):
     """What is known about the lens. The first one given wins: calibration, focal_px, fov_deg, EXIF, image diagonal."""
 
     calibration: str = ""
-    """Calibration file (json) that holds a camera called capture.name; empty: none."""
+    """Calibration file with a camera called capture.name, or with those of capture.sources; empty: none."""
     focal_px: NotNegative = 0.0
     """Focal length in pixels of the captured image; 0: unknown."""
     fov_deg: Annotated[float, Meta(ge=0, lt=170)] = 0.0
@@ -184,17 +190,20 @@ def load(path: Path) -> Settings:
     try:
         values = msgspec.yaml.decode(path.read_bytes() or b"{}") or {}
         if isinstance(values, dict) and isinstance(capture := values.get("capture"), dict):
-            source = capture.get("source")
-            if isinstance(source, int) and not isinstance(
-                source, bool
-            ):  # the index of a webcam, written without quotes
-                capture["source"] = str(source)
+            capture |= {name: _as_text(capture[name]) for name in ("source", "sources") if name in capture}
         return msgspec.convert(values, Settings)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Give a settings file with --config") from error
     except msgspec.MsgspecError as error:
         reason = " ".join(str(error).split())  # the YAML parser's takes several lines
         raise UserError(f"{path}: {reason}. {EVERY_SETTING}") from error
+
+
+def _as_text(value: object) -> object:
+    """The index of a webcam, or the number of a camera, that is written without quotes; anything else as it is."""
+    if isinstance(value, dict):
+        return {_as_text(name): _as_text(source) for name, source in value.items()}
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def check(settings: S, name_of: Callable[[str], str] = str) -> S:

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from refit_rt import config
+from refit_rt.cameras import read_rig
 from refit_rt.capture import Source, is_camera, open_source
 from refit_rt.capture.stills import are_stills
+from refit_rt.capture.sync import SyncedSource, check_sources, open_sources
 from refit_rt.draw.pictures import PictureWriter, check_folder, is_of_overlays
 from refit_rt.draw.video import MOST_LIVE_FPS, OverlayWriter
+from refit_rt.errors import UserError
 from refit_rt.files import prepare_folder
 from refit_rt.follow import Follower
 from refit_rt.live.stage import Timings
@@ -22,6 +26,10 @@ from refit_rt.motion.npz import MotionWriter
 from refit_rt.sender import Sender
 from refit_rt.stream.publish import Publisher
 from refit_rt.stream.wire import Run
+
+if TYPE_CHECKING:
+    from refit_rt.draw.mosaic import MosaicWriter
+    from refit_rt.follow_rig import RigFollower
 
 GUESSED_FPS = 30.0  # of a recording whose camera does not report its rate
 
@@ -32,7 +40,7 @@ class Opened:
 
     settings: config.Settings
     lossless: bool  # every frame goes all the way
-    source: Source
+    source: Source | SyncedSource
     publisher: Publisher | None
     folder: Path | None  # of motion.npz, and of overlay.mp4 or the folder overlay
 
@@ -56,15 +64,15 @@ class Opened:
         if (not self.stills or not drawn) and is_of_overlays(self.folder / "overlay"):
             shutil.rmtree(self.folder / "overlay")
 
-    def sender(self, follower: Follower, timings: Timings) -> Sender:
+    def sender(self, follower: "Follower | RigFollower", timings: Timings) -> Sender:
         """The stream and the recording."""
         body, bundle = follower.fitter.body.name, follower.fitter.bundle_name
         path = self.folder / "motion.npz" if self.folder else None
         motion = MotionWriter(path, self.fps, body, bundle, self.stills) if path else None
         return Sender(self.publisher, motion, Run(time.time() - time.monotonic(), body, bundle), timings)
 
-    def overlay(self, follower: Follower) -> OverlayWriter | PictureWriter | None:
-        """overlay.mp4, or a picture per still; None: none is asked for."""
+    def overlay(self, follower: "Follower | RigFollower") -> "OverlayWriter | PictureWriter | MosaicWriter | None":
+        """overlay.mp4, of all views for a rig, or a picture per still; None: none is asked for."""
         if self.folder is None or not self.settings.out.overlay:
             return None
         from refit_rt.draw.overlay import Overlay
@@ -74,6 +82,11 @@ class Opened:
             return PictureWriter(self.folder / "overlay", lambda size: Overlay(body, size).draw)
         rate = self.fps if self.lossless else min(self.fps, MOST_LIVE_FPS)
         path = self.folder / "overlay.mp4"
+        if not isinstance(follower, Follower):
+            from refit_rt.draw.mosaic import Mosaic, MosaicWriter
+
+            video = OverlayWriter(path, rate, lambda _: lambda picture, _: picture, keep_time=not self.lossless)
+            return MosaicWriter(Mosaic(body, follower.cameras), video)
         return OverlayWriter(path, rate, lambda size: Overlay(body, size).draw, keep_time=not self.lossless)
 
 
@@ -81,7 +94,15 @@ class Opened:
 def opened(settings: config.Settings) -> Iterator[Opened]:
     """Folder, source and publisher of the settings. They stay open when the block ends well, and are closed when it
     raises. Raises UserError for what cannot be opened."""
-    settings = one_by_one(settings) if are_stills(settings.capture) else settings
+    if settings.capture.sources:
+        check_sources(settings.capture)
+        check_rig(settings)
+    elif settings.capture.timestamps or settings.capture.delays_s:
+        raise UserError(
+            "capture.timestamps and capture.delays_s are for capture.sources, which is empty. Leave them out"
+        )
+    elif are_stills(settings.capture):
+        settings = one_by_one(settings)
     lossless = is_lossless(settings)
     settings = repeatable(settings) if lossless else settings
     with ExitStack() as undo:
@@ -92,13 +113,31 @@ def opened(settings: config.Settings) -> Iterator[Opened]:
             prepare_folder(folder)
             if settings.capture.pictures == "stills" and settings.out.overlay:
                 check_folder(folder / "overlay")
-        source = open_source(settings.capture, lossless)
+        capture = settings.capture
+        source = open_sources(capture, lossless) if capture.sources else open_source(capture, lossless)
         undo.callback(source.close)
         publisher = Publisher(settings.publish.address) if settings.publish.enabled else None
         if publisher is not None:
             undo.callback(publisher.close)
         yield Opened(settings, lossless, source, publisher, folder)
         undo.pop_all()
+
+
+def check_rig(settings: config.Settings) -> None:
+    """Raises UserError unless the calibration file is of the cameras of capture.sources."""
+    names = list(settings.capture.sources)
+    if not settings.camera.calibration:
+        raise UserError(
+            f"camera.calibration: is empty, but capture.sources needs the places of {', '.join(names)}. "
+            "Make a rig file with refit-rt calibrate"
+        )
+    path = Path(settings.camera.calibration).expanduser()
+    rig = read_rig(path)
+    if strangers := [name for name in names if name not in rig.names]:
+        raise UserError(
+            f"{path}: has no camera '{strangers[0]}', only {', '.join(rig.names)}. "
+            "Name each of capture.sources as the calibration does"
+        )
 
 
 def one_by_one(settings: config.Settings) -> config.Settings:
@@ -116,7 +155,8 @@ def one_by_one(settings: config.Settings) -> config.Settings:
 def is_lossless(settings: config.Settings) -> bool:
     """Whether every frame is processed: asked for, or a recording whose result is kept."""
     if settings.capture.pace == "auto":
-        return bool(settings.out.dir) and not is_camera(settings.capture.source)
+        sources = settings.capture.sources.values() or [settings.capture.source]
+        return bool(settings.out.dir) and not any(map(is_camera, sources))
     return settings.capture.pace == "lossless"
 
 

@@ -5,7 +5,8 @@ capture ──▶ follow (detect when due · track · fit · smooth) ──▶ s
 ```
 Each stage is a thread, each arrow a one-item mailbox. Live, the newest frame wins and the lost ones are counted;
 lossless, every frame goes all the way. Following people is one thread, because each frame starts from the bodies of the
-last. Stills go the same way, each forgotten before the next; overlay/NAME.jpg takes the place of overlay.mp4.
+last. Stills go the same way, each forgotten before the next; overlay/NAME.jpg takes the place of overlay.mp4. With
+several cameras, what goes from stage to stage is a tick of the rig, a FrameSet, in place of a Frame.
 """
 
 import logging
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from refit_rt import config
 from refit_rt.follow import Follower, load_follower
@@ -21,8 +23,11 @@ from refit_rt.live.latest import Latest
 from refit_rt.live.stage import Stage, Timings
 from refit_rt.opening import opened
 from refit_rt.sender import Report
-from refit_rt.types import Frame, People, Status
+from refit_rt.types import Frame, FrameSet, People, Status
 from refit_rt.watch import finish, watch
+
+if TYPE_CHECKING:
+    from refit_rt.follow_rig import RigFollower
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +35,21 @@ log = logging.getLogger(__name__)
 class Pipeline:
     """Everything that the settings ask for, opened and joined. `run` runs it to its end, once."""
 
-    def __init__(self, settings: config.Settings, load: Callable[..., Follower] = load_follower) -> None:
-        """Raises UserError for what cannot be opened, with nothing left open. `load`: as load_follower."""
+    def __init__(self, settings: config.Settings, load: "Callable[..., Follower | RigFollower] | None" = None) -> None:
+        """Raises UserError for what cannot be opened, with nothing left open. load: as load_follower, or as
+        load_rig_follower for several cameras; None: the one that the settings need."""
         self._started_s, self._timings = time.monotonic(), Timings()
         stage = partial(Stage, timings=self._timings)
         with opened(settings) as ends:
-            frames: Latest[Frame] = Latest(ends.lossless)
-            people: Latest[tuple[Frame, People] | Status] = Latest(ends.lossless)
+            frames: Latest[Frame | FrameSet] = Latest(ends.lossless)
+            people: Latest[tuple[Frame | FrameSet, People] | Status] = Latest(ends.lossless)
             capture = Stage("capture", self._captured, ends.source, frames)
             if ends.source.runs_by_itself:  # unread while the network loads, a camera's frames would queue up
                 capture.start()
+            load = load or loader(ends.settings)
             follower = load(ends.settings, self._timings, not ends.lossless)
             sender, overlay = ends.sender(follower, self._timings), ends.overlay(follower)
-            drawn: Latest[tuple[Frame, People]] | None = Latest(ends.lossless) if overlay else None
+            drawn: Latest[tuple[Frame | FrameSet, People]] | None = Latest(ends.lossless) if overlay else None
             self._stages = [
                 capture,
                 stage("follow", follower.step, frames, people, close=follower.close),
@@ -85,10 +92,19 @@ class Pipeline:
             milliseconds.pop("age", None)
         return sender.report(ends.source.bad, milliseconds, hung=self._stages[0].is_alive())
 
-    def _captured(self, frame: Frame) -> Frame:
+    def _captured(self, frame: Frame | FrameSet) -> Frame | FrameSet:
         """The frame as it came, timed from its grab: this far its decoding took."""
         self._timings.add("capture", time.monotonic() - frame.captured_s)
         return frame
+
+
+def loader(settings: config.Settings) -> "Callable[..., Follower | RigFollower]":
+    """What loads network, body and detector, for one camera or for a rig."""
+    if not settings.capture.sources:
+        return load_follower
+    from refit_rt.follow_rig import load_rig_follower
+
+    return load_rig_follower
 
 
 def run(settings: config.Settings, stop: threading.Event | None = None) -> Report:

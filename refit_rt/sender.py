@@ -1,7 +1,9 @@
 """People → stream and recording, counted; and what a run came to."""
 
 import time
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from refit_rt.live.stage import Timings
 from refit_rt.motion.npz import MotionWriter
 from refit_rt.stream.publish import Publisher
 from refit_rt.stream.wire import Run, encode
-from refit_rt.types import Frame, People, Status
+from refit_rt.types import Frame, FrameSet, People, Status
 
 MOST_NAMES = 30  # of pictures in one line
 
@@ -27,6 +29,7 @@ class Report:
     hung: bool = False  # the camera did not let go: its driver hangs
     stills: bool = False  # the frames are pictures by themselves
     nobody: tuple[str, ...] = ()  # names of the stills in which nobody was found
+    missing: Mapping[str, int] = field(default_factory=dict)  # camera of a rig → frames published without its picture
 
     @property
     def fps(self) -> float:
@@ -43,6 +46,9 @@ class Report:
         else:
             lost = f"{self.dropped} dropped" + (f" ({self.bad} unreadable)" if self.bad else "")
             rows.append(f"{self.frames} frames, {self.fps:.1f} a second, {lost}; {count_of(self.people)} followed")
+        if self.missing:
+            counts = (f"{name} in {count}" for name, count in sorted(self.missing.items()))
+            rows.append(f"cameras without a picture: {', '.join(counts)} of the frames")
         if self.nobody:
             more = f", and {len(self.nobody) - MOST_NAMES} more" if len(self.nobody) > MOST_NAMES else ""
             names = ", ".join(self.nobody[:MOST_NAMES]).encode(errors="replace").decode()  # a name may be no valid text
@@ -64,8 +70,9 @@ class Sender:
         self._publisher, self._motion, self._run, self._timings = publisher, motion, run, timings
         self._first_index, self._newest_id = 0, -1
         self._stills, self._nobody = False, []  # names of the stills without anybody
+        self._missing: Counter[str] = Counter()  # frames without a camera's picture
 
-    def send(self, item: tuple[Frame, People] | Status) -> tuple[Frame, People] | None:
+    def send(self, item: tuple[Frame | FrameSet, People] | Status) -> tuple[Frame | FrameSet, People] | None:
         """Publishes one frame's people and hands them on to be drawn; or a status, with the last frame and nobody."""
         if isinstance(item, Status):
             self._publish(item.text)
@@ -80,6 +87,7 @@ class Sender:
         if self._motion is not None:
             self._motion.add(shown, frame.name)
         self._stills = frame.still
+        self._missing.update(people.missing)
         if frame.still and not len(people.ids):
             self._nobody.append(frame.name)
         new = people.ids[people.ids > self._newest_id].tolist()  # an id is never used again, and they only grow
@@ -102,7 +110,7 @@ class Sender:
         """bad: frames that the source could not read."""
         dropped = self.people.dropped if self.people is not None else 0
         seconds, stills = self.last_s - self.first_s, (self._stills, tuple(self._nobody))
-        return Report(self.frames, dropped, bad, self.followed, seconds, milliseconds, hung, *stills)
+        return Report(self.frames, dropped, bad, self.followed, seconds, milliseconds, hung, *stills, self._missing)
 
     def _publish(self, status: str) -> None:
         if self._publisher is not None and self.people is not None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from refit_rt.capture import Source
+from refit_rt.capture.sync import SyncedSource
 from refit_rt.live.latest import Closed, Latest
 from refit_rt.live.stage import Stage, Stream, Timings
 from refit_rt.sender import Sender, count_of
@@ -25,7 +26,7 @@ def watch(
     stages: Sequence[Stage],
     stop: threading.Event,
     *,
-    source: Source,
+    source: Source | SyncedSource,
     sender: Sender,
     outbox: Latest[Any],
     timings: Timings | None,
@@ -52,12 +53,14 @@ def watch(
             logged_s, logged_frames = now_s, sender.frames
 
 
-def progress(source: Source, sender: Sender, timings: Timings | None, fps: float) -> str:
+def progress(source: Source | SyncedSource, sender: Sender, timings: Timings | None, fps: float) -> str:
     """One line on how the run goes."""
     people = sender.people
     if source.waiting or people is None:
         return source.waiting or "no frame yet"
     line = f"frame {people.frame_index}: {count_of(len(people.ids))}, {fps:.1f} frames/s"
+    if people.missing:
+        line += f", without camera {', '.join(people.missing)}"
     if timings is None:
         return line
     p50, p95, _ = timings.milliseconds()["age"]

@@ -7,10 +7,11 @@ from refit_rt import config
 from refit_rt.cameras.files import FORMATS, Format, format_of, read_camera, read_rig, write_rig
 from refit_rt.cameras.own import SCHEMA
 from refit_rt.cameras.rig import Camera, Figures, Rig
+from refit_rt.cameras.seen import seen_from
 
 __all__ = [
     "FORMATS", "SCHEMA", "Camera", "Figures", "Format", "Rig", "camera_for", "check_calibration", "format_of",
-    "read_camera", "read_rig", "write_rig",
+    "read_camera", "read_rig", "seen_from", "write_rig",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ def run(
 
     Args:
         source: Short for --capture.source: webcam index, video, picture, folder of pictures, rtsp:// or http:// URL.
+            It is used alone, without the cameras of --capture.sources.
         out: Write motion.npz and overlay.mp4 to this folder; short for --out.dir. Every frame of a file is processed.
         stills: Short for --capture.pictures=stills: fit each picture by itself; it is drawn as overlay/NAME.jpg.
     """
@@ -29,7 +30,8 @@ def run(
 
     replace = msgspec.structs.replace
     if source:
-        settings = replace(settings, capture=replace(settings.capture, source=source))
+        alone = replace(settings.capture, source=source, sources={}, timestamps="", delays_s={})
+        settings = replace(settings, capture=alone)
     if stills:
         settings = replace(settings, capture=replace(settings.capture, pictures="stills"))
     if out:

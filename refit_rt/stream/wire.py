@@ -8,7 +8,9 @@
 
 `unpack` is all that a reader in another language has to implement. In Python, `safetensors.numpy.load` reads the
 arrays. refit_rt.types.PUBLISHED_FIELDS lists the arrays, for n people (n may be 0). Poses are SMPL axis-angle: each
-joint is relative to its parent, and joint 0 is the body's orientation in the camera frame.
+joint is relative to its parent, and joint 0 is the body's orientation in the camera frame. Of a rig, that is the frame
+of the first camera; the key `missing` names the cameras that have no picture in this message, separated by commas, and
+is left out where all have one.
 """
 
 import json
@@ -71,6 +73,8 @@ def encode(people: People, run: Run, sent_s: float, status: str = "live") -> byt
         "body": run.body,
         "bundle": run.bundle,
     }
+    if people.missing:  # of a rig's cameras
+        about["missing"] = ",".join(people.missing)
     arrays = {}
     for name, code in TENSORS.items():
         arrays[name] = (code, np.ascontiguousarray(getattr(people, name), DTYPES[code]))
@@ -132,6 +136,7 @@ def decode(blob: bytes) -> Message:
             size=(int(about["width_px"]), int(about["height_px"])),
             focal_px=float(about["focal_px"]),
             centre_px=(float(about["centre_x_px"]), float(about["centre_y_px"])),
+            missing=tuple(about["missing"].split(",")) if about.get("missing") else (),
         )
         facts = {key: about[key] for key in ("status", "body", "bundle")}
         return Message(people, float(about["captured_unix_s"]), float(about["age_s"]), **facts)
