@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,15 @@ def test_every_array_is_aligned_and_the_metadata_is_text():
 
 def test_one_person_is_a_small_message():
     assert len(wire.encode(people([1]), RUN, 101.0)) < 2500  # bytes; 60 messages per second are 150 kB/s
+
+
+def test_the_cameras_of_a_rig_without_a_picture_are_named():
+    message = wire.encode(replace(people([1]), missing=("cam2", "left door")), RUN, 101.0)
+    assert wire.unpack(message)[0]["missing"] == "cam2,left door"
+    assert wire.decode(message).people.missing == ("cam2", "left door")
+    complete = wire.encode(people([1]), RUN, 101.0)
+    assert "missing" not in wire.unpack(complete)[0]
+    assert wire.decode(complete).people.missing == ()
 
 
 def test_a_vanished_source_sends_its_last_frame_without_people():
