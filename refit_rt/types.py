@@ -1,6 +1,6 @@
 """Every message that flows from stage to stage, one frozen type per hop, and the table of a person's fields."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -126,6 +126,28 @@ class Pose:
     rotations: np.ndarray  # (24, 3, 3), each relative to the parent joint; joint 0 in the camera's frame
     betas: np.ndarray  # (10,)
     trans: np.ndarray  # (3,) metres, added to the posed body
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """A person to fit in one tick."""
+
+    id: int
+    views: tuple[int, ...]  # cameras that see the person
+    boxes: dict[int, tuple[np.ndarray, float]] = field(default_factory=dict)  # camera → xyxy px, roll: starts cold
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorldFit:
+    """One person's body in one tick."""
+
+    id: int
+    pose: Pose  # in the world
+    joints: np.ndarray  # (24, 3) metres, world
+    confidence: float  # 0..1
+    iterations: int
+    views: tuple[int, ...]  # cameras that it was fitted in; none: its cameras have no frame, and it moves on as it did
+    cold: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,7 @@ LAYERS = [
     {"runners.make"},
     {"fit"},
     {"follow"},
+    {"follow_rig"},
     {"sender"},
     {"opening", "watch"},
     {"pipeline"},

@@ -49,7 +49,7 @@ class Fitter:
 
         Raises UserError for shapes and statures that the body cannot have.
         """
-        self.body, self.bundle_name = body, bundle_name
+        self.body, self.bundle_name, self.runner, self.crop, self.errors = body, bundle_name, runner, crop, errors
         self._settings, self._crop = settings, crop
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
         self._mirrored = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None

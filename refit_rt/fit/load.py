@@ -15,6 +15,7 @@ from refit_rt.fit.mirror import Moment
 from refit_rt.fit.place import averaged
 from refit_rt.fit.refine import NUMBERS, POINTS, SCORES, Errors
 from refit_rt.fit.smooth import Smoother
+from refit_rt.fit.views import ViewsFitter
 from refit_rt.runners import Runner
 from refit_rt.runners.make import make_runner
 from refit_rt.types import JOINTS, Frame, Pose, Tracks
@@ -37,6 +38,12 @@ def make_fitter(settings: config.Fit) -> Fitter:
     runner = make_runner(settings, bundle)
     warm_up(settings, runner, bundle)
     return Fitter(settings, runner, bundle.body, bundle.crop, bundle.card.name, errors_of(bundle))
+
+
+def make_views_fitter(settings: config.Fit) -> ViewsFitter:
+    """As `make_fitter`, for all views of a rig."""
+    one = make_fitter(settings)
+    return ViewsFitter(settings, one.runner, one.body, one.crop, one.bundle_name, one.errors)
 
 
 def errors_of(bundle: Bundle) -> Errors | None:

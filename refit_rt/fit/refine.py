@@ -84,12 +84,7 @@ def place_axes(pelvis: np.ndarray, roll: float) -> np.ndarray:
 
 
 def most_probable(
-    sights: list[Sight],
-    body: Body,
-    errors: Errors,
-    covariance: np.ndarray,
-    axes: np.ndarray,
-    shape_dirs: np.ndarray,
+    sights: list[Sight], body: Body, errors: Errors, covariance: np.ndarray, axes: np.ndarray, shape_dirs: np.ndarray
 ) -> np.ndarray | None:
     """The one correction (75 + shapes,) of all sights of a person; None: too few key points are seen.
 
@@ -104,9 +99,9 @@ def most_probable(
         points.append(seen[:, :2])
         spread = [np.interp(score, SCORES, row) for score, row in zip(seen[:, 2], errors.deviations, strict=True)]
         deviations.append(np.array(spread) * sight.side_px / CROP_PX)
-    if sum(int(np.count_nonzero(one)) for one in known) < LEAST_POINTS:
-        return None
     mask = np.concatenate(known)
+    if np.count_nonzero(mask) < LEAST_POINTS:
+        return None
     rest = np.stack([body.joint_template + body.joint_shape_dirs @ one.pose.betas for one in sights])
     found = np.zeros(len(covariance))
     solve(

@@ -77,8 +77,12 @@ class Smoother:
         self._settings, self._body = settings, body
         self._filtered: dict[int, Filtered] = {}
 
-    def smooth(self, people: People, camera: Camera) -> People:
-        """The same people, calmer. `camera` is the one they were fitted with. Unchanged without smooth.enabled."""
+    def smooth(self, people: People, camera: Camera, measured: np.ndarray | None = None) -> People:
+        """The same people, calmer. `camera` is the one they were fitted with. Unchanged without smooth.enabled.
+
+        measured: whose (n,) place and shape several cameras have measured: the depth is as well known as the rest, and
+        the shape stays as it is. None: nobody's.
+        """
         if not self._settings.enabled or not len(people.ids):
             return people
         poses, joints = np.empty((len(people.ids), JOINTS, 3), np.float32), np.empty((len(people.ids), JOINTS, 3))
@@ -87,7 +91,8 @@ class Smoother:
             before = self._filtered.get(person)
             if before is not None and not 0 < people.time_s - before.time_s <= GAP_S:
                 before = None
-            visible[person] = self._step(before, people, row, poses[row], joints[row], trans[row])
+            known = measured is not None and bool(measured[row])
+            visible[person] = self._step(before, people, row, poses[row], joints[row], trans[row], known)
         unseen = {i: one for i, one in self._filtered.items() if 0 <= people.time_s - one.time_s <= GAP_S}
         self._filtered = unseen | visible
         return replace(
@@ -112,13 +117,18 @@ class Smoother:
         pose: np.ndarray,
         joints: np.ndarray,
         trans: np.ndarray,
+        measured: bool,
     ) -> Filtered:
         """One person's next frame. Writes pose (24, 3), joints (24, 3) metres and trans (3,)."""
         time_s, betas = people.time_s, people.betas[row]
         now = Filtered.begun(time_s, betas) if before is None else before.at(time_s, betas)
+        if measured:
+            now = replace(now, betas=betas.astype(np.float64))
         dt_s, rotations = time_s - before.time_s if before else 0.0, np.empty((JOINTS, 3, 3))
         error_m = self._settings.strength * noisy(predicted_error(float(people.confidence[row])), dt_s)
         pelvis = people.trans[row] + self._body.rest_pelvis(betas)
+        across = PLACE_NOISE[0] * error_m
+        place_noise = np.array([across, across / max(pelvis[2], 0.1)]) if measured else PLACE_NOISE * error_m
         kernels.filter_turns(
             people.poses[row].astype(np.float64),
             dt_s,
@@ -136,7 +146,7 @@ class Smoother:
         kernels.filter_place(
             pelvis.astype(np.float64),
             dt_s,
-            PLACE_NOISE * error_m,
+            place_noise,
             PLACE_DENSITY,
             PLACE_REST_DENSITY,
             FIRST_SPREAD,

@@ -1,0 +1,227 @@
+"""FrameSet → People: everybody in front of the cameras of a rig, each fitted in all views at once."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from refit_rt import config, geometry
+from refit_rt.cameras import Camera, read_rig
+from refit_rt.capture.cuts import is_blank, thumbnail
+from refit_rt.errors import UserError
+from refit_rt.fit import kernels
+from refit_rt.fit.smooth import Smoother
+from refit_rt.follow import undistortion
+from refit_rt.live.beside import AtOnce, Beside
+from refit_rt.live.stage import Timings
+from refit_rt.types import JOINTS, Boxes, Frame, FrameSet, Known, People, WorldFit
+
+if TYPE_CHECKING:
+    from refit_rt.detect import Detector
+    from refit_rt.detect.closer import Closer
+    from refit_rt.fit.views import ViewsFitter
+    from refit_rt.track.many_cameras import RigTracker
+
+log = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 2  # live: looks between two answers; the more, the older they are
+
+
+class RigFollower:
+    """Follows the people before a calibrated rig, one call per tick, in order.
+
+    Bodies are published in the frame of the rig's first camera; `joints_world` is in the rig's world. Without `live`,
+    there are no threads and no clock in `step`: the same frames give the same people.
+    """
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        cameras: list[Camera],
+        detector: "Detector",
+        tracker: "RigTracker",
+        fitter: "ViewsFitter",
+        timings: Timings | None = None,
+        live: bool = False,
+        closer: "Closer | None" = None,
+    ) -> None:
+        """See `load_rig_follower`. cameras: in the order of each tick's frames, for pictures of their own size."""
+        self.fitter = fitter
+        self.cameras = {camera.name: camera for camera in cameras}
+        self._cameras, self._settings, self._detector, self._closer = cameras, settings, detector, closer
+        self._tracker, self._timings, self._live = tracker, timings or Timings(), live
+        self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
+        self._smoother = Smoother(settings.smooth, fitter.body)
+        self._maps = [undistortion(camera) if camera.distortion.any() else None for camera in cameras]
+        self._blind = [False] * len(cameras)
+
+    def step(self, tick: FrameSet) -> tuple[FrameSet, People]:
+        """One tick: the pictures as they were fitted (without the lens's distortion), and who is in them."""
+        tick = self._straightened(tick)
+        frames, time_s = list(tick.frames), tick.time_s
+        self._ask(frames, time_s)
+        looks = self._looking.take() or []
+        live = [frame is not None for frame in frames]
+        with self._timings.measure("track"):
+            wanted, findings = self._tracker.update(time_s, live, looks)
+        for found in findings:
+            self.fitter.look(found.id, found.camera, found.time_s, found.keypoints)
+        with self._timings.measure("fit"):
+            fits = self.fitter.fit(time_s, frames, self._cameras, wanted)
+        with self._timings.measure("track"):
+            keep = self._tracker.observe(time_s, fits)
+        with self._timings.measure("smooth"):
+            kept = [fit for fit, good in zip(fits, keep, strict=True) if good]
+            people = people_of(tick, self._cameras[0], kept, self.fitter)
+            several = np.array([len(fit.views) > 1 for fit in kept], bool)
+            return tick, self._smoother.smooth(people, self._cameras[0], measured=several)
+
+    def close(self) -> None:
+        """Ends the detector's thread, where there is one."""
+        self._looking.close()
+
+    def _straightened(self, tick: FrameSet) -> FrameSet:
+        """The tick with straight lines; a camera that shows nothing counts as one without a frame."""
+        frames = list(tick.frames)
+        for row, frame in enumerate(frames):
+            if frame is None:
+                continue
+            blind = is_blank(thumbnail(frame.image))
+            if blind != self._blind[row]:
+                log.warning("camera '%s' %s", frame.camera, "shows nothing: is it covered?" if blind else "sees again")
+            self._blind[row] = blind
+            maps = self._maps[row]
+            if blind:
+                frames[row] = None
+            elif maps is not None:
+                with self._timings.measure("undistort"):
+                    frames[row] = replace(frame, image=cv2.remap(frame.image, *maps, cv2.INTER_LINEAR))
+        return replace(tick, frames=tuple(frames))
+
+    def _ask(self, frames: list[Frame | None], time_s: float) -> None:
+        """Has the detector look where that is due: at whole pictures, the longest waiting first, or more closely at
+        people."""
+        # Views share the work of noticing who comes: each is searched half as often as one camera alone would be.
+        every_s = self._settings.detect.every_s * max(1.0, len(frames) / 2)
+        jobs: list[tuple[float, int, Frame, Known, bool]] = []
+        for camera, frame in enumerate(frames):
+            if frame is None:
+                continue
+            if self._tracker.wants_look(camera, time_s, every_s):
+                jobs.append(
+                    (
+                        self._tracker.waited_s(camera, time_s) / every_s,
+                        camera,
+                        frame,
+                        self._tracker.predict(camera, time_s),
+                        True,
+                    )
+                )
+            elif self._closer is not None:
+                known = self._tracker.unseen(camera, time_s, self._settings.fit.look_s)
+                if len(known.ids):
+                    jobs.append((1.0, camera, frame, known, False))
+        jobs.sort(key=lambda job: -job[0])
+        if jobs:
+            self._looking.ask(jobs[:MOST_AT_ONCE] if self._live else jobs)
+
+    def _look(self, jobs: list[tuple[float, int, Frame, Known, bool]]) -> list[tuple[int, Boxes]]:
+        """What is found in some cameras' frames."""
+        found = []
+        for _, camera, frame, known, whole in jobs:
+            looker = self._detector if whole or self._closer is None else self._closer
+            with self._timings.measure("detect" if whole else "closer"):
+                found.append((camera, looker.find(frame, known)))
+        return found
+
+
+def people_of(tick: FrameSet, camera: Camera, fits: list[WorldFit], fitter: "ViewsFitter") -> People:
+    """The message of a tick, in the frame of one camera."""
+    header = {
+        "camera": camera.name,
+        "frame_index": tick.index,
+        "captured_s": tick.captured_s,
+        "time_s": tick.time_s,
+        "dropped": 0,
+        "size": camera.size,
+        "focal_px": camera.focal_px,
+        "centre_px": camera.centre_px,
+        "missing": tick.missing,
+    }
+    if not fits:
+        return People.empty(**header)
+    rotations = np.array([fit.pose.rotations for fit in fits], np.float64)
+    rotations[:, 0] = camera.camera_from_world[:3, :3] @ rotations[:, 0]
+    poses = np.empty((len(fits), JOINTS, 3), np.float32)
+    kernels.axis_angles(rotations, poses)
+    joints_world = np.array([fit.joints for fit in fits])
+    joints = camera.camera(joints_world)
+    joints_px = geometry.project(joints, camera.focal_px, camera.centre_px)
+    dx, dy = (joints_px[:, 12] - joints_px[:, 0]).T
+    rows = {
+        "ids": [fit.id for fit in fits],
+        "poses": poses,
+        "betas": [fit.pose.betas for fit in fits],
+        "trans": [one[0] - fitter.body.rest_pelvis(fit.pose.betas) for one, fit in zip(joints, fits, strict=True)],
+        "joints_camera": joints,
+        "joints_px": joints_px,
+        "joints_world": joints_world,
+        "box": np.concatenate([joints_px.min(1), joints_px.max(1)], 1),
+        "confidence": [fit.confidence for fit in fits],
+        "iterations": [fit.iterations for fit in fits],
+        "roll": np.arctan2(dx, -dy),
+    }
+    return People.of(rows, **header)
+
+
+def rig_cameras(settings: config.Settings) -> list[Camera]:
+    """The calibrated cameras of `capture.sources`, in their order. Raises UserError."""
+    if not settings.camera.calibration:
+        raise UserError("capture.sources: several cameras need a rig. Set camera.calibration to the file of one")
+    path = Path(settings.camera.calibration).expanduser()
+    rig = read_rig(path)
+    missing = [name for name in settings.capture.sources if name not in rig.names]
+    if missing:
+        raise UserError(
+            f"{path}: has no camera {', '.join(missing)}, only {', '.join(rig.names)}. Name the sources like these"
+        )
+    return [rig[name] for name in settings.capture.sources]
+
+
+def load_rig_follower(
+    settings: config.Settings,
+    timings: Timings | None = None,
+    live: bool = False,
+    sizes: dict[str, tuple[int, int]] | None = None,
+) -> RigFollower:
+    """Loads network, body and detector for `capture.sources`. Raises UserError for what cannot be used.
+
+    live: the detector runs in a thread of its own, and no tick waits for it. sizes: of the cameras' pictures, width and
+    height; None: those of the calibration.
+    """
+    from refit_rt.detect import make_detector
+    from refit_rt.detect.closer import Closer
+    from refit_rt.fit.load import make_views_fitter
+    from refit_rt.track.many_cameras import RigTracker
+
+    cameras = rig_cameras(settings)
+    if sizes:
+        cameras = [scaled(camera, sizes.get(camera.name), settings.camera.calibration) for camera in cameras]
+    detector = make_detector(settings.detect)
+    tracker = RigTracker(settings.track, cameras, detector.threshold, settings.fit.min_confidence)
+    log.info("loading bundle %s", settings.fit.bundle)
+    fitter = make_views_fitter(settings.fit)
+    return RigFollower(
+        settings, cameras, detector, tracker, fitter, timings, live, Closer() if fitter.corrects else None
+    )
+
+
+def scaled(camera: Camera, size: tuple[int, int] | None, path: str) -> Camera:
+    """The camera for pictures of a size. Raises UserError when it was calibrated for another shape."""
+    try:
+        return camera if size is None else camera.scaled(size)
+    except ValueError as error:
+        raise UserError(f"{path}: camera '{camera.name}' {error}. Calibrate again at this size") from error
