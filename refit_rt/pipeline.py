@@ -17,11 +17,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from refit_rt import config
+from refit_rt.capture.sync import SyncedSource
 from refit_rt.follow import Follower, load_follower
 from refit_rt.live.interrupt import ended_by_signals
 from refit_rt.live.latest import Latest
 from refit_rt.live.stage import Stage, Timings
-from refit_rt.opening import opened
+from refit_rt.opening import Opened, opened
 from refit_rt.sender import Report
 from refit_rt.types import Frame, FrameSet, People, Status
 from refit_rt.watch import finish, watch
@@ -46,8 +47,7 @@ class Pipeline:
             capture = Stage("capture", self._captured, ends.source, frames)
             if ends.source.runs_by_itself:  # unread while the network loads, a camera's frames would queue up
                 capture.start()
-            load = load or loader(ends.settings)
-            follower = load(ends.settings, self._timings, not ends.lossless)
+            follower = (load or loader(ends))(ends.settings, self._timings, not ends.lossless)
             sender, overlay = ends.sender(follower, self._timings), ends.overlay(follower)
             drawn: Latest[tuple[Frame | FrameSet, People]] | None = Latest(ends.lossless) if overlay else None
             self._stages = [
@@ -98,13 +98,13 @@ class Pipeline:
         return frame
 
 
-def loader(settings: config.Settings) -> "Callable[..., Follower | RigFollower]":
+def loader(ends: Opened) -> "Callable[..., Follower | RigFollower]":
     """What loads network, body and detector, for one camera or for a rig."""
-    if not settings.capture.sources:
+    if not isinstance(ends.source, SyncedSource):
         return load_follower
     from refit_rt.follow_rig import load_rig_follower
 
-    return load_rig_follower
+    return partial(load_rig_follower, sizes=ends.source.sizes)
 
 
 def run(settings: config.Settings, stop: threading.Event | None = None) -> Report:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 GUESSED_FPS = 30.0  # until a camera has delivered frames
 REMEMBERED, ENOUGH = 15, 5  # intervals between frames whose median is a camera's period: most, least
 LATE_TICKS = 3  # a camera without a frame in so many ticks in a row is late: the others do not wait for it
+FIRST_S = 3.0  # the longest wait for the first picture of a camera
 CHECK_S = 0.1  # between two looks whether a camera is disconnected
 JOIN_S = 0.3  # how long the end waits for the threads of the cameras, which may hang in a driver
 CURE = "Check that camera's clock"
@@ -42,6 +43,7 @@ class Camera:
     frames: deque[tuple[float, Frame]] = field(default_factory=deque)  # time in seconds; those not used yet
     intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     last_s: float | None = None  # time of the newest frame
+    size: tuple[int, int] | None = None  # of its pictures
     missed: int = 0  # ticks in a row without its frame
     state: State = "here"
     ended: bool = False
@@ -61,7 +63,7 @@ class Camera:
         time_s = self.clock.next(frame.captured_s - self.delay_s, self.period_s)
         if self.last_s is not None:
             self.intervals_s.append(time_s - self.last_s)
-        self.last_s = time_s
+        self.last_s, self.size = time_s, frame.size
         self.frames.append((time_s, frame))
         self.drop(hidden_s)
 
@@ -112,6 +114,14 @@ class SyncedCameras:
     def fps(self) -> float:
         """Ticks per second: the rate that the slowest camera reports."""
         return 1 / max(camera.reported_s for camera in self._cameras.values())
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Width and height of each camera's pictures, in pixels: waits for the first ones, and leaves out a camera that
+        delivers none for FIRST_S."""
+        with self._changed:
+            self._changed.wait_for(lambda: all(c.size or c.ended for c in self._cameras.values()), FIRST_S)
+            return {name: camera.size for name, camera in self._cameras.items() if camera.size is not None}
 
     @property
     def waiting(self) -> str:

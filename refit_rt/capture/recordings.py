@@ -41,10 +41,16 @@ class SyncedRecordings:
         """sources: opened as lossless. times_s: of the frames of each (frame,), seconds; None: the files' own."""
         self._sources, self._settings, self._lossless, self._times_s = sources, settings, lossless, times_s
         self._periods_s = {name: self._period_s(name, source) for name, source in sources.items()}
-        self._clocks = {name: Steady(name, CURE) for name in sources}
         self.fps = settings.fps if settings.fps and not lossless else 1 / max(self._periods_s.values())
         self.missed: Counter[str] = Counter()  # ticks so far that have no frame of a camera
         self._stopped = threading.Event()
+        self._reels = self._begun()
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Width and height of each camera's pictures, in pixels."""
+        heads = {name: reel.head for name, reel in self._reels.items()}
+        return {name: head[1].size for name, head in heads.items() if head is not None}
 
     @property
     def bad(self) -> int:
@@ -80,10 +86,14 @@ class SyncedRecordings:
             if not self._settings.loop or index < first:
                 return
             first, began_s = index + 1, time_s + 1 / self.fps
-            self._clocks = {name: Steady(name, CURE) for name in self._sources}
+            self._reels = self._begun()
+
+    def _begun(self) -> "dict[str, Reel]":
+        """Every file at its first frame."""
+        return {name: Reel(self._timed(name, source)) for name, source in self._sources.items()}
 
     def _in_step(self) -> Iterator[FrameSet]:
-        reels = {name: Reel(self._timed(name, source)) for name, source in self._sources.items()}
+        reels = self._reels
         names, tolerance, index, first_s = tuple(reels), tolerance_s(self._periods_s), 0, 0.0
         ended: set[str] = set()
         while not self._stopped.is_set():
@@ -107,7 +117,7 @@ class SyncedRecordings:
     def _timed(self, name: str, source: Source) -> Iterator[tuple[float, Frame]]:
         """The frames of one camera with their times on the clock of the rig."""
         times_s = self._times_s[name] if self._times_s is not None else None
-        delay_s = self._settings.delays_s.get(name, 0.0)
+        delay_s, clock = self._settings.delays_s.get(name, 0.0), Steady(name, CURE)
         for frame in source:
             time_s = frame.time_s
             if times_s is not None:
@@ -117,7 +127,7 @@ class SyncedRecordings:
                         "more frames. Give the file that was written with the recording (capture.timestamps)"
                     )
                 time_s = float(times_s[frame.index])
-            yield self._clocks[name].next(time_s, self._periods_s[name]) - delay_s, frame
+            yield clock.next(time_s, self._periods_s[name]) - delay_s, frame
 
     def _period_s(self, name: str, source: Source) -> float:
         """Between two frames of one camera."""

@@ -1,11 +1,7 @@
 """Several cameras or files → FrameSet: the frames of one moment."""
 
-import logging
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -15,36 +11,10 @@ from refit_rt.capture.live_cameras import SyncedCameras
 from refit_rt.capture.recordings import SyncedRecordings
 from refit_rt.capture.times import read_times
 from refit_rt.errors import UserError
-from refit_rt.types import FrameSet
 
-log = logging.getLogger(__name__)
-
-
-class SyncedSource(Protocol):
-    """A source of the frames of several cameras, to be used as capture.Source is."""
-
-    runs_by_itself: bool
-    missed: Counter[str]  # ticks so far that have no frame of a camera
-
-    @property
-    def fps(self) -> float:
-        """Ticks per second: the rate of the slowest camera."""
-        ...
-
-    @property
-    def waiting(self) -> str:
-        """What is waited for while every camera is disconnected; empty: at least one is connected."""
-        ...
-
-    @property
-    def bad(self) -> int:
-        """The number of frames so far that could not be read."""
-        ...
-
-    def __iter__(self) -> Iterator[FrameSet]: ...
-
-    def close(self) -> None:
-        """Ends the iteration after the current tick."""
+# A source of the frames of several cameras, to be used as capture.Source is. Beside it has `sizes` of the pictures, and
+# counts in `missed` the ticks that have no frame of a camera.
+SyncedSource = SyncedRecordings | SyncedCameras
 
 
 def open_sources(settings: config.Capture, lossless: bool) -> SyncedSource:

@@ -9,12 +9,13 @@ import numpy as np
 from refit_rt.body.smpl import Body
 from refit_rt.cameras import Camera, seen_from
 from refit_rt.draw.overlay import Overlay, contact_sheet
+from refit_rt.draw.raster import NEAR_M
 from refit_rt.draw.video import OverlayWriter, fit_into
 from refit_rt.types import Frame, FrameSet, People
 
-MOST_WIDE_PX = 640  # of one view
+LONGEST_PX = 640  # longer side of one view
 NAME_COLOUR, MISSING_COLOUR = (235, 235, 235), (130, 130, 130)
-NAME_PX = 16  # height of the letters' line
+NAME_SIZE = 0.6  # in OpenCV's measure
 
 
 class Mosaic:
@@ -46,7 +47,8 @@ class Mosaic:
         here, there = self._cameras[people.camera], self._cameras[name].scaled(frame.size)
         if size not in self._overlays:
             self._overlays[size] = Overlay(self._body, size)
-        view = fit_into(self._overlays[size].draw(small, seen_from(people, here, there)), cell)
+        seen = seen_from(people, here, there)
+        view = fit_into(self._overlays[size].draw(small, seen.take(_in_view(seen))), cell)
         _write(view, name, NAME_COLOUR)
         return view
 
@@ -69,16 +71,21 @@ class MosaicWriter:
         self._video.close()
 
 
+def _in_view(people: People) -> np.ndarray:
+    """(person,) bool: whether the picture shows a joint."""
+    inside = ((people.joints_px >= 0) & (people.joints_px < people.size)).all(-1)
+    return np.any(inside & (people.joints_camera[..., 2] > NEAR_M), axis=1)
+
+
 def _reduced(size: tuple[int, int]) -> tuple[int, int]:
-    """The size of a view, at most MOST_WIDE_PX wide, for a picture of this size (width, height)."""
-    factor = min(1.0, MOST_WIDE_PX / size[0])
+    """The size of a view, its longer side at most LONGEST_PX, for a picture of this size (width, height)."""
+    factor = min(1.0, LONGEST_PX / max(size))
     return round(size[0] * factor), round(size[1] * factor)
 
 
 def _write(view: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:
     """Writes into the upper left corner, on a darkened strip."""
-    scale = NAME_PX / 22 * max(1.0, view.shape[0] / 480)
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, NAME_SIZE, 1)
     strip = view[: height + below + 8, : width + 16]
     strip[:] = (strip * 0.35).astype(np.uint8)
-    cv2.putText(view, text, (8, height + 5), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    cv2.putText(view, text, (8, height + 5), cv2.FONT_HERSHEY_SIMPLEX, NAME_SIZE, colour, 1, cv2.LINE_AA)

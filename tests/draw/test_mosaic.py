@@ -110,6 +110,16 @@ def test_large_and_portrait_pictures_are_scaled_into_the_grid(body):
     assert not picture[300, 660].any()  # beside the portrait
 
 
+def test_a_person_outside_of_a_view_is_not_labelled_in_it(body):
+    cameras = {"a": camera("a", 0), "b": replace(camera("b", 0), world_from_camera=camera("b", 180).world_from_camera)}
+    away = seen(body, cameras["a"], 1)
+    shift = np.array([0, 0, 6], np.float32)  # behind camera b
+    away = replace(away, trans=away.trans + shift, joints_camera=away.joints_camera + shift)
+    picture = Mosaic(body, cameras).draw(tick(dict.fromkeys(cameras, PICTURE)), away)
+    assert (picture[50:, SIZE[0] :] == 128).all()
+    assert (picture[50:, : SIZE[0]] != 128).any()
+
+
 def test_the_video_has_one_picture_per_tick(body, tmp_path):
     cameras = {name: camera(name, turn) for name, turn in (("a", 0), ("b", 90))}
     video = OverlayWriter(tmp_path / "overlay.mp4", 10, lambda _: lambda picture, _: picture)
