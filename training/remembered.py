@@ -1,6 +1,6 @@
 """The outputs of a backbone that does not learn, computed once for each crop and kept in memory.
 
-The heavy landmark network takes ten times as long as the heads' whole step. A crop that is drawn again costs only a
+The heavy landmark network takes several times as long as the heads. A crop that is drawn again costs only a
 look-up; its mirror image is another crop. On a processor OpenVINO runs the backbone, in half of torch's time.
 """
 
