@@ -30,7 +30,7 @@ class Capture(Group, frozen=True):
     """Where frames come from."""
 
     source: str = "0"
-    """Webcam index, video file, picture, folder of pictures, or an rtsp:// or http:// address."""
+    """Webcam index, video file, picture, folder of pictures, or an address: rtsp://, http://, tcp://."""
     sources: dict[str, str] = {}
     """Several cameras of a rig at once: name in the calibration file, and source; empty: `source` alone."""
     timestamps: str = ""

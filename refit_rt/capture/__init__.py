@@ -44,6 +44,10 @@ def open_source(settings: config.Capture, lossless: bool) -> Source:
     source = settings.source
     if lossless and is_camera(source):
         raise UserError(f"capture.pace: lossless needs a file or a folder, not '{source}'. Set capture.pace to live")
+    if source.startswith("tcp://"):
+        from refit_rt.capture.node import NodeSource
+
+        return NodeSource(settings)
     if "://" in source:
         from refit_rt.capture.network import NetworkSource
 

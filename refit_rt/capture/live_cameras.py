@@ -229,7 +229,8 @@ class SyncedCameras:
     def _note(self, name: str, camera: Camera, has_frame: bool) -> None:
         """Counts a camera's ticks without a frame, and reports when it becomes late or is back."""
         camera.missed = 0 if has_frame else camera.missed + 1
-        self.missed[name] += not has_frame
+        if not has_frame:
+            self.missed[name] += 1
         if has_frame and not camera.ended and not camera.source.waiting:
             self._change(name, camera, "here")
         elif camera.state == "here" and camera.missed >= LATE_TICKS:
