@@ -12,7 +12,6 @@ import numpy as np
 
 from refit_rt import config
 from refit_rt.capture import Source
-from refit_rt.capture.playback import MOST_SKIPPED
 from refit_rt.capture.ticks import moment_s, tick, tolerance_s
 from refit_rt.capture.times import Steady
 from refit_rt.errors import UserError
@@ -58,7 +57,7 @@ class SyncedRecordings:
         return sum(source.bad for source in self._sources.values())
 
     def __iter__(self) -> Iterator[FrameSet]:
-        """Yields every tick when lossless; live, each when it is due, and overdue ones are skipped."""
+        """Yields every tick: lossless as fast as they are read, live not before each is due."""
         return self._in_step() if self._lossless else self._paced()
 
     def close(self) -> None:
@@ -68,8 +67,11 @@ class SyncedRecordings:
             source.close()
 
     def _paced(self) -> Iterator[FrameSet]:
-        """The ticks at the pace of a camera; with `capture.loop` they repeat, and index and time keep counting."""
-        start_s, began_s, first, skipped = None, 0.0, 0, 0
+        """The ticks at the pace of a camera; with `capture.loop` they repeat, and index and time keep counting.
+
+        An overdue tick is not skipped: most of the time it takes is that of decoding, which the next one needs too.
+        """
+        start_s, began_s, first = None, 0.0, 0
         while True:
             index, time_s = first - 1, began_s
             for one in self._in_step():
@@ -79,10 +81,7 @@ class SyncedRecordings:
                 self._stopped.wait(max(0.0, start_s + time_s - time.monotonic()))
                 if self._stopped.is_set():
                     return
-                late_s = time.monotonic() - start_s - time_s
-                skipped = skipped + 1 if late_s > 1 / self.fps and skipped < MOST_SKIPPED else 0
-                if not skipped:
-                    yield replace(one, index=index, time_s=time_s, captured_s=time.monotonic())
+                yield replace(one, index=index, time_s=time_s, captured_s=time.monotonic())
             if not self._settings.loop or index < first:
                 return
             first, began_s = index + 1, time_s + 1 / self.fps
