@@ -12,7 +12,7 @@ import numpy as np
 
 from refit_rt import config
 from refit_rt.capture import Source
-from refit_rt.capture.ticks import moment_s, tick, tolerance_s
+from refit_rt.capture.ticks import moment_s, moved, tick, tolerance_s
 from refit_rt.capture.times import Steady
 from refit_rt.errors import UserError
 from refit_rt.types import Frame, FrameSet
@@ -81,7 +81,7 @@ class SyncedRecordings:
                 self._stopped.wait(max(0.0, start_s + time_s - time.monotonic()))
                 if self._stopped.is_set():
                     return
-                yield replace(one, index=index, time_s=time_s, captured_s=time.monotonic())
+                yield moved(one, index, time_s, time.monotonic())
             if not self._settings.loop or index < first:
                 return
             first, began_s = index + 1, time_s + 1 / self.fps

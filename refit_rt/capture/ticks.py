@@ -49,3 +49,13 @@ def tick(
     captured_s = statistics.median(frame.captured_s for frame in made.values())
     time_s = statistics.median(frame.time_s for frame in made.values())
     return FrameSet(names, tuple(made.get(name) for name in names), index, captured_s, time_s)
+
+
+def moved(one: FrameSet, index: int, time_s: float, captured_s: float) -> FrameSet:
+    """The same pictures as another tick, at another time, captured together."""
+    shift_s = time_s - one.time_s
+    frames = tuple(
+        None if frame is None else replace(frame, time_s=frame.time_s + shift_s, captured_s=captured_s)
+        for frame in one.frames
+    )
+    return replace(one, frames=frames, index=index, time_s=time_s, captured_s=captured_s)

@@ -133,6 +133,7 @@ def test_recordings_played_live_repeat_until_they_are_closed(two):
             source.close()
     assert seen[-1].index >= 45
     assert (np.diff([one.time_s for one in seen]) > 0).all()
+    assert all(frame.time_s == pytest.approx(one.time_s) for one in seen for frame in one.frames if frame)
 
 
 def test_a_recording_with_its_timestamps_is_read_as_it_was_recorded():
