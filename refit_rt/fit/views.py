@@ -30,6 +30,7 @@ LEAST_ERROR_M = 0.015  # the network predicts no less
 LEFT = 0.5
 PLACE_M = 0.05  # deviation of the pelvis where lines of sight cross
 SEEN_S = 0.3  # key points older than this say nothing
+OPPOSED_S = 0.1  # for so long, the last body is believed against most views
 SHAPE_S = 0.25  # between two measurements of a shape: errors of key points in successive frames are alike
 # A shape is the mean of this many measurements at most, each with the population's prior. Key points err alike for
 # minutes: a filter that takes them for independent arrives at betas of 3 on the treadmill and of 5 at the desk.
@@ -42,9 +43,11 @@ MOVING_S = 0.15  # key points this old count half: the error of a body changes
 class _Known:
     """What the fit remembers of a person."""
 
-    pose: Pose  # of the last tick, as the network sees it, in the world
+    pose: Pose  # of the last tick, in the world
     time_s: float
     velocity: np.ndarray  # (3,) metres per second
+    opposed_since_s: float = np.inf  # since when most views' fresh estimates face another way
+    restart: bool = False  # the next fit starts cold, from the views' own estimates
     bodies: deque = field(default_factory=deque)  # of (time_s, Pose, {camera: crop's side px})
     seen: dict[int, tuple[float, np.ndarray]] = field(default_factory=dict)  # camera → time, key points (17, 3)
     new: bool = False  # key points have come since the last correction
@@ -125,12 +128,13 @@ class ViewsFitter:
             step = known.velocity * (time_s - known.time_s)
             last = replace(known.pose, trans=known.pose.trans + step)
         job = _Job(wanted, last)
+        around, job.last = last, None if known is not None and known.restart else last
         for camera in wanted.views:
             frame = frames[camera]
             if frame is None:
                 continue
-            if last is not None:
-                square = self.square_in(last, cameras[camera])
+            if around is not None:
+                square = self.square_in(around, cameras[camera])
             else:
                 xyxy, roll = wanted.boxes[camera]
                 square = geometry.square_around(xyxy, self._crop.margin, roll if self._crop.normalise_roll else 0.0)
@@ -139,7 +143,7 @@ class ViewsFitter:
             job.eyes.append(Eye.of(square, cameras[camera]))
             # Every other view sees mirror images: their errors differ, so that the mean is better, and it does not
             # alternate from frame to frame as with one view.
-            job.mirrored.append(self._mirrored is not None and last is not None and len(job.cameras) % 2 == 0)
+            job.mirrored.append(self._mirrored is not None and job.last is not None and len(job.cameras) % 2 == 0)
         return job
 
     def square_in(self, body: Pose, camera: Camera) -> Square:
@@ -156,7 +160,7 @@ class ViewsFitter:
         runners = [self._mirrored if mirrored and self._mirrored else self._runner for mirrored in job.mirrored]
         states = [runner.initial(one, eye.view) for runner, one, eye in zip(runners, encoded, job.eyes, strict=True)]
         iterations = self._settings.cold_iterations if job.last is None else self._settings.iterations
-        states, encoded = self._started(job, states, encoded)
+        states, encoded, opposed = self._started(job, states, encoded)
         weights = np.ones(len(states))
         body = agreed(job.eyes, states, weights, self.body)
         errors_m, presence, made = np.full(len(states), LEAST_ERROR_M), np.ones(len(states)), 0
@@ -174,16 +178,21 @@ class ViewsFitter:
         # Of views that err alike, the mean is as good as the usual one of them, and the best of them is believed most.
         usual_m = math.sqrt(float(weights.sum() / (weights / errors_m**2).sum()))
         sure = float(presence.max() / (1 + (usual_m / start.CONFIDENT_M) ** 2))
-        return _Fit(body, sure, made)
+        return _Fit(body, sure, made, opposed)
 
-    def _started(self, job: "_Job", states: list[State], encoded: list[Encoded]) -> tuple[list[State], list[Encoded]]:
-        """Where each view starts: between the last body and its own fresh estimate, as with one view. A view whose
-        estimate faces another way than the last body, or than most views, starts at the former or is left to them."""
+    def _started(
+        self, job: "_Job", states: list[State], encoded: list[Encoded]
+    ) -> tuple[list[State], list[Encoded], bool]:
+        """Where each view starts, and whether most views oppose the last body.
+
+        A view starts between the last body and its own fresh estimate, as it would by itself. One whose estimate faces
+        another way than the last body starts at that; without one, where most other views do.
+        """
         roots = np.stack([eye.root(state) for eye, state in zip(job.eyes, states, strict=True)])
         if job.last is None:
             together = facing_together(roots)
             if together.all():
-                return states, encoded
+                return states, encoded, False
             of_those = [row for row in range(len(states)) if together[row]]
             body = agreed(
                 [job.eyes[row] for row in of_those],
@@ -195,7 +204,7 @@ class ViewsFitter:
                 one if sure else eye.state(body, self.body)
                 for one, sure, eye in zip(states, together, job.eyes, strict=True)
             ]
-            return states, [one if sure else exchanged(one) for one, sure in zip(encoded, together, strict=True)]
+            return states, [one if sure else exchanged(one) for one, sure in zip(encoded, together, strict=True)], False
         out, share = [], self._settings.blend
         last = [eye.state(job.last, self.body) for eye in job.eyes]
         away = start.faces_away(np.broadcast_to(job.last.rotations[0], roots.shape), roots)
@@ -212,7 +221,8 @@ class ViewsFitter:
                 start.blended(before.cam, fresh.cam, share),
             )
             out.append(State(*(np.ascontiguousarray(part, np.float32) for part in mixed)))
-        return out, [exchanged(one) if opposed else one for one, opposed in zip(encoded, away, strict=True)]
+        most = len(away) > 1 and 2 * np.count_nonzero(away) > len(away) and facing_together(roots[away]).all()
+        return out, [exchanged(one) if opposed else one for one, opposed in zip(encoded, away, strict=True)], bool(most)
 
     def _finished(self, time_s: float, job: "_Job", fit: "_Fit | None", cameras: list[Camera]) -> WorldFit:
         """Remembered, moved onto key points, with the person's shape."""
@@ -224,21 +234,21 @@ class ViewsFitter:
             self._known.pop(person, None)
             return self._fit_of(job, fit.body, 0.0, fit.iterations)
         known = self._known.get(person)
-        if known is None:
-            known = self._known[person] = _Known(fit.body, time_s, np.zeros(3))
-        elif job.last is None or time_s <= known.time_s:
-            known.velocity = np.zeros(3)
-            known.bodies.clear()
-            known.wanted = known.now = None
-        else:
-            speed = (fit.body.trans - known.pose.trans) / (time_s - known.time_s)
-            known.velocity = 0.5 * known.velocity + 0.5 * speed
-        known.pose, known.time_s = fit.body, time_s
+        if known is None or job.last is None or time_s <= known.time_s:
+            shape = {} if known is None else {"betas": known.betas, "measured": known.measured, "shown": known.shown}
+            known = self._known[person] = _Known(fit.body, time_s, np.zeros(3), **shape)
         sides = {camera: eye.square.side_px for camera, eye in zip(job.cameras, job.eyes, strict=True)}
         known.bodies.append((time_s, fit.body, sides))
         while time_s - known.bodies[0][0] > HISTORY_S:
             known.bodies.popleft()
-        return self._fit_of(job, self._corrected(known, person, time_s, cameras), fit.confidence, fit.iterations)
+        known.opposed_since_s = min(known.opposed_since_s, time_s) if fit.opposed else np.inf
+        known.restart = time_s - known.opposed_since_s >= OPPOSED_S
+        before, passed_s, known.pose = known.pose, time_s - known.time_s, fit.body
+        pose = self._corrected(known, person, time_s, cameras)
+        if passed_s > 0:
+            known.velocity = 0.5 * known.velocity + 0.5 * (pose.trans - before.trans) / passed_s
+        known.pose, known.time_s = pose, time_s
+        return self._fit_of(job, pose, fit.confidence, fit.iterations)
 
     def _fit_of(self, job: "_Job", pose: Pose, confidence: float, iterations: int) -> WorldFit:
         joints = self.body.joints(pose.rotations, pose.betas) + pose.trans
@@ -345,6 +355,7 @@ class _Fit:
     body: Pose  # in the world
     confidence: float
     iterations: int
+    opposed: bool  # most views' fresh estimates face another way than the last body, and agree with one another
 
 
 def with_betas(pose: Pose, betas: np.ndarray, body: Body) -> Pose:
