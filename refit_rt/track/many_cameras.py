@@ -26,6 +26,7 @@ SAME_M = 0.15  # lines of sight to the joints of one person pass each other with
 LEAST_JOINTS = 5
 SCORE = 0.3  # of a key point whose line of sight counts
 STRAY_S = 0.3  # detections that nobody explains are kept for this long
+NEW_EVERY_S, UNFOUND_EVERY_S = 0.03, 0.1  # from look to look, where a person may be new, or is not found
 TICKS, CANDIDATE_S, CANDIDATE_M = 3, 0.6, 0.5  # looks that must agree before somebody new is fitted
 AGAIN_M, AGAIN_M_S = 0.6, 1.2  # how far somebody who was lost may be from where he was going, and more by the second
 UNLIKE, ALIKE = 40.0, 10.0  # CIELAB distances of clothes: another person's, the same person's
@@ -136,8 +137,9 @@ class RigTracker:
         """Whether the detector should look at a camera's whole picture: once per `every_s`, and at once where somebody
         may be new or is not found."""
         since_s = time_s - self._looked_s[camera]
-        urgent = bool(self._candidates) or any(one.fitted and time_s - one.found_s > every_s for one in self._people)
-        return since_s < 0 or since_s >= (min(every_s, 0.1) if urgent else every_s) - 1e-6
+        unfound = any(one.fitted and time_s - one.found_s > every_s for one in self._people)
+        wait_s = NEW_EVERY_S if self._candidates else UNFOUND_EVERY_S if unfound else every_s
+        return since_s < 0 or since_s >= min(wait_s, every_s) - 1e-6
 
     def waited_s(self, camera: int, time_s: float) -> float:
         """Since the last look at a camera's whole picture."""

@@ -53,6 +53,7 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.evaluation.make_studio", "{}/out --motion {}/gone", r"gone: not recorded motion \(.*\)\. See"),
     ("training.evaluation.make_studio", "{}/out --motion {}/gone --people 7", r"--people 7: must be 1 to 6"),
     ("training.evaluation.real_clip", "{} --calibration {}/gone.json --reference {}/out.npz", r"gone\.json: "),
+    ("training.evaluation.rig", "{}", r"rig\.json: cannot be read"),
     ("training.evaluation.sets", "{}/gone.pt --emdb {}/gone", r"gone\.pt: no such file"),
     ("training.evaluation.sets", "edge --emdb {}/gone", r"gone: holds no P\*/\*/\*_data\.pkl\. Give EMDB's own folder"),
     ("training.landmark_map", "{}/gone", r"gone: holds no rendered people\. Make some: python -m training\.produce"),
