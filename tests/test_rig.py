@@ -87,19 +87,22 @@ def test_a_rig_is_followed_recorded_and_drawn(settings, tmp_path):
 
 
 def test_a_subscriber_learns_which_camera_is_missing(settings):
-    listener, messages = Listener(settings.publish.address), []
+    listener, messages, stop = Listener(settings.publish.address), [], threading.Event()
 
     def listen() -> None:
         while not messages or messages[-1].status != "ended":
             if (message := listener.get()) is not None:
                 messages.append(message)
+                if len({one.people.missing for one in messages}) == 2:
+                    stop.set()
 
     reader = threading.Thread(target=listen)
     reader.start()
     looped = config.Capture(sources=settings.capture.sources, pace="live", loop=True)
-    stop = threading.Event()
-    threading.Timer(0.4, stop.set).start()
+    timer = threading.Timer(10, stop.set)
+    timer.start()
     Pipeline(replace_settings(settings, capture=looped, out=config.Out()), LOAD).run(stop)
+    timer.cancel()
     reader.join(5)
     listener.close()
     live: list[wire.Message] = [message for message in messages if message.status == "live"]
