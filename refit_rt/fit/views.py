@@ -309,7 +309,7 @@ class ViewsFitter:
         known.wanted, known.wanted_s = found, max(then_s for then_s, _ in known.seen.values())
 
     def _measure(self, known: _Known, time_s: float, sights: list[Sight]) -> None:
-        """One more measurement of the shape: the most probable betas of a person of whom nothing is known."""
+        """One more measurement of the shape: the most probable betas of a person about whose shape nothing is known."""
         assert self._errors is not None
         anybody = [replace(one, pose=with_betas(one.pose, np.zeros(BETAS), self.body)) for one in sights]
         covariance = np.eye(NUMBERS + BETAS)

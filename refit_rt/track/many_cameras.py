@@ -1,9 +1,9 @@
-"""Tracking in the world (detections of every view → people): who is who in all cameras of a rig.
+"""Tracking in the world (detections of every view → people): each person's id in all cameras of a rig.
 
 A person is a body in the world, and keeps one id in all views. Its predicted joints, projected into a view, are matched
 with the detector's key points there. Detections that nobody explains are gathered: those of different cameras whose
-lines of sight meet at five or more joints are one new person, once three looks agree. So a bystander whom one camera
-alone sees is never taken for somebody else.
+lines of sight meet at five or more joints are one new person, once three looks agree. So a bystander that one
+camera alone sees is never taken for another person.
 """
 
 from collections import deque
@@ -94,7 +94,7 @@ class _Stray:
 
 @dataclass(slots=True, eq=False)
 class _Candidate:
-    """Somebody who may be new."""
+    """A person who may be new."""
 
     place: np.ndarray  # (3,) world
     time_s: float
@@ -103,7 +103,7 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """Whom a look has found: key points (17, 3) for the fit."""
+    """A person that a look has found: key points (17, 3) for the fit."""
 
     id: int
     camera: int
@@ -134,7 +134,7 @@ class RigTracker:
     # Looks
 
     def wants_look(self, camera: int, time_s: float, every_s: float) -> bool:
-        """Whether the detector should look at a camera's whole picture: once per `every_s`, and at once where somebody
+        """Whether the detector should look at a camera's whole picture: once per `every_s`, and at once where a person
         may be new or is not found."""
         since_s = time_s - self._looked_s[camera]
         unfound = any(one.fitted and time_s - one.found_s > every_s for one in self._people)
@@ -248,7 +248,7 @@ class RigTracker:
             ]
 
     def _crowded(self, one: Person, people: list[Person]) -> bool:
-        """Whether somebody is so near that clothes may be the other's."""
+        """Whether another person is so near that clothes may be theirs."""
         return any(other is not one and np.linalg.norm(other.joints[0] - one.joints[0]) < 0.8 for other in people)
 
     # Somebody new
@@ -331,7 +331,7 @@ class RigTracker:
         return np.linalg.solve(across.sum(0), np.einsum("nab,nb->a", across, eyes))
 
     def _begin(self, group: list[_Stray], place: np.ndarray, time_s: float) -> None:
-        """A person who is new, or somebody who was lost and is back."""
+        """Begins a person who is new, or one who was lost and is back."""
         seen = [one.colours for one in group]
         colours = np.full((2, 3), np.nan)
         if any(np.isfinite(one).any() for one in seen):
@@ -354,7 +354,7 @@ class RigTracker:
         back.dressed(colours)
 
     def _cost_of_return(self, one: Person, place: np.ndarray, colours: np.ndarray, time_s: float) -> float:
-        """Of taking somebody new for a person who was lost; inf: it is another one."""
+        """Of taking a new person for one who was lost; inf: it is another one."""
         gone_s = time_s - one.time_s
         away = float(np.linalg.norm(one.at(time_s)[[PELVIS, NECK]].mean(0) - place))
         unlike = one.unlike(colours)
