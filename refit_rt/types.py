@@ -146,7 +146,7 @@ class WorldFit:
     joints: np.ndarray  # (24, 3) metres, world
     confidence: float  # 0..1
     iterations: int
-    views: tuple[int, ...]  # cameras that it was fitted in; none: its cameras have no frame, and it moves on as it did
+    views: tuple[int, ...]  # cameras that it was fitted in; none: nobody has seen the person, and the body says nothing
     cold: bool
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from refit_rt import geometry
 from refit_rt.body.smpl import Body
 from refit_rt.cameras import Camera
-from refit_rt.fit import start
+from refit_rt.fit import kernels, start
 from refit_rt.fit.crops import cam_from_translation, translation_from_cam, view_of
 from refit_rt.geometry import roll_matrix
 from refit_rt.types import JOINTS, Pose, Square, State, View
@@ -67,22 +67,14 @@ class Eye:
 def agreed(eyes: list[Eye], states: list[State], weights: np.ndarray, body: Body) -> Pose:
     """The one body in the world of each view's state; weights (views,)."""
     share = weights / weights.sum()
-    six = np.stack([state.pose6d for state in states]).astype(np.float64).reshape(-1, JOINTS, 6)
-    rotations = geometry.matrix_from_6d(
-        np.tensordot(share, geometry.six_d_from_matrix(geometry.matrix_from_6d(six)), 1)
-    )
-    rotations[0] = mean_rotation(np.stack([eye.root(state) for eye, state in zip(eyes, states, strict=True)]), share)
+    six = np.stack([state.pose6d for state in states]).astype(np.float64)
+    rotations = np.empty((JOINTS, 3, 3))
+    kernels.agree_turns(six, np.stack([eye.turn for eye in eyes]), share, rotations)
     betas = share @ np.stack([state.betas for state in states]).astype(np.float64)
     places = np.stack([eye.pelvis(state, body) for eye, state in zip(eyes, states, strict=True)])
     return Pose(
         rotations, betas, crossing(np.stack([eye.place for eye in eyes]), places, share) - body.rest_pelvis(betas)
     )
-
-
-def mean_rotation(rotations: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """The rotation nearest to the weighted mean of rotations (n, 3, 3), by singular value decomposition."""
-    left, _, right = np.linalg.svd(np.tensordot(share, rotations, 1))
-    return left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
 
 
 def crossing(eyes: np.ndarray, places: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -70,6 +70,38 @@ def orthonormal(six, rotation):
 
 
 @compiled
+def orthonormal_pose(six, out):
+    """Makes each of the rotations (144,) in 6-D orthonormal; written to out (144,)."""
+    rotation = np.empty((3, 3))
+    for k in range(len(six) // 6):
+        orthonormal(six[6 * k : 6 * k + 6], rotation)
+        for a in range(3):
+            for b in range(2):
+                out[6 * k + 2 * a + b] = rotation[a, b]
+
+
+@compiled
+def agree_turns(six, turns, share, rotations):
+    """`agree.agreed`'s rotations (24, 3, 3) of views' poses six (views, 144): the root's mean in the world, turned
+    there by turns (views, 3, 3) crop from world; every other joint's mean in 6-D. share (views,) sums to one."""
+    mean, one = np.zeros((24, 3, 3)), np.empty((3, 3))
+    for v in range(len(six)):
+        for k in range(24):
+            orthonormal(six[v, 6 * k : 6 * k + 6], one)
+            mean[k] += share[v] * (turns[v].T @ one if k == 0 else one)
+    left, _, right = np.linalg.svd(mean[0])
+    if np.linalg.det(left @ right) < 0:
+        left[:, 2] *= -1
+    rotations[0] = left @ right
+    column = np.empty(6)
+    for k in range(1, 24):
+        for a in range(3):
+            for b in range(2):
+                column[2 * a + b] = mean[k, a, b]
+        orthonormal(column, rotations[k])
+
+
+@compiled
 def turn_root(cos, sin, rotation, out):
     """out = roll_matrix(roll) @ rotation, both (3, 3)."""
     for b in range(3):

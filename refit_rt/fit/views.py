@@ -16,7 +16,7 @@ from refit_rt.body.shape import Shapes
 from refit_rt.body.smpl import Body
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
-from refit_rt.fit import mirror, refine, start
+from refit_rt.fit import kernels, mirror, refine, start
 from refit_rt.fit.agree import Eye, agreed, facing_together
 from refit_rt.fit.crops import NECK, PELVIS, SHORT_TORSO, lean, square_of_body
 from refit_rt.fit.fitter import exchanged
@@ -121,17 +121,16 @@ class ViewsFitter:
     def _job(self, time_s: float, frames: list[Frame | None], cameras: list[Camera], wanted: Wanted) -> "_Job":
         """Where to cut a person out of each view, and the body to start from."""
         known = None if wanted.boxes else self._known.get(wanted.id)
-        if known is not None and not (self._settings.warm and 0 <= time_s - known.time_s < start.MEMORY_S):
-            known = None
-        last = None
+        around = None  # the body to cut out
         if known is not None:
-            step = known.velocity * (time_s - known.time_s)
-            last = replace(known.pose, trans=known.pose.trans + step)
-        job = _Job(wanted, last)
-        around, job.last = last, None if known is not None and known.restart else last
+            ahead_s = min(max(time_s - known.time_s, 0.0), start.MEMORY_S)
+            around = replace(known.pose, trans=known.pose.trans + ahead_s * known.velocity)
+        job = _Job(wanted, None)
+        if known is not None and self._settings.warm and not known.restart:
+            job.last = around if 0 <= time_s - known.time_s < start.MEMORY_S else None
         for camera in wanted.views:
             frame = frames[camera]
-            if frame is None:
+            if frame is None or (around is None and camera not in wanted.boxes):
                 continue
             if around is not None:
                 square = self.square_in(around, cameras[camera])
@@ -212,11 +211,10 @@ class ViewsFitter:
             if opposed or not start.sizes_agree(before.cam[:1], fresh.cam[:1])[0]:
                 out.append(before)
                 continue
-            six = geometry.six_d_from_matrix(
-                geometry.matrix_from_6d(fresh.pose6d.reshape(JOINTS, 6).astype(np.float64))
-            )
+            six = np.empty(6 * JOINTS)
+            kernels.orthonormal_pose(fresh.pose6d, six)
             mixed = (
-                start.blended(before.pose6d, six.ravel(), share),
+                start.blended(before.pose6d, six, share),
                 start.blended(before.betas, fresh.betas, share),
                 start.blended(before.cam, fresh.cam, share),
             )
@@ -227,9 +225,9 @@ class ViewsFitter:
     def _finished(self, time_s: float, job: "_Job", fit: "_Fit | None", cameras: list[Camera]) -> WorldFit:
         """Remembered, moved onto key points, with the person's shape."""
         person = job.wanted.id
-        if fit is None:  # no camera that sees the person has a frame: the body moves on as it did
-            assert job.last is not None
-            return self._fit_of(job, job.last, 0.0, 0)
+        if fit is None:  # no camera that sees the person has a frame
+            nobody = Pose(np.tile(np.eye(3), (JOINTS, 1, 1)), np.zeros(BETAS), np.zeros(3))
+            return self._fit_of(job, job.last or nobody, 0.0, 0)
         if fit.confidence < self._settings.min_confidence or not np.isfinite(fit.body.trans).all():
             self._known.pop(person, None)
             return self._fit_of(job, fit.body, 0.0, fit.iterations)
@@ -341,7 +339,7 @@ class _Job:
     """One person's crops in one tick."""
 
     wanted: Wanted
-    last: Pose | None  # the body to start from, in the world; None: cold
+    last: Pose | None  # where the loop starts, in the world; None: cold
     cameras: list[int] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     eyes: list[Eye] = field(default_factory=list)
