@@ -20,6 +20,7 @@ Any of them can be given as an option, as in --track.max-people 2. refit-rt run 
 VERBS = {  # verb → module of refit_rt.commands, first line of its help; "bench live" is the function bench_live
     "run": ("run", "Follow people in a webcam, a file or a network stream, and publish their bodies."),
     "demo": ("demo", "Play the bundled clip as a camera, and measure speed, delay and accuracy."),
+    "camera": ("camera", "Send the pictures of a camera to a run on another machine."),
     "measure": ("measure", "Measure a person's shape in a recording, for --fit.shapes."),
     "listen": ("listen", "Subscribe to a stream and print one line per message: people, rate, age."),
     "doctor": ("doctor", "Report what is installed, and how to get what is missing."),
