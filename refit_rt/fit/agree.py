@@ -18,7 +18,7 @@ from refit_rt.geometry import roll_matrix
 from refit_rt.types import JOINTS, Pose, Square, State, View
 
 SAY_ALONG_RAY = 0.01  # weight of a view's distance beside that of its direction
-STRAY_M, STRAY = 0.15, 3.0  # a line of sight that passes the others' crossing so far, and so many times their median
+STRAY_M, STRAY = 0.15, 3.0  # a line of sight that passes the others' crossing so far, and so many times the median
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,27 +78,32 @@ def agreed(eyes: list[Eye], states: list[State], weights: np.ndarray, body: Body
 
 
 def crossing(eyes: np.ndarray, places: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """(3,) metres: where lines of sight cross, those that go astray left out.
+    """(3,) metres: the point nearest in angle to lines of sight; of four or more, those that go astray are left out.
 
     eyes (n, 3): where cameras are. places (n, 3): where each sees the point, whose distance counts hardly. share (n,).
+    A stray line draws the point that is nearest to all towards it, so that all lines seem astray by a little. They are
+    judged from where two of them cross instead: the two that most others pass near (least median of squares, Rousseeuw
+    1984).
     """
-    point, off = _nearest(eyes, places, share)
-    usual = np.median(off)
-    astray = off > max(STRAY_M, STRAY * usual)
-    if len(eyes) < 3 or not astray.any() or (~astray).sum() < 2:
-        return point
-    return _nearest(eyes[~astray], places[~astray], share[~astray])[0]
-
-
-def _nearest(eyes: np.ndarray, places: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The point (3,) nearest to all lines of sight in angle, and its distances (n,) metres from them."""
     rays = places - eyes
     far = np.linalg.norm(rays, axis=1, keepdims=True)
     rays = rays / far
-    across = np.eye(3) - rays[:, :, None] * rays[:, None]
-    trust = (share / far[:, 0] ** 2)[:, None, None] * (across + SAY_ALONG_RAY * rays[:, :, None] * rays[:, None])
-    point = np.linalg.solve(trust.sum(0), np.einsum("nab,nb->a", trust, places))
-    return point, np.linalg.norm(np.einsum("nab,nb->na", across, point - eyes), axis=1)
+    along = rays[:, :, None] * rays[:, None]
+    trust = (share / far[:, 0] ** 2)[:, None, None] * (np.eye(3) - (1 - SAY_ALONG_RAY) * along)
+    pull = trust @ places[:, :, None]
+
+    def off(points: np.ndarray) -> np.ndarray:
+        """How far (..., n) points (..., 3) are from the lines, metres."""
+        return np.linalg.norm(np.cross(rays, points[..., None, :] - eyes), axis=-1)
+
+    point = np.linalg.solve(trust.sum(0), pull.sum(0))[:, 0]
+    if len(eyes) < 4 or off(point).max() <= STRAY_M:
+        return point
+    one, other = np.triu_indices(len(eyes), 1)
+    of_two = off(np.linalg.solve(trust[one] + trust[other], pull[one] + pull[other])[..., 0])  # (pairs, n)
+    best = of_two[np.argmin(np.sort(of_two, axis=1)[:, len(eyes) // 2])]
+    near = best <= max(STRAY_M, STRAY * float(np.median(best)))
+    return np.linalg.solve(trust[near].sum(0), pull[near].sum(0))[:, 0]
 
 
 def facing_together(roots: np.ndarray) -> np.ndarray:
