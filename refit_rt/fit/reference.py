@@ -176,29 +176,52 @@ def filtered(before: Tracked[Rotation] | None, poses: np.ndarray, dt_s: float, n
 def correction(
     pose: Pose, keypoints: np.ndarray, roll: float, side_px: float, camera: Camera, body: Body, errors: refine.Errors
 ) -> np.ndarray:
-    """`refine.correction` of key points (17, 3) that are all seen, its slopes by differences."""
-    seen = keypoints[refine.POINTS]
-    deviations = [
-        np.interp(score, refine.SCORES, row) for score, row in zip(seen[:, 2], errors.deviations, strict=True)
-    ]
-    spread = np.repeat(np.array(deviations) * side_px / refine.CROP_PX, 2)
+    """`refine.correction` of key points (17, 3) that are all seen."""
     axes = refine.place_axes(body.rest_pelvis(pose.betas) + pose.trans, roll)
+    sight = refine.Sight(pose, keypoints, side_px, camera, np.eye(4))
+    return most_probable([sight], body, errors, errors.covariance, axes)
+
+
+def most_probable(
+    sights: list[refine.Sight], body: Body, errors: refine.Errors, covariance: np.ndarray, axes: np.ndarray
+) -> np.ndarray:
+    """`refine.most_probable` of key points that are all seen, its slopes by differences.
+
+    covariance (75, 75), or (85, 85) where the betas are unknown.
+    """
+    seen = np.stack([sight.keypoints[refine.POINTS] for sight in sights])
+    spread = np.array([
+        np.interp(score, refine.SCORES, row) * sight.side_px / refine.CROP_PX
+        for sight, points in zip(sights, seen, strict=True)
+        for score, row in zip(points[:, 2], errors.deviations, strict=True)
+    ]).repeat(2)  # fmt: skip
 
     def places(change: np.ndarray) -> np.ndarray:
-        moved = refine.corrected(pose, change, axes)
-        world, joints = joint_transforms(body, moved.rotations, moved.betas)
-        parents = world[body.parents[refine.POINT_JOINTS], :, :3]
-        points = joints[refine.POINT_JOINTS] + (parents @ errors.offsets[:, :, None])[..., 0] + moved.trans
-        return geometry.project(points, camera.focal_px, camera.centre_px).ravel()
+        return np.concatenate([_keypoints(sight, change, axes, body, errors).ravel() for sight in sights])
 
-    change, step = np.zeros(refine.NUMBERS), 1e-4  # transforms are float32
+    change, step = np.zeros(len(covariance)), 1e-4  # transforms are float32
     for _ in range(refine.ROUNDS):
-        off = seen[:, :2].ravel() - places(change)
+        off = seen[:, :, :2].ravel() - places(change)
         slopes = np.array(
             [(places(change + d) - places(change - d)) / (2 * step) for d in step * np.eye(len(change))]
         ).T
         far = np.repeat((off.reshape(-1, 2) ** 2).sum(-1), 2) / spread**2
         noise = spread**2 * (refine.DEGREES + far) / (refine.DEGREES + 2)
-        gain = errors.covariance @ slopes.T @ np.linalg.inv(slopes @ errors.covariance @ slopes.T + np.diag(noise))
+        gain = covariance @ slopes.T @ np.linalg.inv(slopes @ covariance @ slopes.T + np.diag(noise))
         change = gain @ (off + slopes @ change)
     return change
+
+
+def _keypoints(
+    sight: refine.Sight, change: np.ndarray, axes: np.ndarray, body: Body, errors: refine.Errors
+) -> np.ndarray:
+    """(12, 2) px: where a camera sees the key points of a body with a correction."""
+    moved = refine.corrected(sight.pose, change, axes)
+    betas = moved.betas.copy()
+    betas[: len(change) - refine.NUMBERS] += change[refine.NUMBERS :]
+    trans = moved.trans + body.rest_pelvis(moved.betas) - body.rest_pelvis(betas)  # the pelvis stays
+    world, joints = joint_transforms(body, moved.rotations, betas)
+    parents = world[body.parents[refine.POINT_JOINTS], :, :3]
+    points = joints[refine.POINT_JOINTS] + (parents @ errors.offsets[:, :, None])[..., 0] + trans
+    there = refine.moved_into(sight.camera_from_base, points)
+    return geometry.project(there, sight.camera.focal_px, sight.camera.centre_px)
