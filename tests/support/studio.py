@@ -14,6 +14,7 @@ from refit_rt.types import Encoded, Frame, Pose, Result, State, View
 from tests.support.all_knowing import BODY, FOCAL_PX, HEIGHT, WIDTH, AllKnowing, Truth, picture
 
 RED_STEP = 10  # grey levels of red from camera to camera
+NO_MAPS = np.zeros((67, 1, 1), np.float32)  # nobody reads them
 CENTRE_PX = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
 
 
@@ -99,11 +100,11 @@ class AllKnowingRig(AllKnowing):
     def encode(self, crop: np.ndarray) -> Encoded:
         camera = round((255 - int(crop[..., 0].max())) / RED_STEP)
         self.seen_in.append(camera)
-        plain = crop.copy()
-        plain[..., 0] = np.where(crop[..., 0] == crop[..., 0].max(), 255, 0)
-        encoded = super().encode(plain)
+        few = crop[::4, ::4].copy()  # a sixteenth of the pixels determine the roll as well
+        few[..., 0] = np.where(few[..., 0] == crop[..., 0].max(), 255, 0)
+        encoded = super().encode(few)
         encoded.hidden[1, 0] = camera
-        return encoded
+        return replace(encoded, maps=NO_MAPS)
 
     def _state(self, encoded: Encoded, view: View, off: float = 0.0) -> State:
         camera = int(encoded.hidden[1, 0])
