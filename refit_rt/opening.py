@@ -94,6 +94,7 @@ class Opened:
 def opened(settings: config.Settings) -> Iterator[Opened]:
     """Folder, source and publisher of the settings. They stay open when the block ends well, and are closed when it
     raises. Raises UserError for what cannot be opened."""
+    settings = alone(settings)
     if settings.capture.sources:
         check_sources(settings.capture)
         check_rig(settings)
@@ -121,6 +122,16 @@ def opened(settings: config.Settings) -> Iterator[Opened]:
             undo.callback(publisher.close)
         yield Opened(settings, lossless, source, publisher, folder)
         undo.pop_all()
+
+
+def alone(settings: config.Settings) -> config.Settings:
+    """A single one of `capture.sources` as `capture.source`, under its name: one camera of a rig is followed as any."""
+    capture = settings.capture
+    if len(capture.sources) != 1 or capture.timestamps or capture.delays_s:
+        return settings
+    ((name, source),) = capture.sources.items()
+    capture = msgspec.structs.replace(capture, source=source, name=name, sources={})
+    return msgspec.structs.replace(settings, capture=capture)
 
 
 def check_rig(settings: config.Settings) -> None:

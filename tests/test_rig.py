@@ -16,7 +16,7 @@ from refit_rt.body.smpl import load_body
 from refit_rt.cameras import Camera, Rig, read_rig, write_rig
 from refit_rt.errors import UserError
 from refit_rt.motion.npz import read_motion
-from refit_rt.opening import is_lossless
+from refit_rt.opening import is_lossless, opened
 from refit_rt.pipeline import Pipeline
 from refit_rt.stream import wire
 from refit_rt.stream.subscribe import Listener
@@ -179,3 +179,11 @@ def test_sources_may_be_numbers_in_a_settings_file(tmp_path):
     capture = config.load(tmp_path / "studio.yaml").capture
     assert capture.sources == {"0": "1", "door": "rtsp://host/x"}
     assert capture.delays_s == {"door": 0.1}
+
+
+def test_one_camera_of_a_rig_is_followed_as_any(settings):
+    one = replace_settings(settings, capture=config.Capture(sources={"left": settings.capture.sources["left"]}))
+    with opened(one) as ends:
+        capture = ends.settings.capture
+        assert (capture.source, capture.name, capture.sources) == (one.capture.sources["left"], "left", {})
+        ends.source.close()
