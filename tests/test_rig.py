@@ -182,7 +182,8 @@ def test_sources_may_be_numbers_in_a_settings_file(tmp_path):
 
 
 def test_one_camera_of_a_rig_is_followed_as_any(settings):
-    one = replace_settings(settings, capture=config.Capture(sources={"left": settings.capture.sources["left"]}))
+    capture = config.Capture(sources={"left": settings.capture.sources["left"]})
+    one = replace_settings(settings, capture=capture, publish=config.Publish(enabled=False))
     with opened(one) as ends:
         capture = ends.settings.capture
         assert (capture.source, capture.name, capture.sources) == (one.capture.sources["left"], "left", {})
