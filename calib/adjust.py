@@ -1,8 +1,9 @@
 """Bundle adjustment: the lenses and places of cameras, and the places of a board, that fit the corners best.
 
-The residual of a corner is its projection minus where it was found, in pixels. Its derivatives are written out below
-(Brown's lens model as in OpenCV's documentation of `calib3d`; rotation vectors by the right Jacobian of SO(3), Solà,
-Deray and Atchuthan 2018, eq. 143).
+The residual of a corner is its projection minus where it was found, in pixels. Where cameras take their pictures at
+different times, a constant delay per camera moves a corner along its path to the common moment. The derivatives are
+written out below (Brown's lens model as in OpenCV's documentation of `calib3d`; rotation vectors by the right Jacobian
+of SO(3), Solà, Deray and Atchuthan 2018, eq. 143).
 """
 
 from dataclasses import dataclass, replace
@@ -30,13 +31,28 @@ class Corners:
     board: np.ndarray  # (corner,) int: which of the board's places
     point: np.ndarray  # (corner, 3) metres, in the board's frame
     pixel: np.ndarray  # (corner, 2)
+    motion: np.ndarray | None = None  # (corner, 2, 2) its velocity and acceleration, in frames; None: it was still
 
     def __len__(self) -> int:
         return len(self.camera)
 
     def where(self, keep: np.ndarray) -> "Corners":
         """The rows that `keep`, a mask or indices, selects."""
-        return Corners(self.camera[keep], self.board[keep], self.point[keep], self.pixel[keep])
+        motion = None if self.motion is None else self.motion[keep]
+        return Corners(self.camera[keep], self.board[keep], self.point[keep], self.pixel[keep], motion)
+
+    def at_once(self, delay: np.ndarray) -> np.ndarray:
+        """Pixels (corner, 2) at the moment that is `delay` (camera,) frames after the one in which they were found."""
+        if self.motion is None:
+            return self.pixel
+        later = delay[self.camera, None]
+        return self.pixel + later * self.motion[:, 0] + later**2 / 2 * self.motion[:, 1]
+
+    def velocity(self, delay: np.ndarray) -> np.ndarray:
+        """Pixels per frame (corner, 2) at that moment."""
+        if self.motion is None:
+            return np.zeros_like(self.pixel)
+        return self.motion[:, 0] + delay[self.camera, None] * self.motion[:, 1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +62,12 @@ class Scene:
     lenses: np.ndarray  # (camera, 9) as in LENS
     camera_from_world: np.ndarray  # (camera, 4, 4) metres
     world_from_board: np.ndarray  # (board, 4, 4) metres
+    delay: np.ndarray | None = None  # (camera,) frames by which its pictures are older than they claim; None: at once
+
+    @property
+    def delays(self) -> np.ndarray:
+        """(camera,) of `delay`, with zeros for None."""
+        return np.zeros(len(self.lenses)) if self.delay is None else self.delay
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +79,7 @@ class Freedom:
     usual: np.ndarray | None = None  # (camera, 9) lenses as they are before any corner is seen; None: no prior
     deviation: np.ndarray | None = None  # (camera, 9) from the usual ones, where a residual of 1 px is one; inf: none
     cameras: bool = True  # False: only the boards move
+    delays: float = 0.0  # standard deviation of a delay in frames, where a residual of 1 px is one; 0: they are fixed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +130,7 @@ def adjust(corners: Corners, start: Scene, freedom: Freedom) -> Adjusted:
     problem = _Problem(corners, start, freedom)
     x = _least_squares(problem, problem.pack(start))
     scene = problem.unpack(x)
-    residual_px = problem.reprojection(scene)
+    residual_px = residuals(scene, corners)
     return Adjusted(scene, residual_px, np.ones(len(corners), bool), problem.deviation(x, residual_px))
 
 
@@ -198,6 +221,11 @@ def project(scene: Scene, corners: Corners) -> np.ndarray:
     return through_lens(scene.lenses[corners.camera], here)[0]
 
 
+def residuals(scene: Scene, corners: Corners) -> np.ndarray:
+    """(corner, 2) projected minus found, at the common moment."""
+    return project(scene, corners) - corners.at_once(scene.delays)
+
+
 def through_lens(lens: np.ndarray, here: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points (n, 3) in their cameras' frames through lenses (n, 9): pixels (n, 2), and their derivatives by the points
     (n, 2, 3) and by the lenses (n, 2, 9)."""
@@ -245,7 +273,7 @@ def matrix_of(lens: np.ndarray) -> np.ndarray:
 
 def _all_rows(corners: Corners, found: Adjusted, used: np.ndarray) -> Adjusted:
     """The result with a residual for the trimmed corners too."""
-    return replace(found, residual_px=project(found.scene, corners) - corners.pixel, used=used)
+    return replace(found, residual_px=residuals(found.scene, corners), used=used)
 
 
 def _hat(vector: np.ndarray) -> np.ndarray:
@@ -280,68 +308,80 @@ def _transform(six: np.ndarray) -> np.ndarray:
 
 
 class _Problem:
-    """The residuals and their sparse Jacobian as functions of one vector: free lens numbers, cameras, boards."""
+    """The residuals and their sparse Jacobian as functions of one vector: lens numbers, cameras, delays, boards."""
 
     def __init__(self, corners: Corners, start: Scene, freedom: Freedom) -> None:
         cameras, boards = len(start.lenses), len(start.world_from_board)
         lenses = np.zeros((cameras, 9), bool) if freedom.lenses is None else freedom.lenses
         moving = np.full((cameras, 6), freedom.cameras)
-        moving[freedom.root] = False
+        delays = np.full(cameras, freedom.delays > 0 and corners.motion is not None)
+        moving[freedom.root] = delays[freedom.root] = False
         self.corners, self.start, self.boards = corners, start, boards
         self.usual = start.lenses if freedom.usual is None else freedom.usual
-        self.free = np.concatenate([lenses.ravel(), moving.ravel(), np.ones(6 * boards, bool)])
+        self.free = np.concatenate([lenses.ravel(), moving.ravel(), delays, np.ones(6 * boards, bool)])
         column = np.where(self.free, np.cumsum(self.free) - 1, -1)
-        self.lens_column = column[: 9 * cameras].reshape(-1, 9)
+        lens, camera, delay, board = np.split(column, self._ends)
+        self.lens_column = lens.reshape(-1, 9)
         columns = np.concatenate(
             [
                 self.lens_column[corners.camera],
-                column[9 * cameras : 15 * cameras].reshape(-1, 6)[corners.camera],
-                column[15 * cameras :].reshape(-1, 6)[corners.board],
+                camera.reshape(-1, 6)[corners.camera],
+                delay[corners.camera, None],
+                board.reshape(-1, 6)[corners.board],
             ],
             1,
-        )  # (corner, 21)
-        self.kept = np.repeat(columns >= 0, 2, 0)  # (2 corners, 21): u and v have the same columns
-        self.indices = np.repeat(columns, 2, 0)[self.kept]
-        self.weight = np.zeros((cameras, 9))
+        )  # (corner, 22)
+        self.kept = np.repeat(columns >= 0, 2, 0)  # (2 corners, 22): u and v have the same columns
+        weight = np.zeros((cameras, 9))
         if freedom.usual is not None and freedom.deviation is not None:
-            self.weight = np.where(lenses & np.isfinite(freedom.deviation), 1 / freedom.deviation, 0.0)
-        self.held = self.weight > 0
-        rows = np.concatenate([self.kept.sum(1), np.ones(self.held.sum(), int)])
+            weight = np.where(lenses & np.isfinite(freedom.deviation), 1 / freedom.deviation, 0.0)
+        pull = np.concatenate([weight.ravel(), np.zeros(moving.size), delays / max(freedom.delays, 1e-9)])
+        self.held = np.flatnonzero(pull)
+        self.pull = pull[self.held]
+        rows = np.concatenate([self.kept.sum(1), np.ones(len(self.held), int)])
         self.indptr = np.concatenate([[0], np.cumsum(rows)])
-        self.indices = np.concatenate([self.indices, self.lens_column[self.held]])
-        self.whole = np.concatenate([start.lenses.ravel(), _six(start.camera_from_world).ravel(), np.zeros(6 * boards)])
+        self.indices = np.concatenate([np.repeat(columns, 2, 0)[self.kept], column[self.held]])
+        self.whole = self._whole(start)
+        self.middle = np.concatenate([self.usual.ravel(), np.zeros(moving.size + cameras)])[self.held]
+
+    @property
+    def _ends(self) -> np.ndarray:
+        """Where lenses, cameras and delays end in the vector of all numbers."""
+        return np.cumsum([9, 6, 1]) * len(self.start.lenses)
+
+    @staticmethod
+    def _whole(scene: Scene) -> np.ndarray:
+        """All numbers of a scene."""
+        places, boards = _six(scene.camera_from_world).ravel(), _six(scene.world_from_board).ravel()
+        return np.concatenate([scene.lenses.ravel(), places, scene.delays, boards])
 
     def pack(self, scene: Scene) -> np.ndarray:
         """The free numbers of a scene."""
-        places = [_six(scene.camera_from_world).ravel(), _six(scene.world_from_board).ravel()]
-        return np.concatenate([scene.lenses.ravel(), *places])[self.free]
+        return self._whole(scene)[self.free]
 
-    def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lenses (camera, 9), cameras (camera, 6) and boards (board, 6)."""
+    def _all(self, x: np.ndarray) -> np.ndarray:
         whole = self.whole.copy()
         whole[self.free] = x
-        cameras = len(self.start.lenses)
-        lens, camera, board = np.split(whole, [9 * cameras, 15 * cameras])
-        return lens.reshape(-1, 9), camera.reshape(-1, 6), board.reshape(-1, 6)
+        return whole
+
+    def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Lenses (camera, 9), cameras (camera, 6), delays (camera,) and boards (board, 6)."""
+        lens, camera, delay, board = np.split(self._all(x), self._ends)
+        return lens.reshape(-1, 9), camera.reshape(-1, 6), delay, board.reshape(-1, 6)
 
     def unpack(self, x: np.ndarray) -> Scene:
         """The scene of the free numbers."""
-        lens, camera, board = self._parts(x)
-        return Scene(lens, _transform(camera), _transform(board))
-
-    def reprojection(self, scene: Scene) -> np.ndarray:
-        """(corner, 2) projected minus found."""
-        return project(scene, self.corners) - self.corners.pixel
+        lens, camera, delay, board = self._parts(x)
+        return Scene(lens, _transform(camera), _transform(board), delay)
 
     def residual(self, x: np.ndarray) -> np.ndarray:
         """(2 corners + priors,)."""
-        scene = self.unpack(x)
-        pull = ((scene.lenses - self.usual) * self.weight)[self.held]
-        return np.concatenate([self.reprojection(scene).ravel(), pull])
+        off = (self._all(x)[self.held] - self.middle) * self.pull
+        return np.concatenate([residuals(self.unpack(x), self.corners).ravel(), off])
 
     def jacobian(self, x: np.ndarray) -> csr_array:
         """(2 corners + priors, free numbers)."""
-        lens, camera, board = self._parts(x)
+        lens, camera, delay, board = self._parts(x)
         corners, one, other = self.corners, self.corners.camera, self.corners.board
         board_turn, camera_turn = (Rotation.from_rotvec(six[:, :3]).as_matrix() for six in (board, camera))
         board_slope, camera_slope = _right_jacobian(board[:, :3]), _right_jacobian(camera[:, :3])
@@ -349,22 +389,23 @@ class _Problem:
         here = np.einsum("nij,nj->ni", camera_turn[one], world) + camera[one, 3:]
         _, by_here, by_lens = through_lens(lens[one], here)
         by_world = by_here @ camera_turn[one]
-        values = np.empty((len(corners), 2, 21))
+        values = np.empty((len(corners), 2, 22))
         values[..., :9] = by_lens
         values[..., 9:12] = -by_world @ _hat(world) @ camera_slope[one]
         values[..., 12:15] = by_here
-        values[..., 15:18] = -by_world @ board_turn[other] @ _hat(corners.point) @ board_slope[other]
-        values[..., 18:21] = by_world
-        data = np.concatenate([values.reshape(-1, 21)[self.kept], self.weight[self.held]])
+        values[..., 15] = -corners.velocity(delay)
+        values[..., 16:19] = -by_world @ board_turn[other] @ _hat(corners.point) @ board_slope[other]
+        values[..., 19:22] = by_world
+        data = np.concatenate([values.reshape(-1, 22)[self.kept], self.pull])
         return csr_array((data, self.indices, self.indptr), shape=(len(self.indptr) - 1, int(self.free.sum())))
 
     def deviation(self, x: np.ndarray, residual_px: np.ndarray) -> np.ndarray:
         """(camera, 9) standard deviations of the lenses by the Jacobian and the residuals' own spread."""
         found = np.zeros((len(self.start.lenses), 9))
-        if not (self.lens_column >= 0).any():
+        columns = self.lens_column >= 0
+        if not columns.any():
             return found
         variance = np.diag(_Normal.of(self.jacobian(x), len(x) - 6 * self.boards, self.boards).covariance())
         variance = variance * (residual_px**2).sum() / max(residual_px.size - len(x), 1)
-        columns = self.lens_column >= 0
         found[columns] = np.sqrt(np.maximum(variance[self.lens_column[columns]], 0))
         return found

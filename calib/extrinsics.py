@@ -15,7 +15,7 @@ from calib.adjust import (
     adjust_and_trim,
     inliers,
     matrix_of,
-    project,
+    residuals,
 )
 from calib.board import Board
 from calib.detect import Sightings, View
@@ -27,6 +27,10 @@ FEWEST_FOR_HOLD_OUT = 10
 MOST_SHARED = 100  # boards of one pair that are compared, evenly; the comparison grows with the square
 USUAL_CENTRE = 0.02  # of the longer side: how far principal points are from the picture's middle
 USUAL_BEND = (0.3, 0.3, 0.002, 0.002)  # k1 k2 p1 p2 of lenses that are no fisheyes
+USUAL_DELAY = 1.0  # frames, the standard deviation of a camera's delay before any board is seen
+WORTH_A_DELAY = 0.9  # delays are kept where boards that they were not found from fit better by a tenth
+STILL_PX = 0.5  # of motion per frame; noise of corners makes 0.15 of it
+FARTHEST_PX = 40.0  # of motion per frame; webcams at 6 frames a second showed 20 at most while a board was carried
 NOISE_PX = 0.15  # of a corner, in renders of a studio
 AGREE_DEG, AGREE_SHARE = 5.0, 0.1  # two boards give the same relative pose: angle, and share of the distance
 
@@ -72,27 +76,76 @@ def solve_places(
     moments = tuple(sorted({*several, *single}))
     corners, ids = corners_of(board, cameras, moments)
     boards = np.array([_board_pose(board, cameras, lenses, places, poses, moment) for moment in moments])
-    scene = Scene(np.array(lenses, float), places, boards)
+    start = Scene(np.array(lenses, float), places, boards)
     free = None
     if deviation is not None:
-        free = np.ones(scene.lenses.shape, bool)
+        free = np.ones(start.lenses.shape, bool)
         free[:, 8] = False
     usual, spread = usual_lenses(cameras)
     freedom = Freedom(root, free, usual, spread / NOISE_PX)
     if free is not None:
-        rough = adjust_and_trim(corners, scene, freedom)
+        rough = adjust_and_trim(corners, start, freedom)
         freedom = replace(freedom, deviation=spread / _view_noise(rough, corners))
 
-    kept_back = several[HELD_OUT // 2 :: HELD_OUT] if len(several) >= FEWEST_FOR_HOLD_OUT else []
-    back = np.isin(moments, kept_back)[corners.board]
-    held_out, off = np.zeros(len(corners), bool), np.full((len(corners), 2), np.nan)
-    if kept_back:
-        rows = np.flatnonzero(back)
-        scene = adjust_and_trim(corners.where(np.flatnonzero(~back)), scene, freedom).scene
-        off[rows] = _refitted(corners.where(rows), scene, root)
-        held_out[rows] = inliers(off[rows], corners.camera[rows], np.ones(len(rows), bool))
-    found = adjust_and_trim(corners, scene, freedom)
+    if len(several) < FEWEST_FOR_HOLD_OUT:
+        none = np.zeros(len(corners), bool), np.full((len(corners), 2), np.nan)
+        return Solution(adjust_and_trim(corners, start, freedom), corners, ids, moments, root, shared, *none)
+    back = np.isin(moments, several[HELD_OUT // 2 :: HELD_OUT])
+    first, off = _hold_out(corners, start, freedom, back)
+    moving, known = _moving(corners, motion_of(cameras, moments, corners, ids), np.isin(moments, several))
+    if moving is not None:
+        late = replace(freedom, delays=USUAL_DELAY / _view_noise(first, corners))
+        tried, its_off = _hold_out(moving, first.scene, late, back)
+        if _typical(its_off) < WORTH_A_DELAY * _typical(off[known]):
+            corners, ids, first, off, freedom = moving, ids[known], tried, its_off, late
+    held_out = np.zeros(len(corners), bool)
+    rows = np.flatnonzero(back[corners.board])
+    held_out[rows] = inliers(off[rows], corners.camera[rows], np.ones(len(rows), bool))
+    found = adjust_and_trim(corners, first.scene, freedom)
     return Solution(found, corners, ids, moments, root, shared, held_out, off)
+
+
+def _hold_out(corners: Corners, start: Scene, freedom: Freedom, back: np.ndarray) -> tuple[Adjusted, np.ndarray]:
+    """The adjustment without the boards `back` (board,) bool, and the residuals (corner, 2) of theirs when only their
+    places are fitted to it; NaN for other corners."""
+    rows = np.flatnonzero(back[corners.board])
+    off = np.full((len(corners), 2), np.nan)
+    found = adjust_and_trim(corners.where(np.flatnonzero(~back[corners.board])), start, freedom)
+    off[rows] = _refitted(corners.where(rows), found.scene, freedom.root)
+    return found, off
+
+
+def _typical(off: np.ndarray) -> float:
+    """Median length in pixels of the residuals that are known."""
+    return float(np.nanmedian(np.linalg.norm(off, axis=1)))
+
+
+def motion_of(cameras: list[Sightings], moments: tuple[int, ...], corners: Corners, ids: np.ndarray) -> np.ndarray:
+    """Velocity and acceleration (corner, 2, 2) in pixels and moments, from the same camera's pictures one moment before
+    and after; from one of both, without acceleration. NaN where neither shows the corner, or it moves too far."""
+    step = int(np.concatenate([np.diff(sorted(one.views)) for one in cameras]).min())
+    motion = np.full((len(corners), 2, 2), np.nan)
+    for camera, one in enumerate(cameras):
+        where = {m: dict(zip(v.ids.tolist(), v.pixels, strict=True)) for m, v in one.views.items()}
+        for row in np.flatnonzero(corners.camera == camera):
+            corner, moment, here = int(ids[row]), moments[corners.board[row]], corners.pixel[row]
+            before, after = (where.get(m, {}).get(corner) for m in (moment - step, moment + step))
+            if before is not None and after is not None:
+                motion[row] = (after - before) / 2, before + after - 2 * here
+            elif before is not None or after is not None:
+                motion[row] = here - before if after is None else after - here, np.zeros(2)
+    motion[np.linalg.norm(motion[:, 0], axis=1) > FARTHEST_PX] = np.nan
+    return motion / np.array([[step], [step**2]])
+
+
+def _moving(corners: Corners, motion: np.ndarray, several: np.ndarray) -> tuple[Corners | None, np.ndarray]:
+    """The corners with their motion, and which rows they are: without those of unknown motion on boards that `several`
+    cameras saw. None when the board was held still, or is mostly seen in pictures that no other precedes or follows."""
+    known = np.isfinite(motion[:, 0, 0])
+    keep = known | ~several[corners.board]
+    if known[several[corners.board]].mean() < 0.5 or np.median(np.linalg.norm(motion[known, 0], axis=1)) < STILL_PX:
+        return None, keep
+    return replace(corners.where(keep), motion=np.nan_to_num(motion[keep])), keep
 
 
 def usual_lenses(cameras: list[Sightings]) -> tuple[np.ndarray, np.ndarray]:
@@ -238,4 +291,4 @@ def corners_of(board: Board, cameras: list[Sightings], moments: tuple[int, ...])
 def _refitted(corners: Corners, scene: Scene, root: int) -> np.ndarray:
     """(corner, 2) residuals of boards whose places alone are fitted."""
     found = adjust_and_trim(corners, scene, Freedom(root, cameras=False))
-    return project(found.scene, corners) - corners.pixel
+    return residuals(found.scene, corners)

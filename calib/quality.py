@@ -36,7 +36,7 @@ class CameraQuality:
     size: tuple[int, int]  # width, height in pixels
     frame: np.ndarray  # (corner,) int: moments, the same number in all cameras
     corner: np.ndarray  # (corner,) int: the corner's number on the board
-    px: np.ndarray  # (corner, 2) where it was found
+    px: np.ndarray  # (corner, 2) where it was found, moved by the camera's delay where the board moved
     residual_px: np.ndarray  # (corner, 2) found minus projected by the solved rig; NaN: not part of the rig's solution
     used: np.ndarray  # (corner,) bool: False: trimmed as an outlier, or held out
     held_out: np.ndarray  # (corner,) bool: belongs to a frame that the solution did not see

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refit_rt.cameras import Rig
 
 WORST_PX = 2.0  # of the root mean square: cameras that fit worse are refused
+LATE_FRAMES = 0.05  # of a delay: smaller ones are not told
 OUT_OF_STEP = 2.0  # times the lens's own error: the board moved between the cameras' pictures
 VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 COLUMNS = {
@@ -240,7 +241,7 @@ def solved(board: "Board", seen: list["Sightings"], known: "Rig | None" = None, 
         solution = solve_places(board, seen, lenses, deviation, alone)
         lenses, places = solution.adjusted.scene.lenses, solution.adjusted.scene.camera_from_world
         deviation = solution.adjusted.deviation if deviation is not None else None
-        weak += _out_of_step(seen, found, solution)
+        weak += _out_of_step(seen, found, solution) + _late(seen, solution)
     quality = _quality(board, seen, found, deviation, solution)
     rig = _rig(seen, lenses, places, quality)
     if solution is not None:
@@ -275,6 +276,17 @@ def _out_of_step(seen: list["Sightings"], found: list["Lens | None"], solution: 
                 "board moved while the pictures were not taken at once: hold it still, or give --timestamps"
             )
     return weak
+
+
+def _late(seen: list["Sightings"], solution: "Solution") -> list[str]:
+    """Cameras whose pictures are older than those of the camera that the others are compared with."""
+    root, delays = solution.root, solution.adjusted.scene.delays
+    return [
+        f"{one.name}: its pictures are {abs(delay):.2f} frames {'older' if delay > 0 else 'newer'} than they claim, "
+        f"beside those of {seen[root].name}. That is corrected here"
+        for one, delay in zip(seen, delays, strict=True)
+        if abs(delay) > LATE_FRAMES
+    ]
 
 
 def _rig(seen: list["Sightings"], lenses: np.ndarray, places: np.ndarray, quality: "Quality") -> "Rig":
@@ -320,6 +332,7 @@ def _quality(
             wide = int(corner.max()) + 1
             place = np.searchsorted(frame * wide + corner, moment * wide + solution.ids[rows])
             out = solution.held_out[rows]
+            pixel[place] = solution.corners.at_once(solution.adjusted.scene.delays)[rows]
             residual_px[place] = -solution.adjusted.residual_px[rows]
             residual_px[place[out]] = -solution.held_out_residual_px[rows[out]]
             used[place], held[place] = solution.adjusted.used[rows] & ~out, out

@@ -140,3 +140,36 @@ def test_a_camera_that_shares_no_board_is_named(truth: Scene, corners: Corners) 
 def test_a_chessboard_that_looks_the_same_after_half_a_turn_ties_no_cameras(truth: Scene, corners: Corners) -> None:
     with pytest.raises(UserError, match="look the same after half a turn"):
         solve_places(Board("chessboard", 8, 6), sightings(corners), truth.lenses, None, [set()] * 4)
+
+
+def carried(rng: np.random.Generator, truth: Scene, delay: np.ndarray) -> list[Sightings]:
+    """What four cameras saw of a board that is carried about; their pictures are `delay` (camera,) frames old."""
+    seen = []
+    for camera in range(4):
+        at = (np.arange(160) - delay[camera]) / 160 * 2 * np.pi
+        boards = np.tile(np.eye(4), (160, 1, 1))
+        boards[:, :3, :3] = (
+            Rotation.from_rotvec(at[:, None] * [0, 0, 1]) * Rotation.from_rotvec([2.3, 0, 0])
+        ).as_matrix()
+        middle = np.stack([0.5 * np.sin(2 * at), 0.5 * np.cos(3 * at), 1 + 0.4 * np.sin(5 * at)], 1)
+        boards[:, :3, 3] = middle - boards[:, :3, :3] @ board_rig.CENTRE
+        seen.append(sightings(board_rig.seen(rng, replace(truth, world_from_board=boards)))[camera])
+    return seen
+
+
+def test_the_delays_of_cameras_that_film_a_moving_board_are_found(truth: Scene) -> None:
+    delay = np.array([0.0, 0.7, -0.3, 0.2])
+    seen = carried(np.random.default_rng(9), truth, delay)
+    found = solve_places(BOARD, seen, truth.lenses, None, [set()] * 4)
+    delays = found.adjusted.scene.delays
+    np.testing.assert_allclose(delays - delays[0], delay, atol=0.03)
+    turn_deg, centre_mm, _ = board_rig.errors(found.adjusted.scene, truth, np.random.default_rng(10))
+    assert turn_deg < 0.1
+    assert centre_mm < 8
+    assert found.adjusted.rms_px < 0.3
+
+
+def test_cameras_that_film_at_once_get_no_delay(truth: Scene) -> None:
+    seen = carried(np.random.default_rng(11), truth, np.zeros(4))
+    found = solve_places(BOARD, seen, truth.lenses, None, [set()] * 4)
+    assert found.adjusted.scene.delay is None or not found.adjusted.scene.delay.any()
