@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow  # a build, an install and a clip that plays for t
 LIGHT = {"numpy", "scipy", "numba", "opencv-python-headless", "openvino", "pyzmq", "pyyaml", "msgspec", "safetensors"}
 HEAVY = {"torch", "onnx", "onnxruntime", "smplx", "pytest", "tensorboard"}  # no run needs them
 MADE = ("__pycache__", "*.egg-info", "build")
+PACKAGES = ("refit_rt", "calib")
 COMPILED_ANEW = "body"  # this room's kernels take seconds; the others take a minute and a half
 
 
@@ -73,7 +74,7 @@ def wheel(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("copy")
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, copy)
-    for name in ("refit_rt", "training", "tests", "trt_plugins"):
+    for name in (*PACKAGES, "training", "tests", "trt_plugins"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(*MADE))
     must(python, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", copy / "dist", copy, folder=copy)
     (made,) = (copy / "dist").glob("*.whl")
@@ -82,7 +83,8 @@ def wheel(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
     source = wheel.parents[1]
-    package = {path.relative_to(source).as_posix() for path in (source / "refit_rt").rglob("*") if path.is_file()}
+    files = [path for package in PACKAGES for path in (source / package).rglob("*") if path.is_file()]
+    package = {path.relative_to(source).as_posix() for path in files}
     names = set(zipfile.ZipFile(wheel).namelist())
     metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert names - metadata == package
@@ -100,12 +102,16 @@ def test_the_demo_runs_where_only_the_wheel_is_installed(wheel: Path, python: Pa
     assert not installed & HEAVY
     lend_compiled_kernels(python, tmp_path)
 
+    program = python.with_name("refit-rt")
+    assert "calibrate solve" in must(program, "calibrate", "--help", folder=tmp_path)
+    assert "--square-mm" in must(program, "calibrate", "solve", "--help", folder=tmp_path)
+
     cache, foreign, out = tmp_path / "cache", tmp_path / "foreign", tmp_path / "out"
     for folder in (cache, foreign):
         folder.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    demo = (python.with_name("refit-rt"), "demo", "--out", out, "--publish.address", address)
+    demo = (program, "demo", "--out", out, "--publish.address", address)
     printed = must(*demo, folder=foreign, REFIT_RT_CACHE=str(cache))
 
     assert not list(foreign.iterdir())
