@@ -1,4 +1,4 @@
-"""The verb `demo`: the bundled clip as a camera, measured."""
+"""The verb `demo`: the bundled clip as a camera, or the bundled films as a studio, measured."""
 
 from pathlib import Path
 
@@ -6,15 +6,32 @@ from refit_rt.commands.shared import Folder, say
 from refit_rt.config import Detect, Fit, Publish, Smooth, Track
 
 
-def demo(*, out: Folder = "out/demo", detect: Detect, track: Track, fit: Fit, smooth: Smooth, publish: Publish) -> int:
+def demo(
+    *,
+    studio: bool = False,
+    out: Folder = "",
+    detect: Detect,
+    track: Track,
+    fit: Fit,
+    smooth: Smooth,
+    publish: Publish,
+) -> int:
     """Play the bundled clip as a camera, and measure speed, delay and accuracy.
 
     A second process subscribes to the stream and measures the delay. The bodies are compared with the clip's truth.
 
     Args:
-        out: Folder for overlay.png, overlay.mp4 and motion.npz.
+        studio: Instead, follow three people in four bundled films of one room, each frame in all views at once, and
+            draw studio.png: the cameras, the people in the room, and the four views. It takes one to two minutes.
+        out: Folder for the pictures, overlay.mp4 and motion.npz. Otherwise it is out/demo, or out/demo_studio.
     """
+    if studio:
+        from refit_rt.commands import demo_studio
+
+        folder = Path(out or "out/demo_studio").expanduser()
+        say(demo_studio.play(folder, detect, track, fit, smooth, publish))
+        return 0
     from refit_rt.commands.demo_clip import play
 
-    say(play(Path(out).expanduser(), publish.address, detect, track, fit, smooth))
+    say(play(Path(out or "out/demo").expanduser(), publish.address, detect, track, fit, smooth))
     return 0

@@ -76,7 +76,7 @@ def table(report: Report, latency: Latency, errors: Errors, folder: Path) -> str
         f"received by a second process: {latency.messages} messages, {latency.fps:.1f} per second",
         f"capture to subscriber: {p50:.1f} ms median, {p95:.1f} ms p95, {p99:.1f} ms p99",
         f"against the truth ({errors.frames} frames): "
-        f"MPJPE {errors.mpjpe_mm:.0f} mm, PA-MPJPE {errors.pa_mpjpe_mm:.0f} mm, "
+        f"MPJPE {errors.mpjpe_mm:.0f} mm aligned at the pelvis, PA-MPJPE {errors.pa_mpjpe_mm:.0f} mm, "
         f"joints {errors.pixels:.1f} px off ({100 * errors.of_height:.1f} % of the height)",
         f"look at {folder / 'overlay.png'} and {folder / 'overlay.mp4'}; the motion is in {folder / 'motion.npz'}",
     ])  # fmt: skip

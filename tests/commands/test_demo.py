@@ -60,7 +60,7 @@ def test_it_prints_speed_delay_accuracy_and_where_to_look(capsys, truthful: list
     assert "fit           22.35    26.57     299" in shown
     assert "received by a second process: 299 messages, 29.8 per second" in shown
     assert "capture to subscriber: 26.0 ms median, 38.0 ms p95, 63.0 ms p99" in shown
-    assert "MPJPE 0 mm, PA-MPJPE 0 mm, joints 0.0 px off" in shown
+    assert "MPJPE 0 mm aligned at the pelvis, PA-MPJPE 0 mm, joints 0.0 px off" in shown
     assert "look at out/demo/overlay.png and out/demo/overlay.mp4; the motion is in out/demo/motion.npz" in shown
 
 
