@@ -6,9 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from calib.adjust import Corners, Scene, project
 from calib.board import Board, page_of, picture_of
 from calib.detect import SMALLEST_MARKER_PX, Detector, look, why_not
 from refit_rt.errors import UserError
+from tests.support import board_rig
+from training.evaluation.calibration import BOARD as RENDERED
+from training.evaluation.calibration import Painter
 
 BOARD = Board("charuco", 8, 6, 0.029, 0.02175)
 CHESSBOARD = Board("chessboard", 7, 6, 0.029)
@@ -81,3 +85,19 @@ def test_small_markers_are_measured() -> None:
 def test_pictures_of_two_sizes_are_refused() -> None:
     with pytest.raises(UserError, match=r"\(640, 360\) pixels among those of \(1280, 720\)"):
         look(BOARD, "cam_1", iter([(0, filmed(BOARD)), (1, filmed(BOARD)[::2, ::2])]))
+
+
+def test_corners_of_a_rendered_board_are_where_the_lens_puts_them() -> None:
+    rng = np.random.default_rng(0)
+    lenses, places = board_rig.ring(rng)
+    scene = Scene(lenses, places, np.zeros((0, 4, 4)))
+    scene = replace(scene, world_from_board=board_rig.close_up(rng, scene, 0, 1))
+    picture = Painter(lenses[0], noise=4.0, blur_px=0.8)(rng, places[0] @ scene.world_from_board[0])
+    assert picture is not None
+    view = Detector(RENDERED)(picture)
+    assert view is not None
+    zeros = np.zeros(len(view.ids), int)
+    truth = project(scene, Corners(zeros, zeros, RENDERED.points[view.ids], view.pixels))
+    assert len(view.ids) > 20
+    assert np.abs(view.pixels - truth).max() < 0.3
+    assert np.abs((view.pixels - truth).mean(0)).max() < 0.05

@@ -49,6 +49,7 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.evaluate", "boxes edge {} --reference {}/gone.npz", r"a real clip needs .* Give --calibration and"),
     ("training.evaluate", "boxes edge --motion {}/gone", r"gone: not recorded motion \(.*\)\. See"),
     ("training.evaluate", "boxes edge --people 0", r"--every 5, --people 0: give at least 1 of each"),
+    ("training.evaluation.calibration", "--boards 3", r"--boards 3, --near 25: give at least 20 of each"),
     ("training.evaluation.make_benchmark", "{}/set --motion {}/gone", r"gone: not recorded motion \(.*\)\. See"),
     ("training.evaluation.make_studio", "{}/out --motion {}/gone", r"gone: not recorded motion \(.*\)\. See"),
     ("training.evaluation.make_studio", "{}/out --motion {}/gone --people 7", r"--people 7: must be 1 to 6"),
