@@ -85,9 +85,10 @@ class World:
         self._lines(picture, [np.array([foot, camera.position])], POLE, 1)
         edges = [np.array([camera.position, end]) for end in ends]
         self._lines(picture, [*edges, np.concatenate([ends, ends[:1]])], CAMERA_COLOUR, 1)
-        x, y = self.eye.project(camera.position[None])[0]
+        pixels = self.eye.project(np.array([camera.position, *ends]))
+        x, y = pixels[:, 0].mean(), pixels[:, 1].min()
         (wide, _), _ = cv2.getTextSize(camera.name, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
-        place = (round(x - wide / 2), round(y - 14))
+        place = (round(x - wide / 2), round(y - 10))
         cv2.putText(picture, camera.name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, NAME, 1, cv2.LINE_AA)
 
     def _lines(

@@ -40,8 +40,8 @@ def truth() -> Motion:
         row["joints_camera"] = camera.camera(joints)
         row["trans"] = row["joints_camera"][0] - body.rest_pelvis(betas)
         row["confidence"] = 0.9
-    facts = {"focal_px": camera.focal_px, "fps": 25.0, "size": camera.size, "body": "free", "bundle": "edge"}
-    return Motion(**{name: rows[name] for name in COLUMNS}, **facts)
+    columns = {name: rows[name] for name in COLUMNS}
+    return Motion(**columns, focal_px=camera.focal_px, fps=25.0, size=camera.size, body="free", bundle="edge")
 
 
 def test_the_truth_has_no_error(truth: Motion) -> None:
@@ -116,6 +116,7 @@ def test_it_says_how_good_each_figure_is_and_where_to_look(capsys, short_film: l
     assert "MPJPE, aligned at the pelvis: 0 mm" in shown
     assert "look at out/demo_studio/studio.png" in shown
     picture = cv2.imread("out/demo_studio/studio.png")
+    assert picture is not None
     assert picture.shape == (SIZE[1], SIZE[0] + SIZE[1] * 128 // 72, 3)
     assert all(Path("out/demo_studio", path.name).is_file() for path in (RIG, *STUDIO.glob("*.mp4")))
     assert list(short_film[0].capture.sources) == list(CAMERAS)
