@@ -46,9 +46,9 @@ def solve(
     """Find the lenses and places of cameras from recordings of a board.
 
     Give one video or one folder of pictures per camera, or a folder that contains them; each is named like its file.
-    Their n-th frames were taken at the same moment, unless a timestamps file gives each frame's own time. Written are
-    the rig and, beside it, NAME.quality.npz for calibrate report. The world is the first camera's, until calibrate
-    floor finds the floor.
+    Their n-th frames were taken at the same moment, unless a timestamps file gives each frame's own time. Where the
+    board is carried slowly, a constant delay of each camera is found and corrected too. Written are the rig and, beside
+    it, NAME.quality.npz for calibrate report. The world is the first camera's, until calibrate floor finds the floor.
 
     Args:
         recordings: Videos or folders of pictures, one per camera.
