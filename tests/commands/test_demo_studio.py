@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ def truth() -> Motion:
     body, camera = load_body(), read_rig(RIG)[CAMERAS[0]]
     with np.load(TRUTH) as file:
         told = {name: file[name] for name in file.files}
-    rows = np.zeros(3 * len(FRAMES), ROW)
+    rows: Any = np.zeros(3 * len(FRAMES), ROW)
     pick = [(frame, person) for frame in FRAMES for person in range(3)]
     for row, (frame, person) in zip(rows, pick, strict=True):
         joints, betas = told["joints_world"][frame, person], told["betas"][frame, person]
@@ -40,7 +41,7 @@ def truth() -> Motion:
         row["joints_camera"] = camera.camera(joints)
         row["trans"] = row["joints_camera"][0] - body.rest_pelvis(betas)
         row["confidence"] = 0.9
-    columns = {name: rows[name] for name in COLUMNS}
+    columns: dict[str, Any] = {name: rows[name] for name in COLUMNS}
     return Motion(**columns, focal_px=camera.focal_px, fps=25.0, size=camera.size, body="free", bundle="edge")
 
 
