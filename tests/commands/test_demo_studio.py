@@ -54,7 +54,7 @@ def test_the_truth_has_no_error(truth: Motion) -> None:
 
 def test_each_error_is_counted_where_it_belongs(truth: Motion) -> None:
     joints, person = truth.joints_world.copy(), truth.person.copy()
-    joints += np.float32([0.1, 0, 0])  # all are 100 mm off, pelvis included
+    joints += np.array([0.1, 0, 0], np.float32)  # all are 100 mm off, pelvis included
     joints[0] += 2.0  # nobody is there
     person[[4, 5]] = person[[5, 4]]  # two change their ids in the second of three frames
     errors = errors_of(replace(truth, joints_world=joints, person=person))
