@@ -155,7 +155,7 @@ def carried(rng: np.random.Generator, truth: Scene, delay: np.ndarray) -> list[S
         boards[:, :3, 3] = middle - boards[:, :3, :3] @ board_rig.CENTRE
         corners = board_rig.seen(rng, replace(truth, world_from_board=boards))
         column = np.round(corners.point[:, 0] / board_rig.SQUARE_M)
-        seen.append(sightings(corners.where(np.flatnonzero(column % 3 == 1)))[camera])  # 15 corners fix a pose too
+        seen.append(sightings(corners.where(np.flatnonzero(column % 5 == 1)))[camera])  # 10 corners fix a pose too
     return seen
 
 
