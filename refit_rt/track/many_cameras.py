@@ -22,13 +22,15 @@ NECK, PELVIS = 12, 0
 TORSO = [5, 6, 11, 12]  # COCO's shoulders and hips
 GATE = 0.25  # sizes: a detection farther from a body is somebody else
 EXPLAINED = 0.13  # a body this near to a detection's key points explains it
-SAME_M = 0.15  # lines of sight to the joints of one person pass each other within this, in the median
+SAME_M = 0.1  # lines of sight to the joints of one person pass each other within this, in the median
 LEAST_JOINTS = 5
 SCORE = 0.3  # of a key point whose line of sight counts
 STRAY_S = 0.3  # detections that nobody explains are kept for this long
 NEW_EVERY_S, UNFOUND_EVERY_S = 0.03, 0.1  # from look to look, where a person may be new, or is not found
 TICKS, CANDIDATE_S, CANDIDATE_M = 3, 0.6, 0.5  # looks that must agree before somebody new is fitted
 AGAIN_M, AGAIN_M_S = 0.6, 1.2  # how far somebody who was lost may be from where he was going, and more by the second
+SOON_S = 1.0  # who was lost so shortly before, at the same place, is the same person in any clothes
+STRAYED_S, STRAYED_M = 0.2, 1.0  # a body that no look finds, beside a person of whom several cameras say where he is
 UNLIKE, ALIKE = 40.0, 10.0  # CIELAB distances of clothes: another person's, the same person's
 MISSED_S = 0.8  # a body that no look has found for so long, where looks should, is lost
 TWINS_M = 0.12  # two bodies nearer at pelvis and neck are on one person; people who hug are 0.2 m apart
@@ -138,8 +140,14 @@ class RigTracker:
         may be new or is not found."""
         since_s = time_s - self._looked_s[camera]
         unfound = any(one.fitted and time_s - one.found_s > every_s for one in self._people)
-        wait_s = NEW_EVERY_S if self._candidates else UNFOUND_EVERY_S if unfound else every_s
+        new = self._candidates and not self._full
+        wait_s = NEW_EVERY_S if new else UNFOUND_EVERY_S if unfound else every_s
         return since_s < 0 or since_s >= min(wait_s, every_s) - 1e-6
+
+    @property
+    def _full(self) -> bool:
+        """Whether as many people are fitted as are to be."""
+        return sum(one.fitted for one in self._people) >= self._most
 
     def waited_s(self, camera: int, time_s: float) -> float:
         """Since the last look at a camera's whole picture."""
@@ -192,6 +200,8 @@ class RigTracker:
         for one in sorted(self._people, key=lambda person: person.id):
             if one.fitted and (views := self._views(one, time_s, live)):
                 wanted.append(Wanted(one.id, views, dict(one.boxes) if one.fresh else {}))
+            elif one.fresh:  # the cameras whose boxes it has are gone, and the boxes will not be true later
+                one.fitted = False
         return wanted, findings
 
     def _looked_after(self, one: Person) -> bool:
@@ -263,6 +273,13 @@ class RigTracker:
             place, newest_s = self._place(group), max(one.time_s for one in group)
             if not np.isfinite(place).all():
                 continue
+            strayed = [one for one in self._people if self._has_strayed(one, place, newest_s)]
+            if strayed:
+                one = min(
+                    strayed, key=lambda other: float(np.linalg.norm(other.joints[[PELVIS, NECK]].mean(0) - place))
+                )
+                self._put(one, group, place, newest_s)
+                continue
             near = [one for one in self._candidates if np.linalg.norm(one.place - place) < CANDIDATE_M]
             if not near:
                 self._candidates.append(_Candidate(place, newest_s))
@@ -270,49 +287,51 @@ class RigTracker:
             one = min(near, key=lambda other: float(np.linalg.norm(other.place - place)))
             one.ticks += newest_s > one.time_s
             one.place, one.time_s = place, newest_s
-            if one.ticks >= TICKS and sum(person.fitted for person in self._people) < self._most:
+            if one.ticks >= TICKS and not self._full:
                 self._candidates.remove(one)
                 self._begin(group, place, newest_s)
                 for stray in group:
                     self._strays[stray.camera].remove(stray)
 
     def _groups(self, strays: list[_Stray]) -> list[list[_Stray]]:
-        """Detections that are one person, at most one per camera: the nearest pairs first."""
-        pairs = sorted(
-            (apart, i, j)
-            for i, one in enumerate(strays)
-            for j, other in enumerate(strays[:i])
-            if one.camera != other.camera and (apart := self._apart(one, other)) < SAME_M
-        )
-        group = list(range(len(strays)))
-        for _, i, j in pairs:
-            a = [k for k in range(len(strays)) if group[k] == group[i]]
-            b = [k for k in range(len(strays)) if group[k] == group[j]]
-            if group[i] == group[j] or {strays[k].camera for k in a} & {strays[k].camera for k in b}:
+        """Detections that are one person, at most one per camera: the nearest pairs first, and only where each of a
+        group is near to each other one."""
+        apart = self._apart(strays)
+        cameras = np.array([one.camera for one in strays])
+        first, second = np.nonzero(np.triu(apart < SAME_M))
+        group = np.arange(len(strays))
+        for pair in np.argsort(apart[first, second], kind="stable"):
+            one, other = group == group[first[pair]], group == group[second[pair]]
+            if (one & other).any() or np.isin(cameras[one], cameras[other]).any():
                 continue
-            apart = [self._apart(strays[x], strays[y]) for x in a for y in b]
-            if np.median(apart) < SAME_M:
-                for k in b:
-                    group[k] = group[i]
-        return [[strays[k] for k in range(len(strays)) if group[k] == name] for name in dict.fromkeys(group)]
+            if apart[np.ix_(one, other)].max() < SAME_M:
+                group[other] = group[first[pair]]
+        return [[strays[k] for k in np.flatnonzero(group == name)] for name in dict.fromkeys(group.tolist())]
 
-    def _apart(self, one: _Stray, other: _Stray) -> float:
-        """The median distance in metres between the lines of sight to two detections' joints; inf: too few are seen."""
-        base = self._cameras[other.camera].position - self._cameras[one.camera].position
-        best = np.inf
+    def _apart(self, strays: list[_Stray]) -> np.ndarray:
+        """(n, n) metres: the median distances between the lines of sight to two detections' joints; inf: too few are
+        seen, or both are of one camera."""
+        apart = np.full((len(strays), len(strays)), np.inf)
+        cameras = np.array([one.camera for one in strays])
+        first, second = np.nonzero(np.triu(cameras[:, None] != cameras[None]))
+        if not len(first):
+            return apart
+        rays, eyes = np.stack([one.rays for one in strays]), np.stack([self._cameras[row].position for row in cameras])
+        a, base = rays[first], (eyes[second] - eyes[first])[:, None]
         for order in (slice(None), OTHER_SIDE):
-            a, b = one.rays, other.rays[order]
+            b = rays[second][:, order]
             normal = np.cross(a, b)
-            length = np.linalg.norm(normal, axis=1)
-            good = np.isfinite(length) & (length > 0.05)
-            if good.sum() < LEAST_JOINTS:
-                continue
+            length = np.linalg.norm(normal, axis=-1)
+            good = length > 0.05  # a joint that is not seen is NaN
+            square = np.where(good, length, 1.0) ** 2
             # The lines meet in front of both cameras, or they are not of one point.
-            along = np.einsum("na,na->n", np.cross(base, b[good]), normal[good]) / length[good] ** 2
-            back = np.einsum("na,na->n", np.cross(base, a[good]), normal[good]) / length[good] ** 2
-            away = np.where((along > 0) & (back > 0), np.abs(normal[good] @ base) / length[good], np.inf)
-            best = min(best, float(np.median(away)))
-        return best
+            along, back = ((np.cross(base, ray) * normal).sum(-1) / square for ray in (b, a))
+            away = np.where(good & (along > 0) & (back > 0), np.abs((normal * base).sum(-1)) / np.sqrt(square), np.inf)
+            count, ordered, row = good.sum(1), np.sort(away, axis=1), np.arange(len(first))
+            middle = (ordered[row, np.maximum(count - 1, 0) // 2] + ordered[row, count // 2]) / 2
+            best = np.where(count >= LEAST_JOINTS, middle, np.inf)
+            apart[first, second] = np.minimum(apart[first, second], best)
+        return np.minimum(apart, apart.T)
 
     def _place(self, group: list[_Stray]) -> np.ndarray:
         """(3,) metres in the world: the middle of the torso of one person's detections."""
@@ -347,22 +366,29 @@ class RigTracker:
             back = Person(self._next_id, np.tile(place, (JOINTS, 1)), time_s, time_s)
             self._next_id += 1
             self._people.append(back)
-        back.joints, back.time_s, back.velocity = np.tile(place, (JOINTS, 1)), time_s, np.zeros(3)
-        back.bodies.clear()
-        back.found_s, back.looks, back.fitted, back.fresh, back.doubted_s = time_s, 1, True, True, np.inf
-        back.boxes = {one.camera: (one.xyxy, one.roll) for one in group}
+        self._put(back, group, place, time_s)
         back.dressed(colours)
+
+    def _has_strayed(self, one: Person, place: np.ndarray, time_s: float) -> bool:
+        """Whether a body that no look finds is that of the person seen by several cameras at a place (3,) beside it."""
+        away = float(np.linalg.norm(one.joints[[PELVIS, NECK]].mean(0) - place))
+        return one.fitted and not one.fresh and time_s - one.found_s > STRAYED_S and away < STRAYED_M
+
+    def _put(self, one: Person, group: list[_Stray], place: np.ndarray, time_s: float) -> None:
+        """The person's fit starts cold where a group of detections is."""
+        one.joints, one.time_s, one.velocity = np.tile(place, (JOINTS, 1)), time_s, np.zeros(3)
+        one.bodies.clear()
+        one.found_s, one.looks, one.fitted, one.fresh, one.doubted_s = time_s, 1, True, True, np.inf
+        one.boxes = {stray.camera: (stray.xyxy, stray.roll) for stray in group}
 
     def _cost_of_return(self, one: Person, place: np.ndarray, colours: np.ndarray, time_s: float) -> float:
         """Of taking a new person for one who was lost; inf: it is another one."""
         gone_s = time_s - one.time_s
         away = float(np.linalg.norm(one.at(time_s)[[PELVIS, NECK]].mean(0) - place))
         unlike = one.unlike(colours)
-        return (
-            np.inf
-            if away > AGAIN_M + AGAIN_M_S * gone_s or unlike >= 1
-            else away / (AGAIN_M + AGAIN_M_S * gone_s) + unlike
-        )
+        if away > AGAIN_M + AGAIN_M_S * gone_s or (unlike >= 1 and not (away < STRAYED_M and gone_s < SOON_S)):
+            return np.inf
+        return away / (AGAIN_M + AGAIN_M_S * gone_s) + unlike
 
     # Views
 
@@ -385,14 +411,12 @@ class RigTracker:
         if not others:
             return 0.0
         eye = self._cameras[camera].position
-        covered = np.zeros(len(joints), bool)
         depth = np.linalg.norm(joints - eye, axis=1)
         rays = (joints - eye) / depth[:, None]
-        for other in others:
-            arm = other - eye
-            along = rays @ arm.T  # (24, 24)
-            across = np.sqrt(np.maximum((arm**2).sum(1) - along**2, 0))
-            covered |= ((across < REACH_M) & (along > 0) & (along < depth[:, None] - 0.2)).any(1)
+        arm = np.concatenate(others) - eye
+        along = rays @ arm.T  # (24, joints of others)
+        across = (arm**2).sum(1) - along**2
+        covered = ((across < REACH_M**2) & (along > 0) & (along < depth[:, None] - 0.2)).any(1)
         return float(covered.mean())
 
     def _pixels(self, camera: int, joints: np.ndarray) -> np.ndarray | None:
