@@ -200,6 +200,6 @@ class Story:
         """All published ids, in the order in which they first were."""
         return list(dict.fromkeys(number for tick in self.published for number in sorted(tick)))
 
-    def right(self) -> float:
-        """The share of key points that were given to the person whose they are."""
-        return float(np.mean([whose == on for _, _, whose, on in self.findings]))
+    def right(self, since: int = 0) -> float:
+        """The share of key points that were given to the person whose they are, from a tick on."""
+        return float(np.mean([whose == on for tick, _, whose, on in self.findings if tick >= since]))
