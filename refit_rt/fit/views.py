@@ -30,7 +30,8 @@ LEAST_ERROR_M = 0.015  # the network predicts no less
 LEFT = 0.5
 PLACE_M = 0.05  # deviation of the pelvis where lines of sight cross
 SEEN_S = 0.3  # key points older than this say nothing
-OPPOSED_S = 0.1  # for so long, the last body is believed against most views
+OPPOSED_S = 0.4  # for so long, the last body is believed against most views: in a hug they see two people
+GONE_S = 10.0  # who was not fitted for so long is forgotten
 SHAPE_S = 0.25  # between two measurements of a shape: errors of key points in successive frames are alike
 # A shape is the mean of this many measurements at most, each with the population's prior. Key points err alike for
 # minutes: a filter that takes them for independent arrives at betas of 3 on the treadmill and of 5 at the desk.
@@ -80,7 +81,6 @@ class ViewsFitter:
         self._mirrored = None if settings.mirror == "off" else mirror.MirroredRunner(runner)
         self._shapes = Shapes(body, settings.shapes)
         self._known: dict[int, _Known] = {}
-        self._ticks = 0
 
     @property
     def corrects(self) -> bool:
@@ -101,7 +101,7 @@ class ViewsFitter:
         self, time_s: float, frames: list[Frame | None], cameras: list[Camera], people: list[Wanted]
     ) -> list[WorldFit]:
         """The bodies of people in a tick, in the same order; nobody is fitted in a camera without a frame."""
-        self._ticks += 1
+        self._known = {key: one for key, one in self._known.items() if time_s - one.time_s < GONE_S}
         jobs = [self._job(time_s, frames, cameras, one) for one in people]
         crops = [
             (frame, eye, mirrored)
