@@ -27,7 +27,7 @@ WHAT = {  # sub-verb → module of calib and its function, first line of its hel
 
 
 def calibrate(arguments: list[str]) -> int:
-    """Calibrate cameras with a printed board: print it, record it, solve."""
+    """Calibrate cameras: print a board, solve, set the floor, convert, report."""
     if not arguments or arguments[0] in ("-h", "--help"):
         table = "\n".join(f"  {verb:<16}{line}" for verb, (_, line) in WHAT.items())
         sys.stdout.write(f"{calibrate.__doc__}\n\n{ABOUT.format(table)}")

@@ -110,7 +110,7 @@ class Real:
     folder: tyro.conf.Positional[Path]
     """Folder of synchronised videos, named as in the calibration."""
     calibration: Path
-    """The rig's file, in this project's format or Caliscope's toml."""
+    """The rig's file, in any format that refit_rt reads."""
     reference: Path
     """The truth, from training.evaluation.real_clip."""
     rates: tuple[float, ...] = (60.0, 30.0, 15.0)

@@ -236,7 +236,7 @@ class Arguments:
     folder: tyro.conf.Positional[Path]
     """Folder of synchronised videos, one per camera, named as in the calibration."""
     calibration: Path
-    """The rig's file, in this project's format or Caliscope's toml."""
+    """The rig's file, in any format that refit_rt reads."""
     reference: Path
     """The reference to write (.npz)."""
     detector_python: str = "python3"

@@ -91,6 +91,8 @@ def test_a_hug_touches_and_keeps_bodies_apart(body: Body):
     hug = studio_hug.find_hug(body, betas)
     placed = [studio_hug.placed(body, hug.closed[row], betas[row], studio_hug.GAP_M, row) for row in range(2)]
     (one, skin), (other, other_skin) = placed
+    assert skin is not None
+    assert other_skin is not None
     assert max(
         studio_hug.overlap_m(skin, other_skin, body.faces), studio_hug.overlap_m(other_skin, skin, body.faces)
     ) < 0.012  # fmt: skip
