@@ -33,7 +33,7 @@ def doctor(*, config: File = "", capture: Capture, detect: Detect, fit: Fit, pub
         *cameras(),
         *network(fit),
         detector(detect),
-        Finding("settings", True, f"{config or 'defaults'}: source {capture.source}, stream at {publish.address}"),
+        Finding("settings", True, f"{config or 'defaults'}: {sources_of(capture)}, stream at {publish.address}"),
     ]
     for finding in findings:
         say(finding.line())
@@ -54,6 +54,12 @@ class Finding:
         """The line to print."""
         mark = "ok  " if self.good else "FAIL" if self.needed else "--  "
         return f"{mark}  {self.name:<9} {self.text}" + (f". {self.cure}" if self.cure and not self.good else "")
+
+
+def sources_of(capture: Capture) -> str:
+    """Where the pictures come from."""
+    rig = ", ".join(f"{name} {source}" for name, source in capture.sources.items())
+    return f"sources {rig}" if rig else f"source {capture.source}"
 
 
 def python() -> Finding:

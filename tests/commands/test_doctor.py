@@ -12,6 +12,7 @@ from refit_rt.__main__ import command
 from refit_rt.body.smpl import load_body
 from refit_rt.bundle.read import Card
 from refit_rt.commands import doctor, machine
+from refit_rt.config import Capture
 
 
 @pytest.fixture
@@ -148,3 +149,8 @@ def test_tensorrt_is_needed_only_if_the_settings_choose_it(
     exit_code, lines = report("--fit.backend", backend)
     assert (exit_code, lines["tensorrt"][:4]) == (code, mark)
     assert "pip install 'refit-rt[tensorrt]', then refit-rt build" in lines["tensorrt"]
+
+
+def test_the_cameras_of_a_rig_are_named() -> None:
+    assert doctor.sources_of(Capture(sources={"left": "0", "right": "2"})) == "sources left 0, right 2"
+    assert doctor.sources_of(Capture(source="clip.mp4")) == "source clip.mp4"
