@@ -117,7 +117,7 @@ def test_the_demo_runs_where_only_the_wheel_is_installed(wheel: Path, python: Pa
     assert not list(foreign.iterdir())
     assert {path.name for path in out.iterdir()} == {"motion.npz", "overlay.mp4", "overlay.png"}
     assert all(path.stat().st_size > 10_000 for path in out.iterdir())
-    figures = re.search(r"\((\d+) frames\): MPJPE (\d+) mm, PA-MPJPE (\d+) mm", printed)
+    figures = re.search(r"\((\d+) frames\): MPJPE (\d+) mm aligned at the pelvis, PA-MPJPE (\d+) mm", printed)
     assert figures, printed
     frames, mpjpe_mm, pa_mpjpe_mm = map(int, figures.groups())
     assert frames > 20

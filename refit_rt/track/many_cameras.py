@@ -25,14 +25,17 @@ EXPLAINED = 0.13  # a body this near to a detection's key points explains it
 SAME_M = 0.1  # lines of sight to the joints of one person pass each other within this, in the median
 LEAST_JOINTS = 5
 SCORE = 0.3  # of a key point whose line of sight counts
-STRAY_S = 0.3  # detections that nobody explains are kept for this long
+STRAY_S = 0.5  # detections that nobody explains are kept for this long: live, a camera is looked at as rarely
 NEW_EVERY_S, UNFOUND_EVERY_S = 0.03, 0.1  # from look to look, where a person may be new, or is not found
-TICKS, CANDIDATE_S, CANDIDATE_M = 3, 0.6, 0.5  # looks that must agree before somebody new is fitted
+TICKS, CANDIDATE_S, CANDIDATE_M = 3, 1.2, 0.5  # looks that must agree before somebody new is fitted
 AGAIN_M, AGAIN_M_S = 1.0, 1.2  # how far somebody who was lost may be from where he was going, and more by the second
 SOON_S = 1.0  # who was lost so shortly before, at the same place, is the same person in any clothes
-STRAYED_S, STRAYED_M = 0.2, 1.0  # a body that no look finds, beside a person of whom several cameras say where he is
+STRAYED, STRAYED_M = (
+    3,
+    1.0,
+)  # a body that so many looks in a row miss, beside a person of whom several cameras say where he is
 UNLIKE, ALIKE = 40.0, 10.0  # CIELAB distances of clothes: another person's, the same person's
-MISSED_S = 0.8  # a body that no look has found for so long, where looks should, is lost
+MISSED, MISSED_S = 6, 0.8  # a body that so many looks in a row miss, for at least so long, is lost
 TWINS_M = 0.12  # two bodies nearer at pelvis and neck are on one person; people who hug are 0.2 m apart
 JUMP_M, JUMP_M_S, DOUBT_S = 0.3, 4.0, 0.35
 SLOWING_S = 1.0  # time constant with which an unobserved motion decays
@@ -55,7 +58,7 @@ class Person:
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))  # metres per second
     bodies: deque = field(default_factory=deque)  # of (time_s, joints)
     found_s: float = 0.0  # time of the newest look that found the person
-    looks: int = 0  # that found the person
+    missed: int = 0  # looks in a row that should have found the person and did not
     fitted: bool = False  # a body is fitted in every tick
     fresh: bool = True  # no body yet
     boxes: dict[int, tuple[np.ndarray, float]] = field(default_factory=dict)  # camera → where it starts cold
@@ -193,7 +196,7 @@ class RigTracker:
             self._gather(time_s, live)
         keep_s = self._settings.keep_s
         for one in self._people:
-            if one.fitted and not one.fresh and time_s - one.found_s > MISSED_S and self._looked_after(one):
+            if one.fitted and not one.fresh and one.missed >= MISSED and time_s - one.found_s > MISSED_S:
                 one.fitted = False
         self._people = [one for one in self._people if one.fitted or time_s - one.time_s <= keep_s]
         wanted = []
@@ -203,10 +206,6 @@ class RigTracker:
             elif one.fresh:  # the cameras whose boxes it has are gone, and the boxes will not be true later
                 one.fitted = False
         return wanted, findings
-
-    def _looked_after(self, one: Person) -> bool:
-        """Whether some camera has looked since the person was last found."""
-        return max(self._looked_s) - one.found_s > MISSED_S / 2
 
     def _take_look(self, camera: int, boxes: Boxes, findings: list[Finding]) -> None:
         """Matches one look's detections with people."""
@@ -221,6 +220,8 @@ class RigTracker:
         for one in people:
             if whole or one.id in np.asarray(boxes.ids):
                 one.closer_s[camera] = then_s
+                pixels = self._pixels(camera, one.at(then_s))
+                one.missed += pixels is not None and self._share(camera, pixels) >= IN_VIEW
         colours = [evidence.colours(boxes.frame.image, points) for points in keypoints]
         away = np.full((len(people), len(keypoints)), np.inf)
         for i, one in enumerate(people):
@@ -237,7 +238,7 @@ class RigTracker:
             if cost[i, row] >= 1e6:
                 continue
             one = people[i]
-            one.found_s, one.looks = max(one.found_s, then_s), one.looks + whole
+            one.found_s, one.missed = max(one.found_s, then_s), 0
             if whole and not self._crowded(one, people):
                 one.dressed(colours[row])
             findings.append(Finding(one.id, camera, then_s, keypoints[row]))
@@ -372,13 +373,13 @@ class RigTracker:
     def _has_strayed(self, one: Person, place: np.ndarray, time_s: float) -> bool:
         """Whether a body that no look finds is that of the person seen by several cameras at a place (3,) beside it."""
         away = float(np.linalg.norm(one.joints[[PELVIS, NECK]].mean(0) - place))
-        return one.fitted and not one.fresh and time_s - one.found_s > STRAYED_S and away < STRAYED_M
+        return one.fitted and not one.fresh and one.missed >= STRAYED and away < STRAYED_M
 
     def _put(self, one: Person, group: list[_Stray], place: np.ndarray, time_s: float) -> None:
         """The person's fit starts cold where a group of detections is."""
         one.joints, one.time_s, one.velocity = np.tile(place, (JOINTS, 1)), time_s, np.zeros(3)
         one.bodies.clear()
-        one.found_s, one.looks, one.fitted, one.fresh, one.doubted_s = time_s, 1, True, True, np.inf
+        one.found_s, one.missed, one.fitted, one.fresh, one.doubted_s = time_s, 0, True, True, np.inf
         one.boxes = {stray.camera: (stray.xyxy, stray.roll) for stray in group}
 
     def _cost_of_return(self, one: Person, place: np.ndarray, colours: np.ndarray, time_s: float) -> float:
