@@ -84,7 +84,8 @@ class RigFollower:
         self._looking.close()
 
     def _straightened(self, tick: FrameSet) -> FrameSet:
-        """The tick with straight lines; a camera that shows nothing counts as one without a frame."""
+        """The tick with straight lines, every frame at the tick's own time, by which looks find the bodies they belong
+        to; a camera that shows nothing counts as one without a frame."""
         frames = list(tick.frames)
         for row, frame in enumerate(frames):
             if frame is None:
@@ -94,11 +95,11 @@ class RigFollower:
                 log.warning("camera '%s' %s", frame.camera, "shows nothing: is it covered?" if blind else "sees again")
             self._blind[row] = blind
             maps = self._maps[row]
-            if blind:
-                frames[row] = None
-            elif maps is not None:
+            image = frame.image
+            if not blind and maps is not None:
                 with self._timings.measure("undistort"):
-                    frames[row] = replace(frame, image=cv2.remap(frame.image, *maps, cv2.INTER_LINEAR))
+                    image = cv2.remap(image, *maps, cv2.INTER_LINEAR)
+            frames[row] = None if blind else replace(frame, image=image, time_s=tick.time_s)
         return replace(tick, frames=tuple(frames))
 
     def _ask(self, frames: list[Frame | None], time_s: float) -> None:

@@ -75,7 +75,7 @@ class Overlay:
         size = max(0.35, self.size[1] / 1400)
         text = f"{number}  {confidence:.2f}"
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-        x = int(np.clip((window[0] + window[2] - width) // 2, 2, max(self.size[0] - width - 4, 2)))
+        x = int(np.clip((window[0] + window[2] - width) // 2, 4, max(self.size[0] - width - 4, 4)))
         y = int(np.clip(window[1] - LABEL_GAP_PX, height + 4, max(self.size[1] - 4, height + 4)))
         box = image[y - height - 4 : y + 4, x - 4 : x + width + 4]
         box[:] = (box * 0.35).astype(np.uint8)

@@ -157,14 +157,37 @@ def corrected(pose: Pose, change: np.ndarray, axes: np.ndarray) -> Pose:
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
-    """What is known of one person's errors."""
+class Eased:
+    """A correction that begins without a jolt and fades."""
 
-    bodies: deque = field(default_factory=deque)  # of (time_s, Pose, Square): to which a later look may belong
     wanted: np.ndarray | None = None  # (75,) by the newest look; None: there was none
     wanted_s: float = 0.0  # time of that look's frame
     now: np.ndarray | None = None  # (75,) as last applied
     now_s: float = 0.0
+
+    def take(self, found: np.ndarray, time_s: float) -> None:
+        """A look at a frame of time_s asks for the correction `found` (75,)."""
+        self.wanted, self.wanted_s = found, time_s
+
+    def at(self, time_s: float) -> np.ndarray | None:
+        """The correction (75,) to apply at a time, which must not go back; None: no look has asked for one."""
+        if self.wanted is None:
+            return None
+        wanted = self.wanted * np.exp(-(time_s - self.wanted_s) / FADING_S)
+        if self.now is None:
+            self.now = wanted
+        else:
+            self.now = self.now + (1 - np.exp(-(time_s - self.now_s) / EASING_S)) * (wanted - self.now)
+        self.now_s = time_s
+        return self.now
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """What is known of one person's errors."""
+
+    bodies: deque = field(default_factory=deque)  # of (time_s, Pose, Square): to which a later look may belong
+    change: Eased = field(default_factory=Eased)
 
 
 class Corrector:
@@ -198,14 +221,10 @@ class Corrector:
             if abs(then_s - look[0]) <= SAME_S:
                 found = correction(then, look[1], there.roll, there.side_px, camera, self._body, self._errors)
                 if found is not None:
-                    held.wanted, held.wanted_s = found, then_s
-        if held.wanted is None:
+                    held.change.take(found, then_s)
+        now = held.change.at(time_s)
+        if now is None:
             return None
-        wanted = held.wanted * np.exp(-(time_s - held.wanted_s) / FADING_S)
-        now = wanted
-        if held.now is not None:
-            now = held.now + (1 - np.exp(-(time_s - held.now_s) / EASING_S)) * (wanted - held.now)
-        held.now, held.now_s = now, time_s
         return corrected(pose, now, place_axes(self._body.rest_pelvis(pose.betas) + pose.trans, square.roll))
 
     def forget(self, person: int) -> None:

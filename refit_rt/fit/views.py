@@ -20,11 +20,11 @@ from refit_rt.fit import kernels, mirror, refine, start
 from refit_rt.fit.agree import Eye, agreed, facing_together
 from refit_rt.fit.crops import NECK, PELVIS, SHORT_TORSO, lean, square_of_body
 from refit_rt.fit.fitter import exchanged
-from refit_rt.fit.refine import EASING_S, FADING_S, HISTORY_S, NO_SHAPE, NUMBERS, SAME_S, Errors, Sight
+from refit_rt.fit.refine import HISTORY_S, NO_SHAPE, NUMBERS, SAME_S, Eased, Errors, Sight
+from refit_rt.fit.smooth import LEAST_ERROR_M
 from refit_rt.runners import Runner
 from refit_rt.types import BETAS, JOINTS, Encoded, Frame, Pose, Square, State, Wanted, WorldFit
 
-LEAST_ERROR_M = 0.015  # the network predicts no less
 # Of the covariance of one view's rotations, what is left when views agree. On the two real clips 0.25 to 2 differ by
 # 3 mm; the treadmill prefers more, the desk less.
 LEFT = 0.5
@@ -52,10 +52,7 @@ class _Known:
     bodies: deque = field(default_factory=deque)  # of (time_s, Pose, {camera: crop's side px})
     seen: dict[int, tuple[float, np.ndarray]] = field(default_factory=dict)  # camera → time, key points (17, 3)
     new: bool = False  # key points have come since the last correction
-    wanted: np.ndarray | None = None  # (75,) the newest correction
-    wanted_s: float = 0.0
-    now: np.ndarray | None = None  # (75,) as last applied
-    now_s: float = 0.0
+    change: Eased = field(default_factory=Eased)
     betas: np.ndarray = field(default_factory=lambda: np.zeros(BETAS))  # the shape: the mean of its measurements
     measured: int = 0  # how many these are
     shaped_s: float = -np.inf  # when the last one was made
@@ -268,14 +265,8 @@ class ViewsFitter:
             passed_s = time_s - known.bodies[-2][0] if len(known.bodies) > 1 else 0.0
             known.shown = known.shown + (1 - math.exp(-passed_s / SHOWN_S)) * (known.betas - known.shown)
         pose = with_betas(known.pose, known.shown, self.body)
-        if known.wanted is None:
-            return pose
-        wanted = known.wanted * math.exp(-(time_s - known.wanted_s) / FADING_S)
-        now = wanted
-        if known.now is not None:
-            now = known.now + (1 - math.exp(-(time_s - known.now_s) / EASING_S)) * (wanted - known.now)
-        known.now, known.now_s = now, time_s
-        return refine.corrected(pose, now, np.eye(3))
+        now = known.change.at(time_s)
+        return pose if now is None else refine.corrected(pose, now, np.eye(3))
 
     def _take_looks(self, known: _Known, time_s: float, cameras: list[Camera], measured: bool) -> None:
         """The newest correction, by what was seen lately; the shape, where it is to be measured."""
@@ -304,7 +295,7 @@ class ViewsFitter:
         if found is None:
             return
         found[3 * JOINTS :] = axes @ found[3 * JOINTS :]
-        known.wanted, known.wanted_s = found, max(then_s for then_s, _ in known.seen.values())
+        known.change.take(found, max(then_s for then_s, _ in known.seen.values()))
 
     def _measure(self, known: _Known, time_s: float, sights: list[Sight]) -> None:
         """One more measurement of the shape: the most probable betas of a person about whose shape nothing is known."""

@@ -25,6 +25,9 @@ PATCH = (8, 16)  # width, height of a person's thumbnail
 CHANGED, LEAST_CHANGE = 0.5, 12.0
 
 GRID = np.stack(np.meshgrid(np.linspace(0.2, 0.8, 5), np.linspace(0.15, 0.85, 7)), -1).reshape(-1, 2)
+COLOURS_SHARE = 0.1  # weight of a new measurement of the colours
+# Clothes, as CIELAB distances: one person's measurements differ by less than ALIKE, another's by UNLIKE and more
+ALIKE, UNLIKE = 10.0, 40.0
 LIGHTNESS = 0.5  # weight of lightness beside hue: shadows move across people
 
 
@@ -92,3 +95,14 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     of both."""
     away = np.linalg.norm((one - other) * (LIGHTNESS, 1, 1), axis=-1)
     return float(np.nanmean(away)) if np.isfinite(away).any() else float("nan")
+
+
+def worn(known: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """A person's `colours` (2, 3) with one more measurement; nan where neither is known."""
+    mixed = known + COLOURS_SHARE * (measured - known)
+    return np.where(np.isnan(known), measured, np.where(np.isnan(mixed), known, mixed))
+
+
+def unlike(one: np.ndarray, other: np.ndarray) -> float:
+    """From 0 (two people dressed alike, or one of them unknown) to 1 (differently)."""
+    return float(np.clip((np.nan_to_num(difference(one, other)) - ALIKE) / (UNLIKE - ALIKE), 0, 1))

@@ -28,23 +28,20 @@ SCORE = 0.3  # of a key point whose line of sight counts
 STRAY_S = 0.5  # detections that nobody explains are kept for this long: live, a camera is looked at as rarely
 NEW_EVERY_S, UNFOUND_EVERY_S = 0.03, 0.1  # from look to look, where a person may be new, or is not found
 TICKS, CANDIDATE_S, CANDIDATE_M = 3, 1.2, 0.5  # looks that must agree before somebody new is fitted
-AGAIN_M, AGAIN_M_S = 1.0, 1.2  # how far somebody who was lost may be from where he was going, and more by the second
+AGAIN_M, AGAIN_M_S = 1.0, 1.2  # from where a lost person was going, metres, and more by the second
 SOON_S = 1.0  # who was lost so shortly before, at the same place, is the same person in any clothes
-STRAYED, STRAYED_M = (
-    3,
-    1.0,
-)  # a body that so many looks in a row miss, beside a person of whom several cameras say where he is
-UNLIKE, ALIKE = 40.0, 10.0  # CIELAB distances of clothes: another person's, the same person's
+# A body that so many looks in a row miss goes to a person whom no body explains, as near as this
+STRAYED, STRAYED_M = 3, 1.0
 MISSED, MISSED_S = 6, 0.8  # a body that so many looks in a row miss, for at least so long, is lost
 TWINS_M = 0.12  # two bodies nearer at pelvis and neck are on one person; people who hug are 0.2 m apart
+# A body that leaves its predicted place by more, and more by the second, is doubted; for longer than DOUBT_S it is lost
 JUMP_M, JUMP_M_S, DOUBT_S = 0.3, 4.0, 0.35
 SLOWING_S = 1.0  # time constant with which an unobserved motion decays
-HISTORY_S = 0.6
+HISTORY_S = 0.6  # bodies are kept this long, for looks at older ticks
 REACH_M = 0.13  # a joint this near to the line of sight to a nearer body's joint is behind that body
 HIDDEN = 0.8  # a view in which so much of a person is behind others is left out
 IN_VIEW, LEAST_DEPTH_M = 0.25, 0.3  # share of the body's box that a picture must show
 STATURE_M = 1.7  # for the distance of somebody whom one camera alone sees
-COLOURS_SHARE = 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -75,13 +72,7 @@ class Person:
 
     def dressed(self, measured: np.ndarray) -> None:
         """Takes in a measurement of the colours (2, 3)."""
-        mixed = self.colours + COLOURS_SHARE * (measured - self.colours)
-        self.colours = np.where(np.isnan(self.colours), measured, np.where(np.isnan(mixed), self.colours, mixed))
-
-    def unlike(self, measured: np.ndarray) -> float:
-        """0 (the same clothes, or unknown) to 1."""
-        away = float(np.nan_to_num(evidence.difference(self.colours, measured)))
-        return float(np.clip((away - ALIKE) / (UNLIKE - ALIKE), 0, 1))
+        self.colours = evidence.worn(self.colours, measured)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,7 +223,9 @@ class RigTracker:
             for row, points in enumerate(keypoints):
                 away[i, row] = np.nan_to_num(evidence.apart(pixels, points, size), nan=np.inf)
         explained = np.asarray((away < EXPLAINED).any(axis=0), bool).reshape(len(keypoints))
-        unlike = np.array([[one.unlike(seen) for seen in colours] for one in people]).reshape(away.shape)
+        unlike = np.array([[evidence.unlike(one.colours, seen) for seen in colours] for one in people]).reshape(
+            away.shape
+        )
         cost = np.where(away < GATE, away + 0.5 * GATE * unlike, 1e6)
         for i, row in zip(*linear_sum_assignment(cost), strict=True) if away.size else ():
             if cost[i, row] >= 1e6:
@@ -386,7 +379,7 @@ class RigTracker:
         """Of taking a new person for one who was lost; inf: it is another one."""
         gone_s = time_s - one.time_s
         away = float(np.linalg.norm(one.at(time_s)[[PELVIS, NECK]].mean(0) - place))
-        unlike = one.unlike(colours)
+        unlike = evidence.unlike(one.colours, colours)
         if away > AGAIN_M + AGAIN_M_S * gone_s or (unlike >= 1 and not (away < STRAYED_M and gone_s < SOON_S)):
             return np.inf
         return away / (AGAIN_M + AGAIN_M_S * gone_s) + unlike

@@ -30,8 +30,6 @@ CONFIRMED = 0.2  # a second look confirms a body this near
 AGREES = 0.25  # a new body farther than this from the detection that it was fitted to is refused
 DRIFT = 0.35  # without key points: a body farther than this from its detection restarts there
 IMPOSSIBLE = 1e6  # cost of a match beyond the gate
-# Clothes, as CIELAB distances: one person's measurements differ by less than ALIKE, and by UNLIKE they count one size
-ALIKE, UNLIKE = 10.0, 40.0
 LOST_CLOTHES = 2.0  # weight of clothes where there is no body: who comes back is known by them more than by the place
 
 CROWDED_IOU = 0.1  # boxes that overlap more are a crowd
@@ -261,7 +259,7 @@ class Tracker:
                 return IMPOSSIBLE
             cost = near if np.isnan(body) else body
         if look.colours is not None:
-            unlike = float(np.clip((one.unlike(look.colours[row]) - ALIKE) / (UNLIKE - ALIKE), 0, 1))
+            unlike = evidence.unlike(one.colours, look.colours[row])
             if unlike == 1 and not one.fitted:  # another person at the place where this one was lost
                 return IMPOSSIBLE
             cost += unlike if one.fitted else LOST_CLOTHES * unlike
@@ -447,7 +445,7 @@ class Tracker:
         assert self._frame is not None
         unlike = one.unlike(evidence.colours(self._frame.image, people.joints_px[row]))
         newer = 1e-3 * (one.id or 0)
-        return going + unlike / UNLIKE + newer
+        return going + unlike / evidence.UNLIKE + newer
 
     def _note_crowds(self, time_s: float) -> None:
         """Notes whose boxes overlap, and where the others were going."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from refit_rt.track.evidence import difference
+from refit_rt.track.evidence import difference, worn
 
 SLOWING_S = 1.0  # time constant with which an unobserved motion decays
 HIDDEN_SLOWING_S = 2.0  # the same where a person is hidden: people walk on
@@ -15,7 +15,6 @@ ACCELERATION = 4.0  # spectral density of a box's acceleration, sizes² / s³
 NOISE, DETECTED_NOISE = 0.02, 0.05  # standard deviations of a body's and a detection's measured place, in sizes
 ROLL_S = 0.15  # time constant of the roll filter
 DEPTH_S = 0.4  # time constant of the depth that a body is compared with
-COLOURS_SHARE = 0.1  # weight of a new measurement of the colours
 HISTORY_S = 0.6  # bodies are kept this long, to be compared with a detection of an older frame
 
 
@@ -153,8 +152,7 @@ class Person:
 
     def dressed(self, measured: np.ndarray) -> None:
         """Takes in a measurement of the colours (2, 3)."""
-        mixed = self.colours + COLOURS_SHARE * (measured - self.colours)
-        self.colours = np.where(np.isnan(self.colours), measured, np.where(np.isnan(mixed), self.colours, mixed))
+        self.colours = worn(self.colours, measured)
 
     def unlike(self, measured: np.ndarray) -> float:
         """How differently the person is dressed, as a CIELAB distance; 0 where that is not known."""

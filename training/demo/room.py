@@ -10,7 +10,7 @@ from training.synthetic.figure import make_figure
 from training.synthetic.furniture import Cuboid
 from training.synthetic.hair import Hair
 from training.synthetic.light import Light
-from training.synthetic.textures import Textures
+from training.synthetic.textures import Textures, planks
 
 LEAVES = np.array([-0.5, 1.05, 0.0])  # the plant's middle on the sideboard
 SIDE = 1024  # pixels of a wall picture's side
@@ -64,7 +64,15 @@ def _weave(fabric, layer: int, first, second, pattern: int, frequency: float, du
 def demo_scene() -> tuple[scenes.Scene, Textures]:
     """A living room with afternoon light from the left."""
     rng = np.random.default_rng(3)
-    pictures = np.stack([_back_wall(rng), _side_wall(rng), _parquet(rng), _plaster(rng, [0.93, 0.92, 0.9]), _rug(rng)])
+    pictures = np.stack(
+        [
+            _back_wall(rng),
+            _side_wall(rng),
+            planks(rng, SIDE, np.array([0.66, 0.49, 0.33])),
+            _plaster(rng, [0.93, 0.92, 0.9]),
+            _rug(rng),
+        ]
+    )
     lamps = np.array([[-0.62, 0.72, 0.55], [0.8, 0.45, 0.35]])
     steady = np.array([[0.95], [1.2], [1.25], [0.6], [1.1], [0.75]]) * np.array([0.36, 0.35, 0.335])
     light = Light(
@@ -215,22 +223,6 @@ def _side_wall(rng: np.random.Generator) -> np.ndarray:
     _box(canvas, 0, 0, 1.2, 0.09, (0.93, 0.93, 0.92), wide)
     _box(canvas, 2.15, 0, wide, 0.09, (0.93, 0.93, 0.92), wide)
     return canvas
-
-
-def _parquet(rng: np.random.Generator) -> np.ndarray:
-    """Oak planks; wraps around."""
-    canvas = np.empty((SIDE, SIDE, 3), np.float32)
-    grain = cv2.resize(rng.normal(0, 0.05, (SIDE, 16)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    canvas[:] = np.array([0.66, 0.49, 0.33]) * (1 + grain[..., None])
-    high, long = 64, 512
-    for row in range(SIDE // high):
-        shift = int(rng.integers(0, long))
-        for column in range(SIDE // long):
-            columns = (np.arange(long) + shift + column * long) % SIDE
-            canvas[row * high : (row + 1) * high, columns] *= rng.uniform(0.84, 1.08)
-            canvas[row * high : (row + 1) * high, columns[:2]] *= 0.7
-        canvas[row * high : row * high + 2] *= 0.72
-    return (np.clip(canvas, 0, 1) * 255).astype(np.uint8)
 
 
 def _rug(rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ from training.synthetic import furniture, scenes
 from training.synthetic.furniture import Cuboid
 from training.synthetic.light import Light
 from training.synthetic.people import linear
-from training.synthetic.textures import Textures
+from training.synthetic.textures import Textures, planks
 
 SIDE = 1024  # pixels of a wall picture's side
 HALF_M, HIGH_M = 5.2, 3.1  # half of the floor's sides, and the ceiling's height
@@ -23,7 +23,13 @@ def studio_room(seed: int, screen: np.ndarray | None = None) -> tuple[scenes.Sce
     rng = np.random.default_rng([seed, 1])
     wall = np.array(WALLS[rng.integers(len(WALLS))])
     walls = [_wall(rng, wall, kind) for kind in ("windows", "door", "shelves", "posters")]
-    pictures = np.stack([*walls, _floor(rng), _plaster(rng, np.array([0.93, 0.92, 0.9]))])
+    pictures = np.stack(
+        [
+            *walls,
+            planks(rng, SIDE, np.array([0.62, 0.47, 0.33]) * rng.uniform(0.75, 1.1)),
+            _plaster(rng, np.array([0.93, 0.92, 0.9])),
+        ]
+    )
     lamps = np.array([[-0.42, 0.86, 0.3], [0.7, 0.6, -0.4]])
     steady = np.array([[0.95], [1.0], [1.35], [0.6], [1.05], [0.9]]) * np.array([0.40, 0.395, 0.385])
     light = Light(
@@ -86,22 +92,6 @@ def _plaster(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
         patches = rng.normal(0, 0.007, (cells, cells)).astype(np.float32)
         uneven += cv2.resize(patches, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     return (np.clip(colour * (1 + uneven[..., None]), 0, 1) * 255).astype(np.uint8)
-
-
-def _floor(rng: np.random.Generator) -> np.ndarray:
-    """Oak planks; the picture wraps around."""
-    colour = np.array([0.62, 0.47, 0.33]) * rng.uniform(0.75, 1.1)
-    grain = cv2.resize(rng.normal(0, 0.05, (SIDE, 16)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    canvas = colour * (1 + grain[..., None])
-    high, long = 64, 512
-    for row in range(SIDE // high):
-        shift = int(rng.integers(0, long))
-        for column in range(SIDE // long):
-            columns = (np.arange(long) + shift + column * long) % SIDE
-            canvas[row * high : (row + 1) * high, columns] *= rng.uniform(0.84, 1.08)
-            canvas[row * high : (row + 1) * high, columns[:2]] *= 0.7
-        canvas[row * high : row * high + 2] *= 0.72
-    return (np.clip(canvas, 0, 1) * 255).astype(np.uint8)
 
 
 def _box(canvas: np.ndarray, left: float, bottom: float, right: float, top: float, colour) -> None:

@@ -37,6 +37,23 @@ def one_of(rng: np.random.Generator, numbers: range) -> int:
     return int(rng.integers(numbers.start, numbers.stop))
 
 
+def planks(rng: np.random.Generator, side: int, colour: np.ndarray) -> np.ndarray:
+    """(side, side, 3) uint8 sRGB of a floor of planks in a colour (3,) 0..1; the picture wraps around. side: a multiple
+    of 512."""
+    canvas = np.empty((side, side, 3), np.float32)
+    grain = cv2.resize(rng.normal(0, 0.05, (side, 16)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    canvas[:] = colour * (1 + grain[..., None])
+    high, long = 64, 512
+    for row in range(side // high):
+        shift = int(rng.integers(0, long))
+        for column in range(side // long):
+            columns = (np.arange(long) + shift + column * long) % side
+            canvas[row * high : (row + 1) * high, columns] *= rng.uniform(0.84, 1.08)
+            canvas[row * high : (row + 1) * high, columns[:2]] *= 0.7
+        canvas[row * high : row * high + 2] *= 0.72
+    return (np.clip(canvas, 0, 1) * 255).astype(np.uint8)
+
+
 def tiling_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
     """Noise (SIDE, SIDE) float32 that wraps at its edges, sd about 1."""
     small = rng.normal(0, 1, (cells, cells)).astype(np.float32)
