@@ -1,9 +1,12 @@
 """Files: written whole or not at all; hashes, the cache, output folders, and what ships in the package."""
 
+import functools
 import hashlib
+import logging
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +14,10 @@ from pathlib import Path
 
 from refit_rt.errors import UserError
 
+log = logging.getLogger(__name__)
+
 ASSETS = Path(__file__).parent / "assets"
+NOWHERE = Path(os.devnull) / "refit_rt"  # a folder that cannot be made
 ROOM = "Make room, or write elsewhere"
 
 
@@ -85,10 +91,64 @@ def sha256_of(path: Path) -> str:
 
 
 def cache_dir() -> Path:
-    """Where files are kept for the next start: $REFIT_RT_CACHE, else refit_rt in $XDG_CACHE_HOME or ~/.cache."""
+    """Where files are kept for the next start: $REFIT_RT_CACHE, else refit_rt in $XDG_CACHE_HOME or ~/.cache. It
+    need not exist, and for a user without a home it cannot."""
     if own := os.environ.get("REFIT_RT_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refit_rt"
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "refit_rt"
+    try:
+        return Path.home() / ".cache" / "refit_rt"
+    except RuntimeError:  # a container's user may have no entry in the list of users
+        return NOWHERE
+
+
+def cache_folder(name: str) -> Path | None:
+    """The folder `name` of `cache_dir`, made if need be. Where nothing can be written there, one of the temporary
+    folder, and None without that: one line in the log names what is lost."""
+    place = _place(cache_dir())
+    if place is None or not _can_be_written(place / name):
+        return None
+    return place / name
+
+
+@functools.cache
+def _place(wanted: Path) -> Path | None:
+    """Where the caches are that belong into `wanted`."""
+    if _can_be_written(wanted):
+        return wanted
+    place = _temporary() if _can_be_written(_temporary()) and _is_ours(_temporary()) else None
+    where = f"kept in {place}, which may not last" if place else "compiled again at each start"
+    log.warning("%s cannot be written: what is compiled is %s. Set REFIT_RT_CACHE to a folder that can", wanted, where)
+    return place
+
+
+def _temporary() -> Path:
+    """This user's own folder among the temporary ones."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    try:
+        return Path(tempfile.gettempdir()) / f"refit_rt-{user}"
+    except FileNotFoundError:
+        return NOWHERE
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Makes the folder if it is missing, for this user alone."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether no other user can have put anything there: what is compiled is executed, and all may write beside it."""
+    if not hasattr(os, "getuid"):  # the temporary folder of a Windows user is private
+        return True
+    facts = folder.lstat()
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o022
 
 
 def openvino_cache() -> dict[str, str]:
@@ -96,12 +156,8 @@ def openvino_cache() -> dict[str, str]:
 
     From there, a detector is ready in 0.2 s instead of 1.0.
     """
-    folder = cache_dir() / "openvino"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return {}
-    return {"CACHE_DIR": str(folder)}
+    folder = cache_folder("openvino")
+    return {"CACHE_DIR": str(folder)} if folder else {}
 
 
 def prepare_folder(folder: Path) -> Path:

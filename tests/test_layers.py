@@ -15,6 +15,7 @@ from tests.support.paths import ROOT
 LAYERS = [
     {"errors", "types", "live"},
     {"config", "geometry", "files", "model.config"},
+    {"compiler", "inference"},
     {"stream", "cameras", "body", "capture", "detect"},
     {"model", "track", "motion", "draw"},
     {"bundle.read"},

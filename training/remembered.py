@@ -62,7 +62,7 @@ def compiled(backbone: BlazePose, threads: int = 1) -> Callable[[Tensor], Raw]:
     """BlazePose.raw for one crop (1, 3, 256, 256): in OpenVINO if the backbone is on the CPU, otherwise in torch."""
     if next(backbone.parameters()).device.type != "cpu":
         return backbone.raw
-    import openvino as ov
+    from refit_rt.inference import openvino as ov
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO traces the module with a function that torch calls deprecated

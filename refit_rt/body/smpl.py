@@ -10,9 +10,9 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numba
 import numpy as np
 
+from refit_rt.compiler import njit
 from refit_rt.errors import UserError
 from refit_rt.files import ASSETS
 
@@ -231,7 +231,7 @@ def joint_transforms(body: Body, rotations: np.ndarray, betas: np.ndarray) -> tu
     return _chain(np.ascontiguousarray(rotations, np.float64), rest, body.parents)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _chain(rotations, rest, parents):
     """Forward kinematics: rotations (24, 3, 3), rest joints (24, 3) -> (24, 3, 4) float32, joints (24, 3)."""
     count = len(parents)
@@ -262,7 +262,7 @@ def _chain(rotations, rest, parents):
     return place_from_rest, joints
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def skin_points(rest, shape_dirs, starts, bones, weights, place_from_rest, betas):
     """Shape and linear blend skinning of points (n, 3) with only the influences they have -> (n, 3) float32."""
     out = np.empty_like(rest)

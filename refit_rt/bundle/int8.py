@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import onnx
-import openvino as ov
 from onnx import helper
 
 from refit_rt.bundle.equalise import Spread, constants, convolutions, equalise, is_depthwise, numbers, replace
+from refit_rt.inference import openvino as ov
 
 # Weights have seven bits: with eight, the paired sums of processors without VNNI overflow, which triples the error.
 # Depthwise kernels add no pairs and have eight bits: BlazePose's maps then differ by 8 % rather than 10 %.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numba import njit
 
 from refit_rt import geometry
+from refit_rt.compiler import njit
 from refit_rt.detect.network import Network, fitted
 from refit_rt.files import ASSETS
 from refit_rt.geometry import iou
@@ -121,7 +121,7 @@ def decoded(heads: list[np.ndarray], threshold: float) -> Found:
     return Found(boxes * STRIDE - np.float32(0.5), score.astype(np.float32), keypoints)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def refine(heat, heat_offset, boxes, rough, keypoints):
     """Places key points at the best cells of their heat maps: heat times a Gaussian around the rough place.
 

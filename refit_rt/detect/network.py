@@ -17,7 +17,7 @@ class Network:
 
     def __init__(self, path: Path, outputs: tuple[str, ...], threads: int = 1) -> None:
         """threads: CPU threads. Raises UserError when the file cannot be used."""
-        import openvino
+        from refit_rt.inference import openvino
 
         self._path, self._outputs, self._threads = path, outputs, threads
         self._compiled: dict[tuple[int, int], Any] = {}  # by (height, width); one camera has one or two sizes
@@ -38,7 +38,7 @@ class Network:
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Compiles the network for a size (height, width), which takes 0.2 to 1 s, unless it is compiled."""
-        import openvino
+        from refit_rt.inference import openvino
 
         if size in self._compiled:
             return

@@ -88,7 +88,7 @@ class OnnxDetector:
 
 
 def _read(path: Path):
-    import openvino
+    from refit_rt.inference import openvino
 
     if not path.is_file():
         raise UserError(f"{path}: no such file. Set detect.model to an .onnx file, movenet or far")
@@ -132,7 +132,7 @@ def _inputs(graph, size_px: int, path: Path) -> tuple[int, int | None, tuple[int
 
 
 def _compiled(graph, threads: int, path: Path):
-    import openvino
+    from refit_rt.inference import openvino
 
     # OpenVINO would choose bf16 on processors that have it, which moves the boxes of transformers.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}

@@ -3,10 +3,10 @@
 import math
 
 import cv2
-import numba
 import numpy as np
 
 from refit_rt.body.smpl import Body
+from refit_rt.compiler import njit
 from refit_rt.draw.raster import FAST, barycentric, buffers, rasterise, vertex_normals
 from refit_rt.geometry import matrix_from_axis_angle
 from refit_rt.types import People
@@ -110,7 +110,7 @@ def contact_sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
     return sheet
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def _paint(ids, first, window, points, normals, faces, focal_px, centre_px, colour, image):
     """Blends the pixels of one body, whose ids start at `first`, over `image` (h, w, 3) uint8.
 

@@ -7,12 +7,14 @@ from the camera are drawn.
 """
 
 import math
+from typing import Any
 
-import numba
 import numpy as np
 
+from refit_rt.compiler import njit
+
 # A division by zero raises no exception (it is checked where it can happen), and other threads run meanwhile.
-FAST = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
+FAST: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 NEAR_M = 0.05  # geometry closer than this to the camera's plane is clipped
 SLACK = 1e-7  # pixels on a shared edge belong to both triangles, so that no gaps appear
 
@@ -22,7 +24,7 @@ def buffers(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((height, width), np.float32), np.full((height, width), -1, np.int32)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, two_sided):
     """Draws a mesh into the buffers of a camera.
 
@@ -55,7 +57,7 @@ def rasterise(points, faces, first_id, focal_px, centre_px, inverse_depth, ids, 
             _fill_clipped(points, a, b, c, first_id + f, focal_px, centre_px, inverse_depth, ids, two_sided)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, identity, inverse_depth, ids, two_sided):
     """Draws one triangle in screen coordinates; za, zb, zc are inverse depths."""
     height, width = ids.shape
@@ -83,7 +85,7 @@ def _fill(xa, ya, za, xb, yb, zb, xc, yc, zc, identity, inverse_depth, ids, two_
             wb += step_b
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _fill_clipped(points, a, b, c, identity, focal_px, centre_px, inverse_depth, ids, two_sided):
     """Draws the part of a triangle beyond the near plane, which it crosses, as one or two triangles."""
     corners = (a, b, c)
@@ -124,7 +126,7 @@ def _fill_clipped(points, a, b, c, identity, focal_px, centre_px, inverse_depth,
         )
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def barycentric(points, a, b, c, ray_x, ray_y):
     """The weights of corners a, b, c where the ray (ray_x, ray_y, 1) meets the triangle's plane (Cramer's rule)."""
     ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
@@ -140,7 +142,7 @@ def barycentric(points, a, b, c, ray_x, ray_y):
     return wa * inverse, wb * inverse, wc * inverse
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def vertex_normals(points, faces):
     """points (V, 3), faces (F, 3) counter-clockwise from outside -> unit normals (V, 3) float32, weighted by area."""
     normals = np.zeros((points.shape[0], 3), np.float32)

@@ -7,9 +7,10 @@ policy's constants come as arguments.
 """
 
 import numpy as np
-from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+from refit_rt.compiler import njit
+
+compiled = njit(nogil=True, error_model="numpy")
 
 COLD, WARM, OPPOSED = 0, 1, 2  # what `blend_start` decides
 

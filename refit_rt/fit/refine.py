@@ -16,10 +16,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 
 from refit_rt.body.smpl import Body
 from refit_rt.cameras import Camera
+from refit_rt.compiler import njit
 from refit_rt.geometry import matrix_from_axis_angle, project, roll_matrix
 from refit_rt.types import JOINTS, Pose, Square
 
@@ -236,7 +236,7 @@ class Corrector:
         self._held = {person: held for person, held in self._held.items() if person in people}
 
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+compiled = njit(nogil=True, error_model="numpy")
 
 
 @compiled

@@ -309,7 +309,7 @@ def _plain(module: nn.Module) -> list[nn.Conv2d]:
 
 def _convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Every convolution of a .tflite as (weight (out, in, k, k), bias (out,)), in the order of the file's operators."""
-    import openvino
+    from refit_rt.inference import openvino
 
     try:
         graph = openvino.Core().read_model(path)

@@ -2,15 +2,15 @@
 
 import math
 
-import numba
 import numpy as np
 
+from refit_rt.compiler import njit
 from refit_rt.draw.raster import FAST
 from training.synthetic.light import covered
 from training.synthetic.shade import ambient_of
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def draw_room(
     world_from_camera,
     place,
@@ -102,7 +102,7 @@ def draw_room(
                 out[py, px, k] = value * (steady[face, k] * dark + keyed[face, k] * lit)
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def _light_of_sides(cos, sin, ambient, directions, colours, tints):
     """Light (6, 3) on the sides of a room without the first lamp, and from the first lamp alone; both times tints."""
     steady, keyed = np.zeros((6, 3), np.float32), np.zeros((6, 3), np.float32)
@@ -131,7 +131,7 @@ def _light_of_sides(cos, sin, ambient, directions, colours, tints):
     return steady, keyed
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def _arctan2(y, x):
     """atan2 with an error below 0.0003 radians."""
     ax, ay = abs(x), abs(y)
@@ -145,7 +145,7 @@ def _arctan2(y, x):
     return -angle if y < 0 else angle
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def draw_panorama(world_from_camera, place, focal_px, centre_px, panorama, yaw, scale, key, sky, strength, out):
     """Draws an equirectangular picture (h, w, 3) uint16 of the root of light, at infinity, with shadows on y = 0."""
     height, width = out.shape[:2]

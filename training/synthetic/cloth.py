@@ -7,9 +7,9 @@ places) and `fabric` (a row of colours and patterns for each layer).
 
 import math
 
-import numba
 import numpy as np
 
+from refit_rt.compiler import njit
 from refit_rt.draw.raster import FAST
 
 # Rows of `fabric`
@@ -44,7 +44,7 @@ def noise_volume(rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(np.rint(bounded).reshape(-1, 4), np.int8)
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def sample_noise(volume, x, y, z, out):
     """Samples `noise_volume` trilinearly, with wrapping, at x, y, z in cells; writes out (4,)."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
@@ -62,13 +62,13 @@ def sample_noise(volume, x, y, z, out):
         out[n] = (near + tx * (far - near)) * unit
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def nearest_noise(volume, x, y, z):
     """The noise value of the nearest cell."""
     return volume[((math.floor(x) & 31) << 10) + ((math.floor(y) & 31) << 5) + (math.floor(z) & 31), 0] * NOISE_UNIT
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def layer_at(kind, x, y, z, head, hand, cuts, edge):
     """The layer, a row of `fabric`, that covers point (x, y, z) of the rest surface. edge: noise that frays hems."""
     if kind == HAIR_SHELL:
@@ -101,7 +101,7 @@ def layer_at(kind, x, y, z, head, hand, cuts, edge):
     return SKIN
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def layers_at(points, head, hand, cuts):
     """The layer of every vertex: points (V, 3), head and hand (V,) -> (V,) int64."""
     out = np.empty(len(points), np.int64)
@@ -110,7 +110,7 @@ def layers_at(points, head, hand, cuts):
     return out
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def _layer_of_head(x, y, z, cuts, edge):
     dy, dz = y - cuts[SKULL_Y], z - cuts[SKULL_Z]
     radius = math.sqrt(x * x + dy * dy + dz * dz) + 1e-6
@@ -137,7 +137,7 @@ def _layer_of_head(x, y, z, cuts, edge):
     return SKIN
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def pattern_at(fabric, layer, u, v, w, blotch, print_tile):
     """The share 0..1 of a layer's second colour at pattern coordinates (u, v, w) in metres."""
     pattern = int(fabric[layer, PATTERN])
@@ -162,7 +162,7 @@ def pattern_at(fabric, layer, u, v, w, blotch, print_tile):
     return 0.0
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def paint(rest, cuts, fabric, tile, noise, folds, colour):
     """Paints a point of an outfit, rest (6,) as in `Outfit.coordinates`, and returns its layer. Writes folds (4,) of
     noise, the last three of which bend the normal, and colour (3,)."""

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import cv2
-import numba
 import numpy as np
 
+from refit_rt.compiler import njit
 from refit_rt.draw.raster import FAST, buffers, rasterise
 
 FAR_BELOW = -1e6
@@ -104,7 +104,7 @@ def shadow_map(
     return ShadowMap(axes, middle, float(scale), nearest, cover)
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def _splat(points, axes, centre, scale, nearest):
     side = nearest.shape[0]
     half = side * 0.5
@@ -119,7 +119,7 @@ def _splat(points, axes, centre, scale, nearest):
                     nearest[v + j, u + k] = max(nearest[v + j, u + k], near)
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
     """The share 0..1 (float32) of light that nearer surfaces block at the point (x, y, z), over 2 x 2 texels."""
     side = nearest.shape[0]
@@ -144,7 +144,7 @@ def shaded_by(nearest, axes, centre, scale, x, y, z, bias):
     return share
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def covered(cover, axes, centre, scale, x, y, z):
     """The softened shadow 0..1 at a point of floor or wall."""
     side = cover.shape[0]

@@ -2,9 +2,9 @@
 
 import math
 
-import numba
 import numpy as np
 
+from refit_rt.compiler import njit
 from refit_rt.draw.raster import FAST, barycentric
 from training.synthetic import cloth
 from training.synthetic.light import shaded_by
@@ -15,7 +15,7 @@ SHEEN = np.float32(0.85)  # of a gloss of 1, at grazing angles and in highlights
 WRAP = np.float32(0.1)  # light wraps slightly around edges: cloth and skin are soft
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def ambient_of(ambient, x, y, z, out):
     """Writes the light of the ambient cube (6, 3) on a surface with unit normal (x, y, z) to out (3,)."""
     a, b, c = 0 if x > 0 else 1, 2 if y > 0 else 3, 4 if z > 0 else 5
@@ -23,7 +23,7 @@ def ambient_of(ambient, x, y, z, out):
         out[k] = x * x * ambient[a, k] + y * y * ambient[b, k] + z * z * ambient[c, k]
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def shade_person(
     ids,
     first,
@@ -97,13 +97,13 @@ def shade_person(
                 out[py, px, k] = light[k]
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def _unit(x, y, z):
     inverse = ONE / math.sqrt(x * x + y * y + z * z + TINY)
     return x * inverse, y * inverse, z * inverse
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def _light_up(normal, eye, colour, gloss, ambient, dark, directions, colours, first_share, share, out):
     """Writes the light from a surface of a colour (3,) to out (3,): diffuse with a soft edge, and a gloss.
 
@@ -133,7 +133,7 @@ def _light_up(normal, eye, colour, gloss, ambient, dark, directions, colours, fi
             out[k] += facing * colours[lamp, k] * (colour[k] + spot)
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def shade_things(
     ids,
     first,
@@ -202,7 +202,7 @@ def shade_things(
                     out[py, px, k] = face_colours[face, k] * light[k] * gain
 
 
-@numba.njit(**FAST)
+@njit(**FAST)
 def develop(linear, gains, curve, out):
     """Develops linear light (height, width, 3) float32 to uint8 with exposure gains (3,) and `curve` (4096,)."""
     for y in range(linear.shape[0]):

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openvino
 
 from refit_rt.bundle.read import Bundle, find_bundle, load_bundle
 from refit_rt.commands.bench.table import Table
 from refit_rt.commands.bench.timing import medians_ms
 from refit_rt.config import Fit
 from refit_rt.errors import UserError
+from refit_rt.inference import openvino
 from refit_rt.runners.cpu.encoder import OpenVinoEncoder
 from refit_rt.runners.cpu.precision import has_bf16
 

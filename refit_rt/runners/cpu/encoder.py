@@ -6,11 +6,11 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import openvino as ov
 
 from refit_rt.bundle.read import AGAIN, Bundle
 from refit_rt.errors import UserError
 from refit_rt.files import openvino_cache
+from refit_rt.inference import openvino as ov
 from refit_rt.model.config import KEYPOINTS
 from refit_rt.runners.cpu.precision import precision_for
 from refit_rt.types import Encoded

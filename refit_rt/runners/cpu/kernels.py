@@ -9,16 +9,17 @@ packing.py lists what `body`, `loop` and `work` hold.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from refit_rt.compiler import njit
 from refit_rt.model import config
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 TINY = np.float32(1e-12)
 MAP_STRIDE, RESIDUAL_PX = np.float32(config.MAP_STRIDE), np.float32(config.RESIDUAL_PX)
 FAR = np.float32(1e6)  # cells; outside any map, and the position of a marker whose projection is not finite
-compiled = njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy")
+compiled = njit(nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy")
 
 
 @intrinsic

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import openvino as ov
-
 from refit_rt.bundle.read import Bundle
+from refit_rt.inference import openvino as ov
 
 CPUINFO = Path("/proc/cpuinfo")
 # Instructions that multiply and add int8 numbers, as Linux calls them. Without them OpenVINO runs int8 encoders too,
