@@ -15,6 +15,7 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 Part = tuple[Share, Share, Share, Share]  # left, top, right, bottom of a part of the picture, in shares of its sides
+AxesName = Literal["gltf", "opencv", "unity", "unreal", "blender"]  # of axes.AXES
 WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
 EVERY_SETTING = "For every setting: refit-rt run --help"
 

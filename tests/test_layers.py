@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 # siblings: they may not import each other, unless they are in one folder.
 LAYERS = [
     {"errors", "types", "live"},
-    {"config", "geometry", "files", "model.config"},
+    {"config", "geometry", "axes", "files", "kinds", "pickles", "model.config"},
     {"compiler", "inference"},
     {"stream", "cameras", "body", "capture", "detect"},
     {"model", "track", "motion", "draw"},

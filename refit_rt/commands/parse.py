@@ -23,7 +23,6 @@ HERE = Path("config.yaml")
 CONFIG_HELP = "Settings file. Without this option, config.yaml of the current folder is read if there is one."
 CONFIG_TYPE = Annotated[str, arg(metavar="FILE", help=CONFIG_HELP)]
 CONFIG = Parameter("config", Parameter.KEYWORD_ONLY, default="", annotation=CONFIG_TYPE)
-VERB_HINTS = {"export": "refit-rt bundle makes a bundle of a checkpoint"}
 COLOUR, RULE = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"^[╰─╯-]+$")
 SWITCH_VALUES = ("true", "false", "True", "False")
 REFUSALS = (  # what tyro prints, and what is printed instead
@@ -47,7 +46,7 @@ def split(arguments: list[str], verbs: Collection[str]) -> tuple[str, list[str]]
     if verb.startswith("-"):
         raise UserError(f"{verb} comes before the verb; options follow it, as in refit-rt run {verb} (refit-rt --help)")
     near = difflib.get_close_matches(verb, verbs, 1)
-    hint = VERB_HINTS.get(verb) or (f"did you mean {near[0]}?" if near else "refit-rt --help lists the verbs")
+    hint = f"did you mean {near[0]}?" if near else "refit-rt --help lists the verbs"
     raise UserError(f"unknown verb {verb!r}; {hint}")
 
 

@@ -169,7 +169,7 @@ def read_motion(path: Path) -> Motion:
     """Reads a motion.npz. Raises UserError if the file is missing, damaged, incomplete or of another kind."""
     cure = "Record it again: refit-rt run clip.mp4 --out DIR"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             entries = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. {cure}") from error
