@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import msgspec
 import numpy as np
 
 from refit_rt import config
-from refit_rt.cameras import Camera, camera_for, check_calibration
+from refit_rt.cameras import Camera, camera_for, check_calibration, lens
 from refit_rt.capture.cuts import Cuts
 from refit_rt.capture.picture import as_bgr
 from refit_rt.fit.smooth import Smoother
@@ -58,9 +57,8 @@ class Follower:
         self._limited = live and not settings.track.max_people
         self._left_out = 0  # people who are seen and not fitted, as last reported
         self._smoother = Smoother(settings.smooth, fitter.body)
-        self._camera: Camera | None = None
-        self._lens: tuple[tuple[int, int], float | None] | None = None  # what `_camera` was made for
-        self._maps: tuple[np.ndarray, np.ndarray] | None = None  # of a lens that bends straight lines
+        # Size and EXIF focal length of the last picture, and its camera; one tuple, because several threads ask
+        self._camera: tuple[tuple[tuple[int, int], float | None], Camera] | None = None
         self._pictures, self._first_s = 0, 0.0  # pictures given to `follow`, and when the first one came
 
     def follow(self, picture: np.ndarray | Frame, time_s: float | None = None) -> People:
@@ -80,11 +78,8 @@ class Follower:
         return self.step(frame)[1]
 
     def step(self, frame: Frame) -> tuple[Frame, People]:
-        """One frame: the picture as it was fitted (without the lens's distortion), and who is in it."""
-        camera = self._camera_of(frame)
-        if self._maps is not None:
-            with self._timings.measure("undistort"):
-                frame = replace(frame, image=cv2.remap(frame.image, *self._maps, cv2.INTER_LINEAR))
+        """One frame, as it came, and who is in it: in pixels of the straight picture (`straight`)."""
+        camera = self._tracker.camera = self._camera_of(frame)
         with self._timings.measure("track"):
             self._watch_scene(frame)
         self._ask(frame)
@@ -100,6 +95,10 @@ class Follower:
             keep = self._tracker.observe(people)
         with self._timings.measure("smooth"):
             return frame, self._smoother.smooth(people if keep.all() else people.take(keep), camera)
+
+    def straight(self, frame: Frame) -> Frame:
+        """A frame whose picture has no distortion any more: that on which bodies lie. Any thread may ask."""
+        return replace(frame, image=lens.straight_picture(frame.image, self._camera_of(frame)))
 
     def forget(self) -> None:
         """Forgets everybody: the next picture is another clip's. Ids are not used again."""
@@ -148,24 +147,17 @@ class Follower:
                 self._looking.ask(self._closer, "closer", frame, known)
 
     def _look(self, looker: "Detector | Closer", name: str, frame: Frame, known: Known) -> Boxes:
-        """What is found in a frame."""
+        """What is found in a frame: in the picture as taken, and moved to where it is in the straight one."""
+        camera = self._camera_of(frame)
         with self._timings.measure(name):
-            return looker.find(frame, known)
+            return lens.straightened_boxes(looker.find(frame, lens.bent_known(known, camera)), camera)
 
     def _camera_of(self, frame: Frame) -> Camera:
         """The lens for images like this one; made once, because size and lens hardly ever change."""
-        if self._camera is None or self._lens != (frame.size, frame.focal_px):
-            self._lens = frame.size, frame.focal_px
-            self._camera = camera_for(self._settings.camera, self._settings.capture.name, *self._lens)
-            self._maps = undistortion(self._camera) if self._camera.distortion.any() else None
-        return self._camera
-
-
-def undistortion(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of the straight picture comes from, for cv2.remap. Everything after it (the crop, the published
-    joints_px, the overlay) is in the straight picture, which has the same size, focal length and centre."""
-    lens = np.array([[camera.focal_px, 0, camera.centre_px[0]], [0, camera.focal_px, camera.centre_px[1]], [0, 0, 1]])
-    return cv2.initUndistortRectifyMap(lens, camera.distortion, np.eye(3), lens, camera.size, cv2.CV_16SC2)
+        kind, known = (frame.size, frame.focal_px), self._camera
+        if known is None or known[0] != kind:
+            self._camera = known = kind, camera_for(self._settings.camera, self._settings.capture.name, *kind)
+        return known[1]
 
 
 def load(settings: config.Settings | None = None, *, bundle: str | Path = "", body: str | Path = "") -> Follower:

@@ -5,16 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from refit_rt import config, geometry
-from refit_rt.cameras import Camera, read_rig
+from refit_rt.cameras import Camera, lens, read_rig
 from refit_rt.capture.cuts import is_blank, thumbnail
 from refit_rt.errors import UserError
 from refit_rt.fit import kernels
 from refit_rt.fit.smooth import Smoother
-from refit_rt.follow import undistortion
 from refit_rt.live.beside import AtOnce, Beside
 from refit_rt.live.stage import Timings
 from refit_rt.types import JOINTS, Boxes, Frame, FrameSet, Known, People, WorldFit
@@ -55,12 +53,11 @@ class RigFollower:
         self._tracker, self._timings, self._live = tracker, timings or Timings(), live
         self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
         self._smoother = Smoother(settings.smooth, fitter.body)
-        self._maps = [undistortion(camera) if camera.distortion.any() else None for camera in cameras]
         self._blind = [False] * len(cameras)
 
     def step(self, tick: FrameSet) -> tuple[FrameSet, People]:
-        """One tick: the pictures as they were fitted (without the lens's distortion), and who is in them."""
-        tick = self._straightened(tick)
+        """One tick, with frames that can be used, and who is in it: in pixels of the straight pictures (`straight`)."""
+        tick = self._usable(tick)
         frames, time_s = list(tick.frames), tick.time_s
         self._ask(frames, time_s)
         looks = self._looking.take() or []
@@ -83,9 +80,17 @@ class RigFollower:
         """Ends the detector's thread, where there is one."""
         self._looking.close()
 
-    def _straightened(self, tick: FrameSet) -> FrameSet:
-        """The tick with straight lines, every frame at the tick's own time, by which looks find the bodies they belong
-        to; a camera that shows nothing counts as one without a frame."""
+    def straight(self, tick: FrameSet) -> FrameSet:
+        """A tick whose pictures have no distortion any more: those on which bodies lie. Any thread may ask."""
+        frames = [
+            frame and replace(frame, image=lens.straight_picture(frame.image, camera))
+            for frame, camera in zip(tick.frames, self._cameras, strict=True)
+        ]
+        return replace(tick, frames=tuple(frames))
+
+    def _usable(self, tick: FrameSet) -> FrameSet:
+        """The tick with every frame at the tick's own time, by which looks find the bodies they belong to; a camera
+        that shows nothing counts as one without a frame."""
         frames = list(tick.frames)
         for row, frame in enumerate(frames):
             if frame is None:
@@ -94,12 +99,7 @@ class RigFollower:
             if blind != self._blind[row]:
                 log.warning("camera '%s' %s", frame.camera, "shows nothing: is it covered?" if blind else "sees again")
             self._blind[row] = blind
-            maps = self._maps[row]
-            image = frame.image
-            if not blind and maps is not None:
-                with self._timings.measure("undistort"):
-                    image = cv2.remap(image, *maps, cv2.INTER_LINEAR)
-            frames[row] = None if blind else replace(frame, image=image, time_s=tick.time_s)
+            frames[row] = None if blind else replace(frame, time_s=tick.time_s)
         return replace(tick, frames=tuple(frames))
 
     def _ask(self, frames: list[Frame | None], time_s: float) -> None:
@@ -130,12 +130,15 @@ class RigFollower:
             self._looking.ask(jobs[:MOST_AT_ONCE] if self._live else jobs)
 
     def _look(self, jobs: list[tuple[float, int, Frame, Known, bool]]) -> list[tuple[int, Boxes]]:
-        """What is found in some cameras' frames."""
+        """What is found in some cameras' frames: in the pictures as taken, and moved to where it is in the straight
+        ones."""
         found = []
         for _, camera, frame, known, whole in jobs:
             looker = self._detector if whole or self._closer is None else self._closer
+            taken_by = self._cameras[camera]
             with self._timings.measure("detect" if whole else "closer"):
-                found.append((camera, looker.find(frame, known)))
+                boxes = looker.find(frame, lens.bent_known(known, taken_by))
+                found.append((camera, lens.straightened_boxes(boxes, taken_by)))
         return found
 
 

@@ -60,6 +60,13 @@ def matrix_from_6d(six: np.ndarray) -> np.ndarray:
     return np.stack([first, second, np.cross(first, second)], -1)
 
 
+def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns the rotation (3, 3) that turns points (n, 3) a, about their mean, onto b (Kabsch 1976)."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    left, _, right = np.linalg.svd((b - b.mean(0)).T @ (a - a.mean(0)))
+    return left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
+
+
 def six_d_from_matrix(matrix: np.ndarray) -> np.ndarray:
     """Converts rotation matrices (..., 3, 3) to 6-D rotations (..., 6), the inverse of `matrix_from_6d`."""
     return matrix[..., :2].reshape(*matrix.shape[:-2], 6)
@@ -93,31 +100,36 @@ def crop(image: np.ndarray, square: Square, crop_px: int) -> np.ndarray:
 
     A square at least twice as large as the crop is first halved until it is less than that, which prevents aliasing.
     """
-    centre, side_px = square.centre_px, square.side_px
     matrix = crop_from_image(square, crop_px)
-    halvings = max(0, int(np.floor(np.log2(max(side_px / crop_px, 1.0)))))
-    if halvings:
-        reach = side_px * (0.5 if square.roll == 0 else 0.7072) + 2**halvings
-        left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
-        right, bottom = np.ceil(centre + reach).astype(int)
-        part = image[top:bottom, left:right]
-        if part.size == 0:
+    if times := halvings(square, crop_px):
+        reach = square.side_px * (0.5 if square.roll == 0 else 0.7072) + 2**times
+        image, image_from_small = halved(image, square.centre_px - reach, square.centre_px + reach, times)
+        if image.size == 0:
             return np.zeros((crop_px, crop_px, *image.shape[2:]), image.dtype)
-        factor = 0.5**halvings
-        small = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        fx, fy = small.shape[1] / part.shape[1], small.shape[0] / part.shape[0]
-        # A pixel of the small image averages a block, whose centre in the part is at (x + 0.5) / f - 0.5.
-        small_to_image = np.array([[1 / fx, 0, 0.5 / fx - 0.5 + left], [0, 1 / fy, 0.5 / fy - 0.5 + top], [0, 0, 1]])
-        matrix, image = matrix @ small_to_image, small
+        matrix = matrix @ image_from_small
     return cv2.warpAffine(image, matrix, (crop_px, crop_px), flags=cv2.INTER_LINEAR)
 
 
-def crop_rgb(image: np.ndarray, square: Square, *, mirrored: bool, out: np.ndarray) -> None:
-    """As `crop`, of a BGR image, written to out (crop_px, crop_px, 3) as RGB. mirrored: left and right exchanged."""
-    cut = crop(image, square, len(out))
-    if mirrored:
-        cv2.flip(cut, 1, dst=cut)
-    cv2.cvtColor(cut, cv2.COLOR_BGR2RGB, dst=out)
+def halvings(square: Square, crop_px: int) -> int:
+    """How often a picture is halved before a square is cut out of it: until the square is less than twice the crop."""
+    return max(0, int(np.floor(np.log2(max(square.side_px / crop_px, 1.0)))))
+
+
+def halved(image: np.ndarray, low: np.ndarray, high: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of an image between two corners (2,) px, halved some times, and (3, 3) from its pixels to the image's.
+
+    The part is empty where the image has no such pixels."""
+    left, top = np.maximum(np.floor(low), 0).astype(int)
+    right, bottom = np.maximum(np.ceil(high), 0).astype(int)
+    part = image[top:bottom, left:right]
+    if part.size == 0:
+        return part, np.eye(3)
+    block = 2**times
+    small = cv2.resize(part, None, fx=1 / block, fy=1 / block, interpolation=cv2.INTER_AREA)
+    # A pixel of the small image averages a block, whose centre in the part is at (x + 0.5) * block - 0.5. This holds
+    # for parts of an odd size too: OpenCV steps by whole blocks.
+    middle = block / 2 - 0.5
+    return small, np.array([[block, 0, middle + left], [0, block, middle + top], [0, 0, 1]])
 
 
 def apply_2d(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -56,7 +56,8 @@ class Pipeline:
                 stage("send", sender.send, people, drawn, close=sender.close),
             ]
             if overlay and drawn:
-                self._stages.append(stage("draw", overlay.draw, drawn, close=overlay.close))
+                draw = partial(_drawn, overlay.draw, follower.straight)
+                self._stages.append(stage("draw", draw, drawn, close=overlay.close))
         self._ends, self._sender, self._frames, self._people = ends, sender, frames, people
 
     @property
@@ -96,6 +97,12 @@ class Pipeline:
         """The frame as it came, timed from its grab: this far its decoding took."""
         self._timings.add("capture", time.monotonic() - frame.captured_s)
         return frame
+
+
+def _drawn(draw: Callable, straight: Callable, item: tuple[Frame | FrameSet, People]) -> None:
+    """Draws bodies over pictures that are made straight for it alone."""
+    frame, people = item
+    draw((straight(frame), people))
 
 
 def loader(ends: Opened) -> "Callable[..., Follower | RigFollower]":

@@ -1,33 +1,48 @@
-"""The follower: lenses made straight, and what it forgets."""
+"""The follower: whose lens bends lines, and what it forgets."""
 
 import threading
 import time
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
 
 from refit_rt import config
 from refit_rt.body.smpl import load_body
-from refit_rt.cameras import Camera
-from refit_rt.follow import Follower, undistortion
+from refit_rt.cameras import Camera, Rig, lens, write_rig
+from refit_rt.follow import Follower
 from refit_rt.track.one_camera import Tracker
 from refit_rt.types import Frame
 from tests.support.fakes import FakeDetector, FakeFitter, FakeTracker
 
 
-def test_a_bent_line_is_straight_after_the_lens_is_undone_within_half_a_pixel() -> None:
-    camera = Camera("wide", (640, 480), 500.0, (319.5, 239.5), np.array([-0.25, 0.05, 0.0, 0.0, 0.0]))
-    lens = np.array([[500.0, 0, 319.5], [0, 500.0, 239.5], [0, 0, 1]])
-    true = np.column_stack([np.linspace(60, 580, 60), np.full(60, 100.0)])  # a straight line, high in the picture
-    rays = np.column_stack([(true - camera.centre_px) / 500, np.ones(60)])
-    bent, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), lens, camera.distortion)
-    image = np.zeros((480, 640), np.uint8)
-    cv2.polylines(image, [np.round(bent[:, 0] * 16).astype(np.int32)], False, 255, 2, cv2.LINE_AA, 4)
-    straight = cv2.remap(image, *undistortion(camera), cv2.INTER_LINEAR).astype(float)
-    columns = np.arange(80, 560)
-    rows = (straight[:, columns] * np.arange(480)[:, None]).sum(0) / straight[:, columns].sum(0)
-    assert np.abs(rows - 100).max() < 0.5
+def test_of_a_bent_lens_everything_but_the_picture_is_in_the_straight_picture(tmp_path: Path) -> None:
+    """The detector looks at the picture as taken; the tracker, the fit and the overlay get what is straight."""
+    camera = Camera("camera", (320, 240), 250.0, (159.5, 119.5), np.array([-0.2, 0.02, 0.0, 0.0, 0.0]))
+    write_rig(Rig((camera,)), tmp_path / "lens.json")
+    settings = config.Settings(camera=config.Camera(calibration=str(tmp_path / "lens.json")))
+    true = np.array([30.0, 40.0, 90.0, 220.0], np.float32)  # in the straight picture
+
+    class Finder(FakeDetector):
+        def find(self, frame, known):
+            assert frame.image is taken
+            return replace(super().find(frame, known), xyxy=lens.bent_boxes(true[None], camera))
+
+    tracker, fitter = FakeTracker(), FakeFitter(load_body())
+    follower = Follower(settings, Finder(), cast(Any, tracker), cast(Any, fitter))
+    taken = picture(1)
+    frame = Frame("camera", 0, 100.0, 0.0, taken)
+    shown, _ = follower.step(frame)
+    assert tracker.boxes is not None
+    assert np.abs(tracker.boxes.xyxy - true).max() < 0.3
+    assert tracker.camera is not None
+    assert lens.bends(tracker.camera)
+    assert shown.image is taken
+    straight = follower.straight(shown).image
+    np.testing.assert_array_equal(straight, lens.straight_picture(taken, camera))
+    assert np.abs(straight.astype(int) - taken).max() > 10
 
 
 class Growing(FakeFitter):

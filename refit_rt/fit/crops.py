@@ -2,10 +2,11 @@
 
 import math
 
+import cv2
 import numpy as np
 
 from refit_rt.bundle.read import Crop
-from refit_rt.cameras import Camera
+from refit_rt.cameras import Camera, lens
 from refit_rt.fit import kernels
 from refit_rt.types import Square, View
 
@@ -13,6 +14,17 @@ PELVIS, NECK = 0, 12
 SHORT_TORSO = 0.12  # of the crop: below this the torso points at the camera and says nothing about roll
 LEAST_SIDE_PX = 16.0
 LEAST_SHARE = 0.2  # of a body's extent, or of the picture's if that is less: the crop when hardly a hand is left
+
+
+def cut_rgb(image: np.ndarray, square: Square, camera: Camera, *, mirrored: bool, out: np.ndarray) -> None:
+    """Cuts a square of the straight picture out of a camera's picture (height, width, 3) uint8 BGR as it was taken.
+
+    out (crop_px, crop_px, 3) is filled with RGB. mirrored: left and right are exchanged.
+    """
+    cut = lens.crop(image, square, len(out), camera)
+    if mirrored:
+        cv2.flip(cut, 1, dst=cut)
+    cv2.cvtColor(cut, cv2.COLOR_BGR2RGB, dst=out)
 
 
 def square_of_body(points_px: np.ndarray, roll: float, size: tuple[int, int], crop: Crop) -> Square:

@@ -11,7 +11,7 @@ from refit_rt.body.smpl import Body
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
 from refit_rt.fit import kernels, mirror, start
-from refit_rt.fit.crops import square_of_body, view_of
+from refit_rt.fit.crops import cut_rgb, square_of_body, view_of
 from refit_rt.fit.memory import Memory, remembered, start_from
 from refit_rt.fit.mirror import Moment
 from refit_rt.fit.place import Fitted, averaged, out_of_crop
@@ -64,7 +64,8 @@ class Fitter:
         return self._corrector is not None
 
     def fit(self, tracks: Tracks, camera: Camera) -> People:
-        """The bodies of the tracked people, in the same order."""
+        """The bodies of the tracked people, in the same order. Their frame is as the camera took it, with the lens's
+        distortion; boxes and bodies are in the straight picture."""
         frame = tracks.frame
         self._forget(frame.time_s, tracks.ids)
         for person in tracks.ids[tracks.fresh]:  # the body is not where the detector sees the person: start cold
@@ -112,7 +113,7 @@ class Fitter:
         turns = self._mirrored is not None
         crops = np.empty((len(looks), self._runner.crop_px, self._runner.crop_px, 3), np.uint8)
         for look, crop in zip(looks, crops, strict=True):
-            geometry.crop_rgb(frame.image, look.square, mirrored=turns and look.mirrored, out=crop)
+            cut_rgb(frame.image, look.square, camera, mirrored=turns and look.mirrored, out=crop)
         encoded = self._runner.encode_all(crops)
         return [self._fit_crop(frame, camera, *one) for one in zip(looks, encoded, strict=True)]
 

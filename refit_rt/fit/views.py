@@ -18,7 +18,7 @@ from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
 from refit_rt.fit import kernels, mirror, refine, start
 from refit_rt.fit.agree import Eye, agreed, facing_together
-from refit_rt.fit.crops import NECK, PELVIS, SHORT_TORSO, lean, square_of_body
+from refit_rt.fit.crops import NECK, PELVIS, SHORT_TORSO, cut_rgb, lean, square_of_body
 from refit_rt.fit.fitter import exchanged
 from refit_rt.fit.refine import HISTORY_S, NO_SHAPE, NUMBERS, SAME_S, Eased, Errors, Sight
 from refit_rt.fit.smooth import LEAST_ERROR_M
@@ -97,17 +97,20 @@ class ViewsFitter:
     def fit(
         self, time_s: float, frames: list[Frame | None], cameras: list[Camera], people: list[Wanted]
     ) -> list[WorldFit]:
-        """The bodies of people in a tick, in the same order; nobody is fitted in a camera without a frame."""
+        """The bodies of people in a tick, in the same order; nobody is fitted in a camera without a frame.
+
+        frames: as the cameras took them, with the lenses' distortion; squares and bodies are in the straight pictures.
+        """
         self._known = {key: one for key, one in self._known.items() if time_s - one.time_s < GONE_S}
         jobs = [self._job(time_s, frames, cameras, one) for one in people]
         crops = [
-            (frame, eye, mirrored)
+            (frame, eye, cameras[camera], mirrored)
             for job in jobs
-            for frame, eye, mirrored in zip(job.frames, job.eyes, job.mirrored, strict=True)
+            for frame, eye, camera, mirrored in zip(job.frames, job.eyes, job.cameras, job.mirrored, strict=True)
         ]
         pictures = np.empty((len(crops), self._runner.crop_px, self._runner.crop_px, 3), np.uint8)
-        for (frame, eye, mirrored), picture in zip(crops, pictures, strict=True):
-            geometry.crop_rgb(frame.image, eye.square, mirrored=mirrored, out=picture)
+        for (frame, eye, camera, mirrored), picture in zip(crops, pictures, strict=True):
+            cut_rgb(frame.image, eye.square, camera, mirrored=mirrored, out=picture)
         # Unlike those of one view, all crops of a person are needed at once: the encoder's memory may be used again.
         encoded = iter(
             [replace(one, maps=np.array(one.maps)) for one in self._runner.encode_all(pictures)] if crops else []

@@ -6,6 +6,7 @@ Distances are shares of a person's size, the longer side of the box.
 import cv2
 import numpy as np
 
+from refit_rt.cameras import Camera, lens
 from refit_rt.types import COCO_KEYPOINTS
 
 # COCO's key points and the SMPL joints at the same place; the nose lies a little in front of SMPL's head.
@@ -18,8 +19,8 @@ LEAST_POINTS = 3  # key points that must be seen for a comparison
 FARTHEST = 0.5  # a limb that is farther off than this counts as this far: one wrong arm is no other person
 
 PELVIS, NECK = 0, 12  # SMPL joints
-LIMBS = ((16, 17, 1, 2), (1, 2, 4, 5))  # SMPL joints around the torso and around the thighs
-COCO_LIMBS = ((5, 6, 11, 12), (11, 12, 13, 14))
+LIMBS = np.array([(16, 17, 1, 2), (1, 2, 4, 5)])  # SMPL joints around the torso and around the thighs
+COCO_LIMBS = np.array([(5, 6, 11, 12), (11, 12, 13, 14)])
 PATCH = (8, 16)  # width, height of a person's thumbnail
 # Two thumbnails that correlate less and differ by more grey levels show different things.
 CHANGED, LEAST_CHANGE = 0.5, 12.0
@@ -31,16 +32,20 @@ ALIKE, UNLIKE = 10.0, 40.0
 LIGHTNESS = 0.5  # weight of lightness beside hue: shadows move across people
 
 
-def apart(joints_px: np.ndarray, keypoints: np.ndarray, size_px: float) -> float:
-    """The mean distance between a body's joints (24, 2) and a detection's key points (17, 3), in sizes, weighted by the
-    points' scores; nan where too few are seen."""
-    there, points = joints_px[JOINTS_THERE], keypoints[POINTS]
-    weight = np.where(points[:, 2] >= SEEN, points[:, 2], 0.0)
-    if np.count_nonzero(weight) < LEAST_POINTS or not np.isfinite(there).all():
-        return float("nan")
-    away = [np.linalg.norm(there[order] - points[:, :2], axis=-1) for order in (slice(None), OTHER_SIDE)]
-    shares = [np.minimum(one / max(size_px, 1e-6), FARTHEST) for one in away]
-    return float(min((share * weight).sum() / weight.sum() for share in shares))
+def apart(joints_px: np.ndarray, keypoints: np.ndarray, size_px: float | np.ndarray) -> np.ndarray:
+    """(...) the mean distance between bodies' joints (..., 24, 2) and detections' key points (..., 17, 3), in sizes
+    (...), weighted by the points' scores; nan where too few are seen. Leading axes are broadcast."""
+    there, points = joints_px[..., JOINTS_THERE, :], keypoints[..., POINTS, :]
+    weight = np.where(points[..., 2] >= SEEN, points[..., 2], 0.0)
+    enough = (np.count_nonzero(weight, axis=-1) >= LEAST_POINTS) & np.all(np.isfinite(there), axis=(-1, -2))
+    total = np.where(enough, weight.sum(-1), np.nan)
+    size = np.maximum(size_px, 1e-6)[..., None]
+    shares = []
+    for order in (slice(None), OTHER_SIDE):
+        away = there[..., order, :] - points[..., :2]
+        share = np.minimum(np.sqrt(away[..., 0] ** 2 + away[..., 1] ** 2) / size, FARTHEST)
+        shares.append((share * weight).sum(-1) / total)
+    return np.minimum(*shares)
 
 
 def together(one: np.ndarray, other: np.ndarray, size_px: float) -> float:
@@ -48,10 +53,10 @@ def together(one: np.ndarray, other: np.ndarray, size_px: float) -> float:
     return float(np.linalg.norm(one[[PELVIS, NECK]] - other[[PELVIS, NECK]], axis=-1).max() / max(size_px, 1e-6))
 
 
-def patch(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+def patch(image: np.ndarray, xyxy: np.ndarray, camera: Camera | None = None) -> np.ndarray:
     """(16, 8) float32 grey levels of what a picture (height, width, 3) uint8 BGR shows in a box (4,); empty where the
-    box is out of the picture."""
-    x0, y0, x1, y1 = np.round(xyxy).astype(int)
+    box is out of the picture. camera: as in `colours`."""
+    x0, y0, x1, y1 = np.round(xyxy if camera is None else lens.bent_boxes(xyxy[None], camera)[0]).astype(int)
     part = image[max(y0, 0) : max(y1 + 1, 0), max(x0, 0) : max(x1 + 1, 0)]
     if part.size == 0:
         return np.zeros((0, 0), np.float32)
@@ -69,32 +74,47 @@ def changed(one: np.ndarray, other: np.ndarray) -> bool:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < CHANGED
 
 
-def colours(image: np.ndarray, points_px: np.ndarray) -> np.ndarray:
-    """(2, 3) CIELAB means of a person's torso and thighs; nan where they are out of the picture or unseen.
+def colours(image: np.ndarray, points_px: np.ndarray, camera: Camera | None = None) -> np.ndarray:
+    """(..., 2, 3) CIELAB medians of people's torsos and thighs; nan where they are out of the picture or unseen.
 
-    image (height, width, 3) uint8 BGR; points_px: a body's joints (24, 2), or key points (17, 3) with scores.
+    image (height, width, 3) uint8 BGR; points_px: bodies' joints (..., 24, 2), or key points (..., 17, 3) with scores.
+    camera: that took the picture, if the points are in its straight picture.
     """
-    limbs = COCO_LIMBS if len(points_px) == COCO_KEYPOINTS else LIMBS
-    found = np.full((2, 3), np.nan)
-    for row, corners in enumerate(limbs):
-        quad = points_px[list(corners)]
-        if not np.isfinite(quad).all() or (quad.shape[1] > 2 and quad[:, 2].min() < SEEN):
-            continue
-        top, bottom = (quad[a, :2] + GRID[:, :1] * (quad[b, :2] - quad[a, :2]) for a, b in ((0, 1), (2, 3)))
-        x, y = np.round(top + GRID[:, 1:] * (bottom - top)).astype(int).T
-        inside = (x >= 0) & (y >= 0) & (x < image.shape[1]) & (y < image.shape[0])
-        if inside.mean() < 0.5:
-            continue
-        pixels = image[y[inside], x[inside]][None].astype(np.float32) / 255
-        found[row] = np.median(cv2.cvtColor(pixels, cv2.COLOR_BGR2Lab)[0], axis=0)
-    return found
+    people = points_px.reshape(-1, *points_px.shape[-2:])
+    corners = people[:, COCO_LIMBS if people.shape[1] == COCO_KEYPOINTS else LIMBS]  # (n, 2, 4, 2 or 3)
+    known = np.all(np.isfinite(corners), axis=(-1, -2))
+    if corners.shape[-1] > 2:
+        known &= corners[..., 2].min(-1) >= SEEN
+    quad = np.where(known[..., None, None], corners[..., :2], -1.0)
+    if camera is not None:
+        quad = lens.bent(quad, camera)
+    top, bottom = (quad[..., a, None, :] + GRID[:, :1] * (quad[..., b, :] - quad[..., a, :])[..., None, :]
+                   for a, b in ((0, 1), (2, 3)))  # fmt: skip
+    spots = np.round(top + GRID[:, 1:] * (bottom - top)).astype(int)  # (n, 2, spot, 2)
+    inside = np.all((spots >= 0) & (spots < (image.shape[1], image.shape[0])), axis=-1)
+    known &= inside.mean(-1) >= 0.5
+    found = np.full((*known.shape, 3), np.nan)
+    x, y = np.where(inside[known][..., None], spots[known], 0).transpose(2, 0, 1)  # (part, spot)
+    if len(x):
+        lab = cv2.cvtColor(image[y, x].astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+        found[known] = _median(lab, inside[known])
+    return found.reshape(*points_px.shape[:-2], 2, 3)
 
 
-def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """How differently two people are dressed, as a CIELAB distance of `colours` (2, 3); nan where neither part is known
-    of both."""
-    away = np.linalg.norm((one - other) * (LIGHTNESS, 1, 1), axis=-1)
-    return float(np.nanmean(away)) if np.isfinite(away).any() else float("nan")
+def _median(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(n, 3) medians of values (n, m, 3) along m, of those that are counted (n, m): at least one in each row."""
+    ordered = np.sort(np.where(counted[..., None], values, np.inf), axis=1)
+    row, count = np.arange(len(values)), counted.sum(1)
+    return (ordered[row, (count - 1) // 2] + ordered[row, count // 2]) / 2
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(...) how differently people are dressed, as a CIELAB distance of `colours` (..., 2, 3), broadcast; nan where
+    neither part is known of both."""
+    away = np.sqrt((((one - other) * (LIGHTNESS, 1, 1)) ** 2).sum(-1))
+    known = np.isfinite(away)
+    count = known.sum(-1)
+    return np.where(count, np.where(known, away, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
 
 
 def worn(known: np.ndarray, measured: np.ndarray) -> np.ndarray:
@@ -103,6 +123,6 @@ def worn(known: np.ndarray, measured: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(known), measured, np.where(np.isnan(mixed), known, mixed))
 
 
-def unlike(one: np.ndarray, other: np.ndarray) -> float:
-    """From 0 (two people dressed alike, or one of them unknown) to 1 (differently)."""
-    return float(np.clip((np.nan_to_num(difference(one, other)) - ALIKE) / (UNLIKE - ALIKE), 0, 1))
+def unlike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(...) from 0 (two people dressed alike, or one of them unknown) to 1 (differently); broadcast."""
+    return np.clip((np.nan_to_num(difference(one, other)) - ALIKE) / (UNLIKE - ALIKE), 0, 1)

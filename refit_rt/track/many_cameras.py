@@ -213,7 +213,7 @@ class RigTracker:
                 one.closer_s[camera] = then_s
                 pixels = self._pixels(camera, one.at(then_s))
                 one.missed += pixels is not None and self._share(camera, pixels) >= IN_VIEW
-        colours = [evidence.colours(boxes.frame.image, points) for points in keypoints]
+        colours = evidence.colours(boxes.frame.image, keypoints, self._cameras[camera])
         away = np.full((len(people), len(keypoints)), np.inf)
         for i, one in enumerate(people):
             pixels = self._pixels(camera, one.at(then_s))
@@ -379,7 +379,7 @@ class RigTracker:
         """Of taking a new person for one who was lost; inf: it is another one."""
         gone_s = time_s - one.time_s
         away = float(np.linalg.norm(one.at(time_s)[[PELVIS, NECK]].mean(0) - place))
-        unlike = evidence.unlike(one.colours, colours)
+        unlike = float(evidence.unlike(one.colours, colours))
         if away > AGAIN_M + AGAIN_M_S * gone_s or (unlike >= 1 and not (away < STRAYED_M and gone_s < SOON_S)):
             return np.inf
         return away / (AGAIN_M + AGAIN_M_S * gone_s) + unlike

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from refit_rt import config
+from refit_rt.cameras import Camera
 from refit_rt.errors import UserError
 from refit_rt.geometry import iou
 from refit_rt.track import evidence
@@ -62,6 +63,7 @@ class Tracker:
         """threshold: the detector's, the lowest score of a new track; min_confidence: `fit.min_confidence`. Raises
         UserError for an unknown subject."""
         self.most = settings.max_people or 1_000_000  # people fitted at once; the caller may lower it
+        self.camera: Camera | None = None  # of the frames, whose pictures are as taken; None: its lens bends nothing
         self._settings, self._threshold, self._least = settings, threshold, min_confidence
         self._subject = subject_of(settings.subject)
         self._people: list[Person] = []
@@ -175,9 +177,7 @@ class Tracker:
         sure = np.flatnonzero(large & (boxes.score >= self._threshold))
         doubtful = np.flatnonzero(large & (boxes.score < self._threshold))
         looks = (
-            [evidence.colours(boxes.frame.image, points) for points in boxes.keypoints]
-            if boxes.keypoints is not None
-            else None
+            None if boxes.keypoints is None else list(evidence.colours(boxes.frame.image, boxes.keypoints, self.camera))
         )
         look = _Look(boxes, places, looks, then_s)
         believed = [one for one in self._fitted() if one.doubted_s == np.inf]
@@ -218,7 +218,9 @@ class Tracker:
             nearest = AGREES
             for points in boxes.keypoints[rows]:
                 away = [
-                    (evidence.apart(joints, points, one.size), other) for other, joints in bodies if joints is not None
+                    (float(evidence.apart(joints, points, one.size)), other)
+                    for other, joints in bodies
+                    if joints is not None
                 ]
                 apart, whose = min(away, key=lambda pair: np.nan_to_num(pair[0], nan=np.inf), default=(np.inf, None))
                 if whose is one and apart < nearest:
@@ -259,7 +261,7 @@ class Tracker:
                 return IMPOSSIBLE
             cost = near if np.isnan(body) else body
         if look.colours is not None:
-            unlike = evidence.unlike(one.colours, look.colours[row])
+            unlike = float(evidence.unlike(one.colours, look.colours[row]))
             if unlike == 1 and not one.fitted:  # another person at the place where this one was lost
                 return IMPOSSIBLE
             cost += unlike if one.fitted else LOST_CLOTHES * unlike
@@ -272,7 +274,7 @@ class Tracker:
         joints = one.body(look.time_s)
         if joints is None or look.boxes.keypoints is None:
             return float("nan")
-        return evidence.apart(joints, look.boxes.keypoints[row], float(look.places[row, 2:].max()))
+        return float(evidence.apart(joints, look.boxes.keypoints[row], look.places[row, 2:].max()))
 
     def _explains(self, one: Person, look: "_Look", row: int) -> bool:
         """Whether a person's body is that of a detection."""
@@ -389,7 +391,7 @@ class Tracker:
                 self._lose(one)
             return
         assert self._frame is not None
-        patch = evidence.patch(self._frame.image, box)
+        patch = evidence.patch(self._frame.image, box, self.camera)
         one.alarmed = confidence < max(UNSURE, one.score - DROP if one.accepted else 0) or (
             bool(one.patch.size) and evidence.changed(one.patch, patch)
         )
@@ -443,7 +445,7 @@ class Tracker:
         there, unseen_s = one.before_the_crowd(people.time_s)
         going = distance(there, one.place) / (1 + 2 * unseen_s)
         assert self._frame is not None
-        unlike = one.unlike(evidence.colours(self._frame.image, people.joints_px[row]))
+        unlike = one.unlike(evidence.colours(self._frame.image, people.joints_px[row], self.camera))
         newer = 1e-3 * (one.id or 0)
         return going + unlike / evidence.UNLIKE + newer
 

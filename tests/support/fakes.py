@@ -51,6 +51,7 @@ class FakeTracker:
     """Follows person 1 from the first detection on."""
 
     most, waiting = 1, 0
+    camera: Camera | None = None
 
     def __init__(self) -> None:
         self.boxes: Boxes | None = None
