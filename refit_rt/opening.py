@@ -85,9 +85,9 @@ class Opened:
         if not isinstance(follower, Follower):
             from refit_rt.draw.mosaic import Mosaic, MosaicWriter
 
-            video = OverlayWriter(path, rate, lambda _: lambda picture, _: picture, keep_time=not self.lossless)
+            video = OverlayWriter(path, rate, lambda _: lambda picture, _: picture, live=not self.lossless)
             return MosaicWriter(Mosaic(body, follower.cameras), video)
-        return OverlayWriter(path, rate, lambda size: Overlay(body, size).draw, keep_time=not self.lossless)
+        return OverlayWriter(path, rate, lambda size: Overlay(body, size).draw, live=not self.lossless)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def procrustes_error(points: np.ndarray, truth: np.ndarray) -> float:
 
 def draw_clip(motion: Motion, folder: Path, body: Body) -> None:
     """Writes overlay.mp4, the fitted mesh drawn over the clip, and overlay.png, eight moments of it."""
-    writer = OverlayWriter(folder / "overlay.mp4", motion.fps, lambda size: Overlay(body, size).draw, keep_time=True)
+    writer = OverlayWriter(folder / "overlay.mp4", motion.fps, lambda size: Overlay(body, size).draw)
     moments = set(np.linspace(motion.frame.min(), motion.frame.max(), MOMENTS).round().astype(int).tolist())
     pictures = []
     for frame in clip_frames():

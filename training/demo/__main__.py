@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from refit_rt.body.smpl import Body, load_body
+from refit_rt.draw.mp4 import VideoFile
 from refit_rt.draw.overlay import contact_sheet
 from refit_rt.draw.raster import vertex_normals
 from refit_rt.errors import UserError
@@ -76,25 +77,12 @@ def frames(body: Body, movement: Movement, view: View, every: int) -> Iterator[n
 
 
 def encode(path: Path, pictures: Iterator[np.ndarray], keep_every: int) -> list[np.ndarray]:
-    """Writes a video, H.264 if PyAV is installed, else MPEG-4 (three times the size), and returns some pictures."""
+    """Writes a video and returns some of its pictures."""
     kept = []
-    try:
-        import av
-    except ImportError:
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
+    with VideoFile(path, SIZE, FPS, preset="slow", crf=19) as video:
         for row, picture in enumerate(pictures):
-            writer.write(picture)
+            video.write(picture, row / FPS)
             kept += [picture] if row % keep_every == 0 else []
-        writer.release()
-        return kept
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.options = {"crf": "19", "preset": "slow"}
-        for row, picture in enumerate(pictures):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
-            kept += [picture] if row % keep_every == 0 else []
-        container.mux(stream.encode())
     return kept
 
 

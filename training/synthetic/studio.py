@@ -1,8 +1,5 @@
 """A studio in a room: cameras on a ring, people who move in it, their videos, the rig and the truth."""
 
-import shutil
-import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from refit_rt.body.smpl import Body
 from refit_rt.cameras import Camera, Rig, write_rig
+from refit_rt.draw.mp4 import VideoFile
 from refit_rt.draw.raster import vertex_normals
 from refit_rt.files import write_whole
 from training.synthetic import cloth, photo
@@ -131,12 +129,15 @@ def film(studio: Studio, folder: Path, fps: float, seconds: float, ids: np.ndarr
     offsets = studio.offsets_s or (0.0,) * len(studio.rig)
     seen = np.zeros((frames, len(studio.actors), len(studio.rig)), np.float32)
     with ExitStack() as stack:
-        writers = [_video(stack, folder / f"{camera.name}.mp4", camera.size, fps) for camera in studio.rig]
+        videos = [
+            stack.enter_context(VideoFile(folder / f"{camera.name}.mp4", camera.size, fps, preset="slow", crf=22))
+            for camera in studio.rig
+        ]
         shots = Shots(studio)
         for frame in range(frames):
-            for index, write in enumerate(writers):
+            for index, video in enumerate(videos):
                 picture, seen[frame, :, index] = shots.picture(index, frame / fps + offsets[index])
-                write(picture)
+                video.write(picture, frame / fps)
     write_rig(studio.rig, folder / "rig.json")
     write_truth(studio, folder / "truth.npz", np.arange(frames) / fps, seen, ids, fps)
 
@@ -232,30 +233,3 @@ def write_truth(
             fps=np.float64(fps),
             body=studio.body.name,
         )
-
-
-def _video(stack: ExitStack, path: Path, size: tuple[int, int], fps: float) -> Callable[[np.ndarray], object]:
-    """Opens a video that is closed with the stack: H.264 if PyAV is installed, else MPEG-4 (three times the size)."""
-    part = stack.enter_context(write_whole(path))
-    try:
-        import av
-    except ImportError:
-        writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-        stack.callback(writer.release)
-        return writer.write
-    folder = stack.enter_context(tempfile.TemporaryDirectory())
-    container = av.open(f"{folder}/{path.name}", "w")
-    stream = container.add_stream("libx264", rate=round(fps))
-    stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-    stream.options = {"crf": "22", "preset": "slow"}
-
-    def write(picture: np.ndarray) -> None:
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
-
-    def close() -> None:
-        container.mux(stream.encode())
-        container.close()
-        shutil.copyfile(f"{folder}/{path.name}", part)
-
-    stack.callback(close)
-    return write
