@@ -1,5 +1,6 @@
 """Opens the source of frames: a camera, a file, a folder or a network address."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +43,10 @@ def open_source(settings: config.Capture, lossless: bool) -> Source:
     UserError when the source is missing or unreadable, and when a camera is opened as lossless.
     """
     source = settings.source
+    if "://" in source and not is_camera(source):
+        from refit_rt.capture.video import VideoSource
+
+        return VideoSource(source, settings, lossless)
     if lossless and is_camera(source):
         raise UserError(f"capture.pace: lossless needs a file or a folder, not '{source}'. Set capture.pace to live")
     if source.startswith("tcp://"):
@@ -69,5 +74,15 @@ def open_source(settings: config.Capture, lossless: bool) -> Source:
 
 
 def is_camera(source: str) -> bool:
-    """True for a webcam or a network address, whose frames come whether or not they are read; False for a recording."""
-    return source.isdecimal() or source.startswith("/dev/video") or "://" in source
+    """True for a webcam or a camera's address, whose frames come whether or not they are read; False for a recording,
+    wherever it lies. An http address is asked once whether it has an end."""
+    return source.isdecimal() or source.startswith("/dev/video") or ("://" in source and not _is_recorded(source))
+
+
+@functools.cache
+def _is_recorded(address: str) -> bool:
+    if not address.startswith(("http://", "https://")):
+        return False
+    from refit_rt.capture.film import has_end
+
+    return has_end(address)

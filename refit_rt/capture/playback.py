@@ -40,20 +40,20 @@ class Playback:
         """The frames of `once()`. With `loop` they repeat, and index and time keep counting."""
         begin, offset_s, skipped = 0, 0.0, 0
         while True:
-            index = begin - 1
+            index, time_s = begin - 1, offset_s
             for shot in once():
-                index, time_s = begin + shot.index, offset_s + shot.time_s
+                before_s, time_s = time_s, offset_s + shot.time_s
+                index = begin + shot.index
                 if not self._lossless:
-                    late_s = self._wait(time_s)
-                    skipped = skipped + 1 if late_s > 1 / self._fps and skipped < MOST_SKIPPED else 0
+                    overdue = self._wait(time_s) > max(1 / self._fps, time_s - before_s)
+                    skipped = skipped + 1 if overdue and skipped < MOST_SKIPPED else 0
                 if self._stopped.is_set():
                     return
                 if not skipped and (frame := self._frame(index, time_s, shot)) is not None:
                     yield frame
             if not loop or self._lossless or index < begin:
                 return
-            offset_s += (index + 1 - begin) / self._fps
-            begin = index + 1
+            offset_s, begin = time_s + 1 / self._fps, index + 1
 
     def stop(self) -> None:
         """Ends the iteration, from any thread; a reader that waits for its next frame wakes up."""
@@ -78,8 +78,15 @@ class Playback:
         except ValueError as error:
             reason = str(error)
         self.bad += 1
-        log.warning("%s is skipped: %s", shot.name if shot.still else f"frame {index}", reason)
+        log.warning("%s is skipped: %s", shot_name(shot, index), reason)
         return None
+
+
+def shot_name(shot: Shot, index: int) -> str:
+    """What a shot is called in the log: by its own file, if it has one, and its number in a clip."""
+    if shot.still:
+        return shot.name
+    return f"frame {index} ({shot.name})" if shot.name else f"frame {index}"
 
 
 def _focal_px(shot: Shot, image: np.ndarray) -> float | None:

@@ -33,7 +33,7 @@ def test_an_image_that_cannot_be_read_is_skipped_counted_and_leaves_a_gap(tmp_pa
     source = source_of(tmp_path, lossless=True)
     assert [f.index for f in source] == [0, 2]
     assert source.bad == 1
-    assert "frame 1 is skipped" in caplog.text
+    assert "frame 1 (1.png) is skipped" in caplog.text
 
 
 def test_one_image_is_a_source_too(tmp_path):
