@@ -19,7 +19,10 @@ refit-rt calibrate WHAT --help lists the options.
 """
 WHAT = {  # sub-verb → module of calib and its function, first line of its help
     "board": ("board:board", "Make a board to print: a PDF, a PNG, and the file that describes it."),
+    "record": ("record:record", "Record a board with all cameras, guided: what is missing, and when it is enough."),
     "solve": ("solve:solve", "Find the lenses and places of cameras from recordings of a board."),
+    "people": ("people:people", "Find the places and delays of cameras from people who walk about."),
+    "check": ("check:check", "Compare a rig with what its cameras see, and name one that was knocked."),
     "report": ("report:report", "Show how good a calibration is, what is weak and what cures it, in one page."),
     "floor": ("floor:floor", "Put a rig's world on its floor, by a board, marked points or people's feet."),
     "convert": ("convert:convert", "Convert a calibration file to another program's format, or from it."),

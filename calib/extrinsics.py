@@ -50,14 +50,20 @@ class Solution:
 
 
 def solve_places(
-    board: Board, cameras: list[Sightings], lenses: np.ndarray, deviation: np.ndarray | None, alone: list[set[int]]
+    board: Board,
+    cameras: list[Sightings],
+    lenses: np.ndarray,
+    deviation: np.ndarray | None,
+    alone: list[set[int]],
+    still: bool = False,
 ) -> Solution:
     """The places of two or more cameras; with a `deviation` (camera, 9), their lenses too.
 
     lenses (camera, 9) as in adjust.LENS. alone: moments per camera that only its lens is found from, when lenses are
     free. Every lens number but k3 is free then; what a lens is before any corner is seen is `usual_lenses`. A delay per
     camera is free where the board moves, and is kept where it fits held-out boards better: four webcams of one computer
-    were up to 0.8 frames of 6 per second apart, and the held-out error fell from 1.05 to 0.41 px. Raises UserError.
+    were up to 0.8 frames of 6 per second apart, and the held-out error fell from 1.05 to 0.41 px. still: there is no
+    delay to find, because moments do not follow each other in one movement. Raises UserError.
     """
     if not board.has_one_way_up:
         raise UserError(
@@ -94,7 +100,10 @@ def solve_places(
         return Solution(adjust_and_trim(corners, start, freedom), corners, ids, moments, root, shared, *none)
     back = np.isin(moments, several[HELD_OUT // 2 :: HELD_OUT])
     first, off = _hold_out(corners, start, freedom, back)
-    moving, known = _moving(corners, motion_of(cameras, moments, corners, ids), np.isin(moments, several))
+    if still:
+        moving, known = None, np.zeros(0, bool)
+    else:
+        moving, known = _moving(corners, motion_of(cameras, moments, corners, ids), np.isin(moments, several))
     if moving is not None:
         late = replace(freedom, delays=USUAL_DELAY / _view_noise(first, corners))
         tried, its_off = _hold_out(moving, first.scene, late, back)

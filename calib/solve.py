@@ -45,10 +45,12 @@ def solve(
 ) -> int:
     """Find the lenses and places of cameras from recordings of a board.
 
-    Give one video or one folder of pictures per camera, or a folder that contains them; each is named like its file.
-    Their n-th frames were taken at the same moment, unless a timestamps file gives each frame's own time. Where the
-    board is carried slowly, a constant delay of each camera is found and corrected too. Written are the rig and, beside
-    it, NAME.quality.npz for calibrate report. The world is the first camera's, until calibrate floor finds the floor.
+    Give the folder that calibrate record made; or one video or folder of pictures per camera, or a folder that contains
+    them. Each camera is named like its file. In takes of calibrate record, pictures of one number belong together. Of
+    videos, the n-th frames were taken at the same moment, unless a timestamps file gives each frame's own time. Where
+    the board is carried slowly, a constant delay of each camera is found and corrected too. Written are the rig and,
+    beside it, NAME.quality.npz for calibrate report. The world is the first camera's, until calibrate floor finds the
+    floor.
 
     Args:
         recordings: Videos or folders of pictures, one per camera.
@@ -75,7 +77,7 @@ def solve(
     lenses_only = lenses_only or len(sources) == 1
     moments = moments_of(sources, Path(timestamps).expanduser() if timestamps else None, every)
     seen = look_at(shape, sources, moments)
-    result = solved(shape, seen, known, lenses_only)
+    result = solved(shape, seen, known, lenses_only, still=takes_of(sources) is not None)
     for line in result.table():
         say(line)
     if not lenses_only and result.quality.rms_px > WORST_PX:
@@ -138,13 +140,33 @@ def moments_of(sources: dict[str, Path], timestamps: Path | None, every: int) ->
     from calib.detect import MOST_FRAMES, frames_in
 
     counts = {name: frames_in(path) for name, path in sources.items()}
-    if timestamps is None:
+    takes = takes_of(sources)
+    if takes is not None and timestamps is not None:
+        raise UserError("--timestamps: is for films, but these are takes of calibrate record. Leave it out")
+    if takes is not None:
+        whole = takes
+    elif timestamps is None:
         whole = {name: {frame: frame for frame in range(count)} for name, count in counts.items()}
     else:
         whole = groups(times_of(timestamps, counts))
     last = max((max(frames.values()) for frames in whole.values() if frames), default=0)
     step = every or -(-(last + 1) // MOST_FRAMES)
     return {name: {f: m for f, m in frames.items() if m % step == 0} for name, frames in whole.items()}
+
+
+def takes_of(sources: dict[str, Path]) -> dict[str, dict[int, int]] | None:
+    """Camera name → place of a picture in its folder → number of the take, where the recordings are those of
+    `calibrate record`; None: they are others. Raises UserError for a mixture."""
+    from calib.takes import takes_in
+
+    found = {name: takes_in(path) if path.is_dir() else None for name, path in sources.items()}
+    others = [name for name, numbers in found.items() if numbers is None]
+    if others and len(others) < len(found):
+        taken = next(name for name in found if name not in others)
+        raise UserError(
+            f"'{taken}' has takes of calibrate record, '{others[0]}' has none. Give the recordings of one kind"
+        )
+    return {name: numbers for name, numbers in found.items() if numbers is not None} or None
 
 
 def times_of(path: Path, counts: dict[str, int]) -> dict[str, np.ndarray]:
@@ -213,8 +235,15 @@ def look_at(board: "Board", sources: dict[str, Path], moments: dict[str, dict[in
     return found
 
 
-def solved(board: "Board", seen: list["Sightings"], known: "Rig | None" = None, lenses_only: bool = False) -> Result:
-    """The rig of cameras that saw a board. known: a rig whose lenses are taken. Raises UserError."""
+def solved(
+    board: "Board",
+    seen: list["Sightings"],
+    known: "Rig | None" = None,
+    lenses_only: bool = False,
+    still: bool = False,
+) -> Result:
+    """The rig of cameras that saw a board. known: a rig whose lenses are taken. still: the board was held still at each
+    moment, and carried on between two. Raises UserError."""
     from calib.adjust import lens_of
     from calib.detect import SMALLEST_MARKER_PX
     from calib.extrinsics import solve_places
@@ -238,7 +267,7 @@ def solved(board: "Board", seen: list["Sightings"], known: "Rig | None" = None, 
         places, solution = np.tile(np.eye(4), (len(seen), 1, 1)), None
     else:
         alone = [set(lens.views) if lens else set() for lens in found]
-        solution = solve_places(board, seen, lenses, deviation, alone)
+        solution = solve_places(board, seen, lenses, deviation, alone, still)
         lenses, places = solution.adjusted.scene.lenses, solution.adjusted.scene.camera_from_world
         deviation = solution.adjusted.deviation if deviation is not None else None
         weak += _out_of_step(seen, found, solution) + _late(seen, solution)
