@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Each view of a rig is looked at closely so many times less often than a camera by itself: views share the work.
+SHARED = 3.0
 MOST_AT_ONCE = 2  # live: looks between two answers; the more, the older they are
 
 
@@ -122,7 +124,7 @@ class RigFollower:
                     )
                 )
             elif self._closer is not None:
-                known = self._tracker.unseen(camera, time_s, self._settings.fit.look_s)
+                known = self._tracker.unseen(camera, time_s, SHARED * self._settings.fit.look_s)
                 if len(known.ids):
                     jobs.append((1.0, camera, frame, known, False))
         jobs.sort(key=lambda job: -job[0])

@@ -17,7 +17,7 @@ from refit_rt.detect.movenet import MoveNet
 from refit_rt.errors import UserError
 from refit_rt.fit import reference, refine
 from refit_rt.fit.load import errors_of
-from refit_rt.fit.refine import POINT_JOINTS, POINTS, Corrector, Errors, correction
+from refit_rt.fit.refine import POINT_JOINTS, POINTS, Corrector, Eased, Errors, correction
 from refit_rt.follow import load_follower
 from refit_rt.types import Pose, Square
 from tests.support.all_knowing import BODY, CAMERA
@@ -191,6 +191,23 @@ def test_a_correction_fades_and_a_new_one_begins_without_a_jolt(
     again = [moved(31 / 30, (31 / 30, seen(truth))), *(moved(index / 30) for index in range(32, 36))]
     assert again[0] < 0.45 * first
     assert max(again) > 0.55 * first
+
+
+def test_a_correction_is_eased_in_over_the_time_between_two_looks() -> None:
+    def reached(gap_s: float) -> float:
+        """The share of a wanted correction that is applied one look after it is asked for."""
+        change = Eased()
+        change.take(np.zeros(75), 0.0)
+        change.at(0.0)
+        change.take(np.ones(75), gap_s)
+        now = change.at(gap_s)
+        assert now is not None
+        return float(now.max())
+
+    # of 1 - exp(-gap / time constant): 0.05 s for a gap of 1/60 s, the gap itself for 0.08 s, and 0.1 s for 0.25 s
+    assert reached(1 / 60) == pytest.approx(0.28, abs=0.01)
+    assert reached(0.08) == pytest.approx(0.63, abs=0.01)
+    assert reached(0.25) == pytest.approx(0.92, abs=0.01)
 
 
 def test_nobody_is_corrected_by_what_was_seen_of_others_or_before_a_new_start(
