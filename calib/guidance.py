@@ -195,7 +195,7 @@ class Guidance:
             if share < CLOSE_UP:
                 yield f"Bring the board close to {name}, until it fills most of the picture."
             else:
-                yield f"Hold the board about {WANTED_DISTANCES * near:.1f} m away from {name}, or farther."
+                yield f"Carry the board away from {name}, until it looks half as large as it did up close, or smaller."
         if state.tilt_deg < WANTED_TILT_DEG:
             yield f"Tilt the board by 30 to 45 degrees in front of {name}, to each side, forwards and backwards."
         if state.takes < FEW_FRAMES:

@@ -160,7 +160,8 @@ class Recorder:
         if len(views) < self._fewest:
             return f"Only {', '.join(views)} sees the board."
         if False in still.values() or True not in still.values():
-            return self._announcement() if announced else "The board moves: hold it still."
+            hint = "The board moves: hold it still." if False in still.values() else "Hold the board still."
+            return self._announcement() if announced else hint
         apart = [moved_px(view, self._last_views[name]) / longer[name] for name, view in views.items()
                  if name in self._last_views]  # fmt: skip
         sights = {name: self._guidance.sight(view, self._eyes[name].size or (1, 1)) for name, view in views.items()}
