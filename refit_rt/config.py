@@ -37,7 +37,7 @@ class Capture(Group, frozen=True):
     timestamps: str = ""
     """Times of the frames of recorded sources: csv with columns camera, frame, time; empty: the files' own times."""
     delays_s: dict[str, float] = {}
-    """Constant delay of a camera of `sources`, which is subtracted from its times, in seconds; by name."""
+    """Constant delay of a camera of `sources`, subtracted from its times, in seconds; else the calibration's."""
     pictures: Literal["auto", "clip", "stills"] = "auto"
     """What a folder of pictures holds: frames of a clip; stills, each a picture by itself; auto: as recognised."""
     name: str = "camera"
@@ -45,11 +45,13 @@ class Capture(Group, frozen=True):
     pace: Literal["auto", "live", "lossless"] = "auto"
     """live: the newest frame wins; lossless: every frame is processed; auto: lossless for a file with --out."""
     fps: NotNegative = 0.0
-    """Frame rate requested from a webcam, or at which a file is played live; 0: its own rate."""
+    """Frame rate requested from a webcam, or at which a file without times, or one played live, is shown; 0: its own."""
     width: Annotated[int, Meta(ge=0)] = 1280
     """Image width requested from a webcam, in pixels; 0: its own choice."""
     height: Annotated[int, Meta(ge=0)] = 720
     """Image height requested from a webcam, in pixels; 0: its own choice."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """How an rtsp:// camera sends: tcp loses no picture; udp for cameras that know no other way."""
     loop: bool = False
     """Start a file again at its end (live only)."""
     retry_s: Positive = 10.0

@@ -4,8 +4,11 @@ import logging
 import math
 import os
 import statistics
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import av
@@ -47,18 +50,23 @@ class Film:
     square ones, and pictures are turned upright.
     """
 
-    def __init__(self, where: str, options: Mapping[str, str] | None = None, live: bool = False) -> None:
+    def __init__(
+        self, where: str, options: Mapping[str, str] | None = None, live: bool = False, patience_s: float = math.inf
+    ) -> None:
         """where: an absolute path or an address. options: FFmpeg's. live: no decoded frame waits for later ones.
+        patience_s: the reading ends after so long without a picture.
 
         Raises FFmpegError when it cannot be opened, and LookupError when it contains no video.
         """
-        file = open(where, "rb") if "%" in where and os.path.exists(where) else None  # noqa: PTH110, PTH123, SIM115
-        # FFmpeg takes a % in the name of a file for the number of a picture.
-        self._container = av.open(file or where, "r", options=dict(options or {}), timeout=(TIMEOUT_S, TIMEOUT_S))
-        films = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
-        if not films:
-            self._container.close()
-            raise LookupError("it contains no video")
+        with ExitStack() as undo:
+            # FFmpeg takes a % in the name of a file for the number of a picture.
+            file = undo.enter_context(Path(where).open("rb")) if "%" in where and "://" not in where else where
+            limits_s = (TIMEOUT_S, TIMEOUT_S)
+            self._container = undo.enter_context(av.open(file, "r", options=dict(options or {}), timeout=limits_s))
+            films = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
+            if not films:
+                raise LookupError("it contains no video")
+            self._whole = undo.pop_all()
         best = self._container.streams.best("video")
         self._stream = next((film for film in films if film is best), films[0])
         context = self._stream.codec_context
@@ -68,12 +76,12 @@ class Film:
         self._fields = Fields()
         self._reformatter = VideoReformatter()
         self._told: set[str] = set()
-        self._where = where
+        self._where, self._patience_s = where, patience_s
         self.error = ""  # what ended the reading before the end; empty: nothing did
 
     def close(self) -> None:
         """Closes it; frames that were read remain usable."""
-        self._container.close()
+        self._whole.close()
 
     @property
     def has_times(self) -> bool:
@@ -133,7 +141,7 @@ class Film:
 
     def frames(self) -> Iterator[Shown]:
         """Every frame, in the order of showing. Reading ends at the end or at an error, which `error` states then."""
-        packets = self._container.demux(self._stream)
+        packets, seen_s = self._container.demux(), time.monotonic()
         while True:
             try:
                 packet = next(packets, None)
@@ -142,12 +150,18 @@ class Film:
                 return
             if packet is None:
                 break
+            if time.monotonic() - seen_s > self._patience_s:
+                self.error = f"no picture can be decoded for {self._patience_s:.0f} s"
+                return
+            if packet.stream is not self._stream:
+                continue
             try:
                 decoded = self._stream.decode(packet)
             except (FFmpegError, OSError):
                 yield Shown(None, 0.0, None)
                 continue
             for frame in decoded:
+                seen_s = time.monotonic()
                 yield from self._shown(self._fields.through(frame))
         yield from self._shown(self._fields.rest())
 

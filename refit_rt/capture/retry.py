@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-import cv2
+import numpy as np
 
 from refit_rt.capture.picture import as_bgr
 from refit_rt.types import Frame
@@ -17,17 +18,41 @@ MOST_FAILED = 5  # the camera counts as disconnected after this many unreadable 
 GONE_S = 2.0  # or after this long without a frame, because drivers and FFmpeg take seconds to report a failure
 
 
+class Capture(Protocol):
+    """An open camera, as OpenCV's VideoCapture."""
+
+    def grab(self) -> bool:
+        """Waits for the next frame; False: it does not come."""
+        ...
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        """Whether the frame that was grabbed can be read, and its image."""
+        ...
+
+    def release(self) -> None:
+        """Closes the camera."""
+
+
 class Lasting:
     """The frames of a capture device across disconnections."""
 
-    def __init__(self, name: str, where: str, connect: Callable[[], cv2.VideoCapture | None], longest_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        where: str,
+        connect: Callable[[], Capture | None],
+        longest_s: float,
+        most_failed: int = MOST_FAILED,
+        gone_s: float = GONE_S,
+    ) -> None:
         """`connect` opens the device or returns None; `where` names it in the log; `longest_s` bounds the pauses."""
         self.waiting = ""
         self.bad = 0
         self._name, self._where, self._connect, self._longest_s = name, where, connect, longest_s
+        self._most_failed, self._gone_s = most_failed, gone_s
         self._stopped = threading.Event()
 
-    def frames(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
+    def frames(self, capture: Capture) -> Iterator[Frame]:
         """Yields frames of the open `capture`, then of each reopened one. An unreadable frame leaves an index gap."""
         index, failed, start_s, last_s = 0, 0, None, time.monotonic()
         try:
@@ -44,7 +69,7 @@ class Lasting:
                 failed += 1
                 if grabbed:
                     self.bad, index = self.bad + 1, index + 1
-                if failed >= MOST_FAILED or captured_s - last_s > GONE_S:
+                if failed >= self._most_failed or captured_s - last_s > self._gone_s:
                     capture.release()
                     capture, failed, last_s = self._reopen(capture), 0, time.monotonic()
         finally:
@@ -54,7 +79,7 @@ class Lasting:
         """Ends the iteration, from any thread, and any pause before a reopening."""
         self._stopped.set()
 
-    def _reopen(self, gone: cv2.VideoCapture) -> cv2.VideoCapture:
+    def _reopen(self, gone: Capture) -> Capture:
         """Waits until the device can be opened again. After `stop` it returns `gone`, the capture that was released."""
         pause_s, tries = FIRST_PAUSE_S, 0
         while not self._stopped.is_set():
@@ -69,32 +94,3 @@ class Lasting:
                 self.waiting = ""
                 return capture
         return gone
-
-
-class LiveSource:
-    """The part of a source of frames that a webcam and a network camera share."""
-
-    runs_by_itself = True
-
-    def __init__(self, capture: cv2.VideoCapture, lasting: Lasting) -> None:
-        """capture: an open device whose first frame is already grabbed."""
-        self.fps = capture.get(cv2.CAP_PROP_FPS)
-        self._capture, self._lasting = capture, lasting
-
-    @property
-    def waiting(self) -> str:
-        """What the source waits for while the camera is disconnected; empty: it is connected."""
-        return self._lasting.waiting
-
-    @property
-    def bad(self) -> int:
-        """The number of frames so far that could not be read."""
-        return self._lasting.bad
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yields every frame that the camera delivers."""
-        return self._lasting.frames(self._capture)
-
-    def close(self) -> None:
-        """Ends the iteration after the current frame."""
-        self._lasting.stop()

@@ -41,7 +41,7 @@ def are_stills(settings: config.Capture) -> bool:
     path = Path(settings.source).expanduser()
     camera = is_camera(settings.source)
     if settings.pictures == "stills":
-        if camera or (path.exists() and not is_of_pictures(path)):
+        if camera or "://" in settings.source or (path.exists() and not is_of_pictures(path)):
             given = f"not '{settings.source}'. Leave out --stills (capture.pictures)"
             raise UserError(f"capture.pictures: stills needs a picture or a folder of pictures, {given}")
         if settings.pace == "live":

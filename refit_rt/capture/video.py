@@ -43,6 +43,7 @@ class VideoSource:
             if not any(shown.frame is not None for shown in film.frames()):
                 raise self._unreadable(film.error or "no frame can be decoded")
             stated_fps = film.stated_fps
+            self.length_s = 0.0 if self._loop else film.duration_s  # 0: it has no end, or none that is known
         finally:
             film.close()
         own_fps = self._own_fps(stated_fps)

@@ -1,17 +1,21 @@
 """Reads frames from a webcam."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 
 from refit_rt import config
-from refit_rt.capture.retry import Lasting, LiveSource
+from refit_rt.capture.retry import Lasting
 from refit_rt.errors import UserError
+from refit_rt.types import Frame
 
 
-class WebcamSource(LiveSource):
+class WebcamSource:
     """A camera attached to this machine, named by its index (0) or device file (/dev/video0)."""
+
+    runs_by_itself = True
 
     def __init__(self, settings: config.Capture) -> None:
         self._settings = settings
@@ -23,7 +27,27 @@ class WebcamSource(LiveSource):
         capture = self._connect()
         if capture is None:
             raise UserError(f"capture.source: camera {source} delivers no image. Close programs that use it. {cure}")
-        super().__init__(capture, Lasting(settings.name, f"camera {source}", self._connect, settings.retry_s))
+        self.fps = capture.get(cv2.CAP_PROP_FPS)
+        self._capture = capture
+        self._lasting = Lasting(settings.name, f"camera {source}", self._connect, settings.retry_s)
+
+    @property
+    def waiting(self) -> str:
+        """What the source waits for while the camera is disconnected; empty: it is connected."""
+        return self._lasting.waiting
+
+    @property
+    def bad(self) -> int:
+        """The number of frames so far that could not be read."""
+        return self._lasting.bad
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields every frame that the camera delivers."""
+        return self._lasting.frames(self._capture)
+
+    def close(self) -> None:
+        """Ends the iteration after the current frame."""
+        self._lasting.stop()
 
     def _connect(self) -> cv2.VideoCapture | None:
         """Opens the camera and grabs its first frame; None if that fails."""

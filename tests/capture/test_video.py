@@ -132,7 +132,7 @@ def test_a_looped_file_with_holes_counts_them_every_time(tmp_path):
     [
         ("gone.mp4", "gone.mp4: no such file, folder or camera. Check capture.source"),
         ("97", r"camera 97 (\(.*\) does not exist|delivers no image)"),
-        ("http://127.0.0.1:9/video", "no video arrives. Check the address"),
+        ("http://127.0.0.1:9/video", r"no video arrives \(Connection refused\). Check the address"),
         ("rtsp://me:secret@127.0.0.1:9/video", "^rtsp://127.0.0.1:9/video: no video arrives"),
     ],
 )
