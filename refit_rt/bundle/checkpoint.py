@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from torch import Tensor
 
 from refit_rt.body.smpl import load_body
 from refit_rt.bundle.make import Facts, export_bundle
@@ -21,13 +22,14 @@ def export_checkpoint(checkpoint: Path, out: Path, licence: str, facts_file: Pat
     """
     facts = read_facts(facts_file) if facts_file else {}
     state = read_checkpoint(checkpoint)
-    if "average" not in state:
+    average = state.get("average")
+    if not isinstance(average, dict) or not all(isinstance(value, Tensor) for value in average.values()):
         raise UserError(
             f"{checkpoint}: not a checkpoint of training/. "
             "Give one, or turn an official checkpoint into a bundle: refit-rt import-weights"
         )
-    model = build(edge_of(state["average"]), load_body()).eval()
-    load_into(model, state["average"], str(checkpoint))
+    model = build(edge_of(average), load_body()).eval()
+    load_into(model, average, str(checkpoint))
     # Rounded to half precision, the loop's largest matrix is read in half the time (runners/cpu/packing.py, `halved`),
     # and the encoder makes the bundle 8 MB smaller (make.store_halves). BlazePose's own weights are in half precision.
     encoder = [*model.backbone.parameters(), *model.map_head.parameters(), *model.init_head.parameters()]

@@ -7,6 +7,7 @@ import pickle
 import struct
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -235,7 +236,7 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path, smpl, share, kind):
         np.savez(whole, **plain(smpl))  # type: ignore[arg-type]
     blob = whole.read_bytes()
     whole.write_bytes(blob[: int(len(blob) * share)])
-    with pytest.raises(UserError, match="damaged") as caught:
+    with pytest.raises(UserError, match=r"damaged|is empty|broke off") as caught:
         import_smpl(whole, tmp_path / "out" / "body.npz")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists(), "nothing half-written"
@@ -244,7 +245,10 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path, smpl, share, kind):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"weights": np.zeros((6890, 52))}, "weights is .* where"),  # SMPL-H
+        ({"weights": np.zeros((6890, 52))}, "is SMPL-H, not SMPL"),
+        ({"v_template": np.zeros((10475, 3)), "weights": np.zeros((10475, 55))}, "is SMPL-X, not SMPL"),
+        ({"posedirs": np.zeros((6890, 3, 93))}, "is STAR, not SMPL"),
+        ({"v_template": np.linspace(0, [0.2, 0.6, 0.1], 6890)}, "0.60 m tall, as the infants of SMIL"),
         ({"posedirs": np.zeros((6890, 3, 459))}, "posedirs is"),
         ({"J_regressor": None}, "lacks J_regressor"),
         ({"v_template": "text"}, "v_template is"),
@@ -257,6 +261,133 @@ def test_a_body_of_another_kind_is_refused(tmp_path, smpl, changed, message):
     path.write_bytes(pickle.dumps(smpl | changed, 2))
     with pytest.raises(UserError, match=message):
         read_smpl(path)
+
+
+STRANGERS = {
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 39001280\n",
+        "pointer of Git LFS.*git lfs pull",
+    ),
+    "page": (b"<html><body>Please sign in", "is a web page.*sign in"),
+    "gzip": (b"\x1f\x8b\x08\0\0\0\0\0", "is a gzip archive, not a SMPL file"),
+    "npy": (b"\x93NUMPY\1\0", "is a single numpy array"),
+    "text": (b"hello", "is a text, not a SMPL file"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_file_that_is_no_body_is_called_by_its_name(tmp_path, name):
+    content, message = STRANGERS[name]
+    (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_smpl(tmp_path / "SMPL_NEUTRAL.pkl")
+
+
+def test_a_downloaded_zip_is_read_and_its_neutral_body_is_taken(tmp_path, smpl):
+    path = tmp_path / "SMPL_python_v.1.1.0.zip"
+    models = "SMPL_python_v.1.1.0/smpl/models"
+    neutral = f"{models}/basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl"
+    content = {
+        "SMPL_python_v.1.1.0/readme.txt": b"text",
+        f"{models}/basicmodel_f_lbs_10_207_0_v1.1.0.pkl": b"another one",
+        "__MACOSX/smpl/models/basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl": b"no body",
+        neutral: as_python_2(smpl),
+    }
+    pack(path, content)
+    check_read(path, smpl)
+    assert load_body(import_smpl(path, tmp_path / "body.npz")).name == "smpl_neutral"
+    del content[neutral]
+    pack(path, content)
+    with pytest.raises(UserError, match=r"basicmodel_f_lbs_10_207_0_v1.1.0.pkl: is a text"):
+        read_smpl(path)
+    pack(path, content | {f"{models}/basicmodel_m_lbs_10_207_0_v1.1.0.pkl": b"another one"})
+    with pytest.raises(UserError, match=r"no neutral body but .*basicmodel_f.*Unpack it\. Give the path"):
+        read_smpl(path)
+    pack(path, {"models/smplx/SMPLX_NEUTRAL.npz": b"not this"})
+    with pytest.raises(UserError, match=r"no SMPL file but models/smplx/SMPLX_NEUTRAL.npz. Only SMPL fits"):
+        read_smpl(path)
+    pack(path, {"readme.txt": b"text"})
+    with pytest.raises(UserError, match="holds no SMPL file"):
+        read_smpl(path)
+
+
+def pack(path: Path, content: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+
+def test_an_npz_of_three_hundred_betas_is_cut_to_ten(tmp_path, smpl):
+    lean = {key: smpl[key][:50] for key in ("v_template", "posedirs", "weights")} | {"f": smpl["f"] % 50}
+    wide = np.concatenate([smpl["shapedirs"][:50], np.ones((50, 3, 290))], 2)
+    np.savez(
+        tmp_path / "SMPL_NEUTRAL.npz", **(plain(smpl) | lean | {"shapedirs": wide, "J_regressor": np.ones((24, 50))})
+    )
+    np.testing.assert_allclose(read_smpl(tmp_path / "SMPL_NEUTRAL.npz")["shapedirs"], smpl["shapedirs"][:50], atol=1e-7)
+
+
+@pytest.fixture
+def expression(monkeypatch: pytest.MonkeyPatch):
+    """Makes objects that pickle as chumpy's expressions do: module, class, and the operands as attributes."""
+    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
+
+    def make(name: str, **state: Any) -> Any:
+        module, _, kind = f"chumpy.{name}".rpartition(".")
+        holder = sys.modules.get(module) or types.ModuleType(module)
+        monkeypatch.setitem(sys.modules, module, holder)
+        if not hasattr(holder, kind):
+            setattr(holder, kind, type(kind, (), {"__module__": module}))
+        made = getattr(holder, kind)()
+        made.__dict__.update(state, _dirty_vars=set(), _itr=None)
+        return made
+
+    return make
+
+
+def test_expressions_of_chumpy_are_evaluated_without_chumpy(tmp_path, smpl, expression):
+    ch = lambda array: expression("ch.Ch", x=array)  # noqa: E731
+    template, dirs, weights = smpl["v_template"], smpl["shapedirs"], smpl["weights"]
+    order = np.arange(dirs.size).reshape(dirs.shape)
+    moved = expression("ch_ops.add", a=ch(template - 1.5), b=ch(np.array([1.5, 1.5, 1.5])))
+    scaled = expression(
+        "ch_ops.multiply", a=expression("ch_ops.subtract", a=moved, b=ch(np.zeros(1))), b=ch(np.ones(1))
+    )
+    flat = expression("reordering.Reshape", a=ch(dirs[..., ::-1]), newshape=(-1,))
+    picked = expression("reordering.Select", a=flat, idxs=order[..., ::-1].ravel(), preferred_shape=dirs.shape)
+    halves = expression("reordering.Concatenate", m0=ch(weights[:9]), m1=ch(weights[9:]), dterms=["m0", "m1"], axis=0)
+    turned = expression("reordering.transpose", a=expression("reordering.transpose", a=halves, axes=None), axes=(1, 0))
+    posed = expression("ch_ops.dot", a=ch(smpl["posedirs"]), b=ch(np.eye(207)))
+    made = {"v_template": scaled, "shapedirs": picked, "weights": turned, "posedirs": posed}
+    made["J"] = expression("ch_random.whatever", x=1)  # what is not needed is not looked at
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    path.write_bytes(pickle.dumps(smpl | made, 2))
+    check_read(path, smpl)
+
+
+def test_an_expression_that_is_not_evaluated_is_refused_by_name(tmp_path, smpl, expression):
+    long = expression("ch.Ch", x=np.ones((10**6, 1)))
+    deep = expression("ch.Ch", x=smpl["v_template"])
+    for _ in range(100):
+        deep = expression("ch_ops.add", a=deep, b=deep)
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    for made, message in (
+        (
+            expression("ch_ops.exp", x=smpl["v_template"]),
+            r"v_template is .* \(chumpy.ch_ops.exp\). Save it as a plain array",
+        ),
+        (expression("ch.ChLambda", lmb=None), "ChLambda"),
+        (expression("ch_ops.add", a=long, b=np.ones((1, 10**6))), "of 1000000000000 numbers"),
+        (deep, "of too many parts"),
+    ):
+        path.write_bytes(pickle.dumps(smpl | {"v_template": made}, 2))
+        with pytest.raises(UserError, match=message):
+            read_smpl(path)
+
+
+def test_objects_of_other_libraries_beside_the_arrays_are_left_alone(tmp_path, smpl, expression):
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    path.write_bytes(pickle.dumps(smpl | {"vert_sym_idxs": Path("a"), "extra": expression("utils.Struct", a=1)}, 2))
+    check_read(path, smpl)
 
 
 def test_a_sparse_regressor_that_points_outside_itself_is_refused(tmp_path, smpl):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from refit_rt.body.smpl_file import ALLOWED
 from refit_rt.errors import UserError
+from refit_rt.pickles import ALLOWED
 
 
 class _PlainUnpickler(pickle.Unpickler):
