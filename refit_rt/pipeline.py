@@ -25,7 +25,7 @@ from refit_rt.live.stage import Stage, Timings
 from refit_rt.opening import Opened, opened
 from refit_rt.sender import Report
 from refit_rt.types import Frame, FrameSet, People, Status
-from refit_rt.watch import finish, watch
+from refit_rt.watch import LogLines, Show, finish, watch
 
 if TYPE_CHECKING:
     from refit_rt.follow_rig import RigFollower
@@ -65,8 +65,11 @@ class Pipeline:
         """Published so far."""
         return self._sender.frames
 
-    def run(self, stop: threading.Event) -> Report:
-        """Until the source ends or `stop` is set; then everything is closed and whole. Raises a stage's error."""
+    def run(self, stop: threading.Event, show: Show | None = None) -> Report:
+        """Until the source ends or `stop` is set; then everything is closed and whole. Raises a stage's error.
+
+        show: shows the progress; None: the log does.
+        """
         ends, sender = self._ends, self._sender
         where = ends.settings.publish.address if ends.publisher else "nowhere"
         log.info("publishing at %s; Ctrl-C ends", where)
@@ -81,6 +84,7 @@ class Pipeline:
             outbox=self._people,
             timings=None if ends.lossless else self._timings,
             started_s=self._started_s,
+            show=show or LogLines(),
         )
         finish(self._stages, [ends.source, self._frames, self._people], stop)
         if sender.frames:
@@ -114,9 +118,12 @@ def loader(ends: Opened) -> "Callable[..., Follower | RigFollower]":
     return partial(load_rig_follower, sizes=ends.source.sizes)
 
 
-def run(settings: config.Settings, stop: threading.Event | None = None) -> Report:
-    """Runs the pipeline until its source ends, `stop` is set, or Ctrl-C or SIGTERM comes. Raises UserError."""
+def run(settings: config.Settings, stop: threading.Event | None = None, show: Show | None = None) -> Report:
+    """Runs the pipeline until its source ends, `stop` is set, or Ctrl-C or SIGTERM comes. Raises UserError.
+
+    show: shows the progress; None: the log does.
+    """
     pipeline = Pipeline(settings)
     stop = stop or threading.Event()
     with ended_by_signals(stop):
-        return pipeline.run(stop)
+        return pipeline.run(stop, show)

@@ -1,9 +1,11 @@
 """People → stream and recording, counted; and what a run came to."""
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,14 @@ class Report:
     def fps(self) -> float:
         """Frames published per second."""
         return (self.frames - 1) / self.seconds if self.seconds > 0 else 0.0
+
+    def fields(self) -> dict[str, Any]:
+        """For programs to read."""
+        fields = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        steps = fields.pop("milliseconds")
+        names = ("p50_ms", "p95_ms", "count")
+        steps = {name: dict(zip(names, row, strict=True)) for name, row in steps.items()}
+        return fields | {"fps": self.fps, "steps": steps}
 
     def table(self) -> str:
         """For people to read."""

@@ -3,9 +3,11 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from refit_rt.capture import Source
 from refit_rt.capture.sync import SyncedSource
@@ -18,8 +20,66 @@ log = logging.getLogger(__name__)
 
 WAKE_S = 0.05  # between two checks whether to end
 HEARTBEAT_S = 1.0  # a camera that is silent for longer is reported as "waiting"
-STATUS_S = 5.0  # between two lines of progress
+STATUS_S = 5.0  # between two lines of progress in the log
+RATE_S = 5.0  # over which the frames per second are counted
 PATIENCE_S = 0.7  # with a camera that hangs in its driver, after Ctrl-C
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a run goes."""
+
+    frame: int = -1  # index of the newest frame that was published; -1: none was
+    people: int = 0  # in it
+    fps: float = 0.0  # frames published per second, over RATE_S
+    age_ms: tuple[float, float] | None = None  # median and 95th percentile from capture to send; None: lossless
+    dropped: int = 0
+    missing: tuple[str, ...] = ()  # cameras of a rig without a picture in the newest frame
+    waiting: str = ""  # what the source waits for
+    done: float | None = None  # 0 to 1; None: the end is not known
+    left_s: float | None = None  # seconds to the end
+
+    def line(self) -> str:
+        """For people to read."""
+        if self.waiting or self.frame < 0:
+            return self.waiting or "no frame yet"
+        line = f"frame {self.frame}: {count_of(self.people)}, {self.fps:.1f} frames/s"
+        if self.missing:
+            line += f", without camera {', '.join(self.missing)}"
+        if self.age_ms is None:
+            return line
+        p50, p95 = self.age_ms
+        return f"{line}, age {p50:.0f} ms (p95 {p95:.0f}), {self.dropped} dropped"
+
+    def fields(self) -> dict[str, Any]:
+        """For programs to read."""
+        fields = asdict(self)
+        p50, p95 = fields.pop("age_ms") or (None, None)
+        return fields | {"age_p50_ms": p50, "age_p95_ms": p95}
+
+
+class Show(Protocol):
+    """Shows progress."""
+
+    every_s: float  # seconds between two calls
+
+    def __call__(self, progress: Progress) -> None: ...
+
+    def close(self) -> None:
+        """Ends what it shows."""
+
+
+class LogLines:
+    """Writes progress to the log, a line at a time."""
+
+    every_s = STATUS_S
+
+    def __call__(self, progress: Progress) -> None:
+        """Writes one line."""
+        log.info("%s", progress.line())
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def watch(
@@ -31,14 +91,15 @@ def watch(
     outbox: Latest[Any],
     timings: Timings | None,
     started_s: float,
+    show: Show,
 ) -> None:
-    """Returns when the source has ended, a stage failed, or `stop` is set; logs the progress meanwhile.
+    """Returns when the source has ended, a stage failed, or `stop` is set; shows the progress meanwhile.
 
     outbox: where a silent camera's Status goes. timings: None where the age of frames says nothing (lossless).
     started_s: monotonic time at which the run began to load.
     """
-    logged_s = heard_s = time.monotonic()
-    logged_frames, welcomed = 0, False
+    shown_s = heard_s = time.monotonic()
+    counts, welcomed = deque([(shown_s, 0)]), False  # times, and the frames published by then
     while all(stage.is_alive() for stage in stages) and not stop.wait(WAKE_S):
         now_s = time.monotonic()
         if not welcomed and sender.followed:
@@ -48,23 +109,37 @@ def watch(
             heard_s = now_s
             with suppress(Closed):
                 outbox.put(Status("waiting"))
-        if now_s - logged_s > STATUS_S:
-            log.info("%s", progress(source, sender, timings, (sender.frames - logged_frames) / (now_s - logged_s)))
-            logged_s, logged_frames = now_s, sender.frames
+        if now_s - shown_s > show.every_s:
+            shown_s = now_s
+            counts.append((now_s, sender.frames))
+            while len(counts) > 2 and now_s - counts[0][0] > RATE_S:
+                counts.popleft()
+            show(progress(source, sender, timings, counts))
+    show.close()
 
 
-def progress(source: Source | SyncedSource, sender: Sender, timings: Timings | None, fps: float) -> str:
-    """One line on how the run goes."""
+def progress(
+    source: Source | SyncedSource, sender: Sender, timings: Timings | None, counts: Sequence[tuple[float, int]]
+) -> Progress:
+    """How the run goes. counts: times, and the frames published by then."""
     people = sender.people
     if source.waiting or people is None:
-        return source.waiting or "no frame yet"
-    line = f"frame {people.frame_index}: {count_of(len(people.ids))}, {fps:.1f} frames/s"
-    if people.missing:
-        line += f", without camera {', '.join(people.missing)}"
-    if timings is None:
-        return line
-    p50, p95, _ = timings.milliseconds()["age"]
-    return f"{line}, age {p50:.0f} ms (p95 {p95:.0f}), {people.dropped} dropped"
+        return Progress(waiting=source.waiting)
+    (first_s, first), (last_s, last) = counts[0], counts[-1]
+    age_ms = None if timings is None else timings.milliseconds().get("age", (0.0, 0.0))[:2]
+    length_s = getattr(source, "length_s", 0.0)  # a camera has none
+    done = min(people.time_s / length_s, 1.0) if length_s else None
+    left_s = (sender.last_s - sender.first_s) * (1 - done) / done if done else None
+    return Progress(
+        people.frame_index,
+        len(people.ids),
+        (last - first) / (last_s - first_s),
+        age_ms,
+        people.dropped,
+        tuple(people.missing),
+        done=done,
+        left_s=left_s,
+    )
 
 
 def finish(stages: Sequence[Stage], streams: Sequence[Stream], stop: threading.Event) -> None:

@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 # Low to high. A name is a file or a whole folder of refit_rt; the longest that fits counts. Files of one layer are
 # siblings: they may not import each other, unless they are in one folder.
 LAYERS = [
-    {"errors", "types", "live"},
+    {"errors", "types", "live", "terminal"},
     {"config", "geometry", "axes", "files", "kinds", "pickles", "model.config"},
     {"compiler", "inference"},
     {"stream", "cameras", "body", "capture", "detect"},

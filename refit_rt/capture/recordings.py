@@ -41,6 +41,7 @@ class SyncedRecordings:
         self._sources, self._settings, self._lossless, self._times_s = sources, settings, lossless, times_s
         self._periods_s = {name: self._period_s(name, source) for name, source in sources.items()}
         self.fps = settings.fps if settings.fps and not lossless else 1 / max(self._periods_s.values())
+        self.length_s = max(getattr(source, "length_s", 0.0) for source in sources.values())
         self.missed: Counter[str] = Counter()  # ticks so far that have no frame of a camera
         self._stopped = threading.Event()
         self._reels = self._begun()

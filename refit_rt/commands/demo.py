@@ -15,6 +15,8 @@ def demo(
     fit: Fit,
     smooth: Smooth,
     publish: Publish,
+    quiet: bool = False,
+    json: bool = False,
 ) -> int:
     """Play the bundled clip as a camera, and measure speed, delay and accuracy.
 
@@ -24,14 +26,22 @@ def demo(
         studio: Instead, follow three people in four bundled films of one room, each frame in all views at once, and
             draw studio.png: the cameras, the people in the room, and the four views. It takes one to two minutes.
         out: Folder for the pictures, overlay.mp4 and motion.npz. Otherwise it is out/demo, or out/demo_studio.
+        quiet: Print nothing while it runs.
+        json: Print one JSON object per line, for programs: one per second while it runs, and the figures.
     """
+    from refit_rt.commands.shown import say_json, shown
+
+    show, folder = shown(quiet, json), Path(out or ("out/demo_studio" if studio else "out/demo")).expanduser()
     if studio:
         from refit_rt.commands import demo_studio
 
-        folder = Path(out or "out/demo_studio").expanduser()
-        say(demo_studio.play(folder, detect, track, fit, smooth, publish))
-        return 0
-    from refit_rt.commands.demo_clip import play
+        played = demo_studio.play(folder, detect, track, fit, smooth, publish, show)
+    else:
+        from refit_rt.commands import demo_clip
 
-    say(play(Path(out or "out/demo").expanduser(), publish.address, detect, track, fit, smooth))
+        played = demo_clip.play(folder, publish.address, detect, track, fit, smooth, show)
+    if json:
+        say_json("report", played.numbers)
+    else:
+        say(played.text)
     return 0

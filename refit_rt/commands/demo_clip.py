@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 from refit_rt import config
 from refit_rt.body.smpl import Body
 from refit_rt.bundle.read import find_bundle, load_bundle
+from refit_rt.commands.shown import Played
 from refit_rt.draw.overlay import Overlay, contact_sheet
 from refit_rt.draw.video import OverlayWriter
 from refit_rt.errors import UserError
@@ -20,6 +21,7 @@ from refit_rt.pipeline import run
 from refit_rt.sender import Report
 from refit_rt.stream.latency import Latency, LatencyProbe
 from refit_rt.types import Frame
+from refit_rt.watch import Show
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +43,16 @@ class Errors:
 
 
 def play(
-    folder: Path, address: str, detect: config.Detect, track: config.Track, fit: config.Fit, smooth: config.Smooth
-) -> str:
-    """Plays the clip, publishes at the address, writes FILES to the folder; the text to print. Raises UserError."""
+    folder: Path,
+    address: str,
+    detect: config.Detect,
+    track: config.Track,
+    fit: config.Fit,
+    smooth: config.Smooth,
+    show: Show | None = None,
+) -> Played:
+    """Plays the clip, publishes at the address, writes FILES to the folder. show: shows the progress; None: the log
+    does. Raises UserError."""
     for name in FILES:  # an earlier run's files must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     settings = config.Settings(
@@ -57,7 +66,7 @@ def play(
         out=config.Out(dir=str(folder), overlay=False),
     )
     with LatencyProbe(address) as probe:
-        report = run(settings)
+        report = run(settings, show=show)
         if not report.frames:
             raise UserError("the demo was ended before its first frame. Let it run: it takes half a minute")
     motion = read_motion(folder / "motion.npz")
@@ -65,7 +74,9 @@ def play(
         raise UserError("the demo found no person in its clip. Run it with the default settings, or longer")
     log.info("drawing %s", folder / "overlay.mp4")
     draw_clip(motion, folder, load_bundle(find_bundle(fit.bundle), fit.body).body)
-    return table(report, probe.latency, errors_of(motion, read_motion(TRUTH)), folder)
+    errors = errors_of(motion, read_motion(TRUTH))
+    numbers = {"run": report.fields(), "latency": asdict(probe.latency), "errors": asdict(errors)}
+    return Played(table(report, probe.latency, errors, folder), numbers | {"folder": str(folder), "files": FILES})
 
 
 def table(report: Report, latency: Latency, errors: Errors, folder: Path) -> str:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -16,10 +16,12 @@ from refit_rt.bundle.read import find_bundle, load_bundle
 from refit_rt.cameras import read_rig
 from refit_rt.commands.demo_clip import procrustes_error
 from refit_rt.commands.demo_world import SIZE, World
+from refit_rt.commands.shown import Played
 from refit_rt.errors import UserError
 from refit_rt.files import ASSETS, write_whole
 from refit_rt.motion.npz import Motion, read_motion
 from refit_rt.pipeline import run
+from refit_rt.watch import Show
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +55,11 @@ def play(
     fit: config.Fit,
     smooth: config.Smooth,
     publish: config.Publish,
-) -> str:
-    """Follows the people of the films, writes FILES to the folder, with copies of films and rig; the text to print.
+    show: Show | None = None,
+) -> Played:
+    """Follows the people of the films, writes FILES to the folder, with copies of films and rig.
 
-    Raises UserError.
+    show: shows the progress; None: the log does. Raises UserError.
     """
     for name in FILES:  # an earlier run's files must not pass for this one's
         (folder / name).unlink(missing_ok=True)
@@ -70,7 +73,8 @@ def play(
             smooth=smooth,
             publish=publish,
             out=config.Out(dir=str(folder)),
-        )
+        ),
+        show=show,
     )
     if not report.frames:
         raise UserError("the demo was ended before its first frame. Let it run: it takes one to two minutes")
@@ -80,7 +84,9 @@ def play(
     for path in (RIG, *(STUDIO / f"{name}.mp4" for name in CAMERAS)):
         shutil.copyfile(path, folder / path.name)
     draw(motion, folder, load_bundle(find_bundle(fit.bundle), fit.body).body)
-    return "\n".join([report.table(), *table(errors_of(motion)), *files(folder)])
+    errors = errors_of(motion)
+    numbers = {"run": report.fields(), "errors": asdict(errors), "folder": str(folder), "files": FILES}
+    return Played("\n".join([report.table(), *table(errors), *files(folder)]), numbers)
 
 
 def table(errors: Errors) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from refit_rt.errors import UserError
+from refit_rt.terminal import LINE, LogHandler, printable
 
 File = Annotated[str, arg(metavar="FILE")]
 Folder = Annotated[str, arg(metavar="DIR")]
@@ -17,13 +18,14 @@ Folder = Annotated[str, arg(metavar="DIR")]
 
 def say(text: str) -> None:
     """Prints at once, also into a pipe."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    with LINE.hidden():
+        sys.stdout.write(printable(text, sys.stdout.encoding) + "\n")
+        sys.stdout.flush()
 
 
 def quiet_libraries() -> None:
     """Only refit_rt logs what it does: OpenCV and FFMPEG would repeat it. To be called before cv2 is imported."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
     logging.getLogger("refit_rt").setLevel(logging.INFO)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -20,7 +20,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., config.Setting
     """The settings with which `refit-rt run` and these arguments would start the pipeline."""
     given: list[config.Settings] = []
 
-    def note(settings: config.Settings) -> Report:
+    def note(settings: config.Settings, show: object = None) -> Report:
         given.append(settings)
         return Report(1, 0, 0, 1, 0.0, {})
 

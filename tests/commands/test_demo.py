@@ -42,7 +42,7 @@ def truthful(monkeypatch: pytest.MonkeyPatch) -> list[config.Settings]:
     """The pipeline writes the clip's truth, and nothing is drawn. The settings it was started with."""
     given: list[config.Settings] = []
 
-    def run_as_the_truth(settings: config.Settings) -> Report:
+    def run_as_the_truth(settings: config.Settings, show: object) -> Report:
         given.append(settings)
         folder = Path(settings.out.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def test_it_draws_the_body_that_was_fitted(monkeypatch: pytest.MonkeyPatch, trut
 def test_without_a_result_it_is_refused_and_shows_no_older_one(
     refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, says: str
 ) -> None:
-    def run_without_people(settings: config.Settings) -> Report:
+    def run_without_people(settings: config.Settings, show: object) -> Report:
         if frames:
             writer = MotionWriter(Path(settings.out.dir) / "motion.npz", 30, "free", "edge")
             writer.add(people([]))

@@ -92,7 +92,7 @@ def short_film(monkeypatch: pytest.MonkeyPatch, truth: Motion) -> list[config.Se
     """The pipeline writes the truth and a grey video. The settings it was started with."""
     given: list[config.Settings] = []
 
-    def run(settings: config.Settings) -> Report:
+    def run(settings: config.Settings, show: object) -> Report:
         given.append(settings)
         folder = Path(settings.out.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def test_it_says_how_good_each_figure_is_and_where_to_look(capsys, short_film: l
 def test_without_a_result_it_is_refused(
     refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, says: str
 ) -> None:
-    def run_without_people(settings: config.Settings) -> Report:
+    def run_without_people(settings: config.Settings, show: object) -> Report:
         if frames:
             writer = MotionWriter(Path(settings.out.dir) / "motion.npz", 25, "free", "edge")
             writer.add(people([]))
