@@ -18,8 +18,6 @@ from refit_rt.types import Frame
 log = logging.getLogger(__name__)
 
 SHORT_S = 0.2  # a film that ends earlier than stated by more than this, and two frames, is cut off
-# FFmpeg's options for http: a connection that breaks is opened again where it broke.
-RECONNECT = {"reconnect": "1", "reconnect_streamed": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "5"}
 
 
 class VideoSource:
@@ -100,11 +98,8 @@ class VideoSource:
 
     def _open(self) -> Film:
         """Raises UserError if it is not a readable video."""
-        options = RECONNECT if self._remote else {}
-        if self._fps and not self._remote:
-            options = {"framerate": f"{self._fps}"}  # read by the formats without times alone
         try:
-            return Film(self._where, options)
+            return Film(self._where)
         except (FFmpegError, OSError, LookupError, ValueError) as error:
             raise self._unreadable(reason(error)) from error
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,6 +48,50 @@ def test_what_holds_no_image_is_refused_in_one_line(tmp_path):
         source_of(tmp_path / "1.png", lossless=True)
     with pytest.raises(UserError, match=r": contains no readable image\. Give a folder with images of these types: "):
         source_of(tmp_path, lossless=True)
+
+
+def test_hidden_companions_are_no_frames(tmp_path, caplog):
+    """macOS puts a ._a.jpg beside a.jpg on disks of other systems."""
+    for name in ("a.png", "._a.png", ".b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+    source = source_of(tmp_path, lossless=True)
+    assert [f.name for f in source] == ["a.png"]
+    assert (source.bad, caplog.text) == (0, "")
+    assert len(list(source_of(tmp_path / ".b.png", lossless=True))) == 1
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".HEIF", ".dng"])
+def test_a_kind_of_picture_that_cannot_be_read_is_refused_or_named_with_the_cure(tmp_path, caplog, suffix):
+    (tmp_path / f"IMG_1{suffix}").write_bytes(b"....")
+    with pytest.raises(UserError, match=rf"IMG_1{suffix}: pictures of this kind cannot be read. Convert it to jpg"):
+        source_of(tmp_path / f"IMG_1{suffix}", lossless=True)
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((8, 8, 3), np.uint8))
+    assert len(list(source_of(tmp_path, lossless=True))) == 1
+    assert f"1 pictures of a kind that cannot be read are left out (IMG_1{suffix}). Convert them to jpg" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "moving.webp", "stereo.mpo"])
+def test_a_file_of_several_pictures_of_which_one_is_read_is_reported(tmp_path, caplog, name):
+    pictures = [np.full((48, 64, 3), level, np.uint8) for level in (40, 80, 120)]
+    path = tmp_path / name
+    if name.endswith("webp"):
+        moving: Any = cv2.Animation()
+        moving.frames, moving.durations = pictures, np.full(3, 100)
+        cv2.imwriteanimation(str(path), moving)
+    elif name.endswith("mpo"):
+        parts = [photo(tmp_path / f"{k}.bin.jpg", picture, focal_mm=27) for k, picture in enumerate(pictures)]
+        path.write_bytes(b"".join(part.read_bytes() for part in parts))
+        for part in parts:
+            part.unlink()
+    else:
+        cv2.imwritemulti(str(path), pictures)
+    (frame,) = source_of(path, lossless=True)
+    assert grey(frame) == pytest.approx(40, abs=2)
+    assert f"{name}: contains 3 pictures, of which the first is read. Save each as its own file" in caplog.text
+    caplog.clear()
+    cv2.imwrite(str(tmp_path / "single.tif"), pictures[0])
+    assert len(list(source_of(tmp_path / "single.tif", lossless=True))) == 1
+    assert caplog.text == ""
 
 
 def test_natural_order_sorts_numbers_by_value():

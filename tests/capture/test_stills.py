@@ -11,6 +11,7 @@ from refit_rt import config
 from refit_rt.capture import stills
 from refit_rt.errors import UserError
 from tests.support.filmed import write_clip
+from tests.support.films import greys, write_film
 from tests.support.photos import photo, scene
 
 
@@ -119,3 +120,10 @@ def test_stills_that_cannot_be_are_refused(tmp_path):
     save(tmp_path, [scene(1)])
     with pytest.raises(UserError, match=r"capture.pace: live plays a clip"):
         stills.are_stills(config.Capture(source=str(tmp_path), pictures="stills", pace="live"))
+
+
+def test_an_animated_picture_is_no_still(tmp_path):
+    film = write_film(tmp_path / "moving.png", greys(4), codec="apng", container="apng")
+    assert not stills.are_stills(config.Capture(source=str(film)))
+    with pytest.raises(UserError, match="stills needs a picture or a folder of pictures"):
+        stills.are_stills(config.Capture(source=str(film), pictures="stills"))

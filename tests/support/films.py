@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -46,7 +47,7 @@ def write_film(
     path: Path,
     pictures: Iterable[np.ndarray],
     fps: int = 25,
-    times_s: Sequence[float] | None = None,
+    times_s: Sequence[float] | np.ndarray | None = None,
     codec: str = "libx264",
     container: str | None = None,
     pixel: Fraction | None = None,
@@ -56,7 +57,7 @@ def write_film(
     """times_s: of the pictures; None: at `fps`. pixel: width / height of one. container: FFmpeg's format; None: as the
     name says."""
     with av.open(str(path), "w", format=container) as film:
-        stream = film.add_stream(codec, rate=fps, options=options or {})
+        stream: Any = film.add_stream(codec, rate=fps, options=options or {})
         for k, image in enumerate(pictures):
             if k == 0:
                 stream.width, stream.height = image.shape[1], image.shape[0]
@@ -76,3 +77,17 @@ def write_film(
             film.mux(stream.encode(frame))
         film.mux(stream.encode(None))
     return path
+
+
+def h264(pictures: Sequence[np.ndarray], fps: int = 25, keyframe_every: int = 1000) -> list[bytes]:
+    """One coded picture each, as a camera sends them; parameters stand before each keyframe."""
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = pictures[0].shape[1], pictures[0].shape[0], "yuv420p"
+    encoder.framerate, encoder.time_base = fps, Fraction(1, fps)
+    encoder.options = {"g": str(keyframe_every), "bf": "0", "tune": "zerolatency", "profile": "baseline"}
+    coded = []
+    for k, image in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")
+        frame.pts = k
+        coded += encoder.encode(frame)
+    return [bytes(packet) for packet in coded + encoder.encode(None)]
