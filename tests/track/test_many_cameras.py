@@ -222,6 +222,35 @@ def test_max_people_limits_who_is_fitted_and_who_waits_takes_the_place() -> None
     assert all(len(tick) == 1 for tick in one.published[10:85])
 
 
+LARGEST, MIDDLE = (1.8, 0.3), (0.1, -0.1)  # who is nearer to a camera is larger in all pictures together
+
+
+@pytest.mark.parametrize("first", ["ann", "bob"])
+def test_of_those_who_are_there_the_largest_or_the_nearest_to_the_middle_is_followed(first: str) -> None:
+    """Also where the other one was found earlier, by two looks."""
+    ann, bob = stand(*LARGEST, 1), stand(*MIDDLE, 1)
+    {"ann": bob, "bob": ann}[first][:2] = np.nan
+    for settings, who in (
+        (config.Track(subject="largest"), "ann"),
+        (config.Track(max_people=1), "ann"),
+        (config.Track(subject="centre"), "bob"),
+    ):
+        story = Crowd({"ann": ann, "bob": bob}, settings=settings, missed=0.0).run()
+        assert {name for tick in story.published for name in tick.values()} == {who}
+        assert len(story.published[-1]) == 1
+
+
+def test_the_place_of_somebody_who_is_lost_in_view_is_kept_for_them() -> None:
+    """For keep_s: whoever else is there would take it."""
+    ann, bob = stand(0, 0, 5), stand(1.3, 0, 5)
+    ann[45:80], bob[:30] = np.nan, np.nan
+    largest, clothes = config.Track(subject="largest"), {"ann": RED, "bob": BLUE}
+    story = Crowd({"ann": ann, "bob": bob}, settings=largest, clothes=clothes).run()
+    assert {name for tick in story.published for name in tick.values()} == {"ann"}
+    assert kept(story.ids_of("ann")) == {0}
+    assert set(story.published[-1].values()) == {"ann"}
+
+
 def test_a_subject_is_the_one_with_an_id() -> None:
     paths = {"ann": stand(-1, 0, 2), "bob": stand(1, 0.5, 2)}
     everybody = Crowd(paths).run()
