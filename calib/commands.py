@@ -10,9 +10,9 @@ ABOUT = """usage: refit-rt calibrate WHAT [OPTIONS]
 {}
 
 1. Print a board (calibrate board), glue it to something flat and stiff, and measure one of its squares.
-2. Record it with all cameras at once: close to each camera, up to the edges of its picture and tilted; then still,
-   for a second each, in many places that two or more cameras see.
-3. refit-rt calibrate solve cam_0.mp4 cam_1.mp4 --board board.toml --square-mm 59.8 --out rig.json
+2. refit-rt calibrate record takes --board board.toml --capture.sources left 0 right 2
+   says what to do next, takes pictures by itself, and says when it is enough.
+3. refit-rt calibrate solve takes --board board.toml --square-mm 59.8 --out rig.json
 4. refit-rt run --camera.calibration rig.json uses what was found.
 
 refit-rt calibrate WHAT --help lists the options.
@@ -30,7 +30,7 @@ WHAT = {  # sub-verb → module of calib and its function, first line of its hel
 
 
 def calibrate(arguments: list[str]) -> int:
-    """Calibrate cameras: print a board, solve, set the floor, convert, report."""
+    """Calibrate cameras: print a board, record it, solve, set the floor, convert, report."""
     if not arguments or arguments[0] in ("-h", "--help"):
         table = "\n".join(f"  {verb:<16}{line}" for verb, (_, line) in WHAT.items())
         sys.stdout.write(f"{calibrate.__doc__}\n\n{ABOUT.format(table)}")

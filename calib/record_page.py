@@ -134,12 +134,14 @@ def _facts(one: CameraLook) -> list[tuple[str, str, bool]]:
     """Name, value, and whether it is enough."""
     state = one.state
     near, far = state.distance_m or (0.0, 0.0)
+    times = f"{far / near:.1f} of {WANTED_DISTANCES:.1f} times" if far else ""
+    distance = f"{near:.1f} to {far:.1f} m, {times}" if far else "-"
     return [
         ("takes", f"{state.takes} of {FEW_FRAMES}", state.takes >= FEW_FRAMES),
         ("picture", f"{state.covered:.0%} of {COVERED:.0%}", state.covered >= COVERED),
         ("edges", f"{state.edges:.0%} of {EDGES_COVERED:.0%}", state.edges >= EDGES_COVERED),
         ("tilt", f"{state.tilt_deg:.0f}° of {WANTED_TILT_DEG:.0f}°", state.tilt_deg >= WANTED_TILT_DEG),
-        ("distance", f"{near:.1f} to {far:.1f} m" if far else "-", bool(far) and far >= WANTED_DISTANCES * near),
+        ("distance", distance, bool(far) and far >= WANTED_DISTANCES * near),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import textwrap
 from typing import TextIO
 
 import numpy as np
@@ -21,7 +22,7 @@ class Screen(logging.Handler):
         """pairs: whether pairs of cameras matter."""
         super().__init__()
         self._stream, self._pairs, self._live = stream, pairs, stream.isatty()
-        self._drawn = 0  # lines that update
+        self._lines: list[str] = []  # those that update
         self._shown = ("", 0)  # the next thing to do, and the number of the newest take
         self._logger = logging.getLogger("refit_rt")
         self._propagate = self._logger.propagate
@@ -49,7 +50,10 @@ class Screen(logging.Handler):
         if self._live:
             self.acquire()  # the log's threads write too
             try:
-                self._write(lines_of(progress, waiting, self._pairs, shutil.get_terminal_size().columns), bell=taken)
+                size = shutil.get_terminal_size()
+                lines = lines_of(progress, waiting, self._pairs, size.columns)[: size.lines - 1]
+                if lines != self._lines or taken:
+                    self._write(lines, bell=taken)
             finally:
                 self.release()
         elif changed:
@@ -59,10 +63,10 @@ class Screen(logging.Handler):
 
     def _write(self, lines: list[str], bell: bool = False, keep: bool = False) -> None:
         """Replaces the lines that update. keep: by lines that stay; the next ones are drawn below them."""
-        up = UP.format(self._drawn) if self._drawn else ""
+        up = UP.format(len(self._lines)) if self._lines else ""
         self._stream.write(f"{up}\r{CLEAR}{BELL * bell}" + "".join(f"{line}\n" for line in lines))
         self._stream.flush()
-        self._drawn = 0 if keep else len(lines)
+        self._lines = [] if keep else lines
 
 
 def lines_of(progress: Progress, waiting: str, pairs: bool, width: int) -> list[str]:
@@ -70,10 +74,11 @@ def lines_of(progress: Progress, waiting: str, pairs: bool, width: int) -> list[
     sets = f"{progress.takes} take{'s' * (progress.takes != 1)}"
     lines = [f"{sets}. {waiting or progress.now}", f"NEXT: {progress.next}", ""]
     lines += table(progress)
-    lines += ["", *_maps(progress, width)]
-    if pairs:
-        lines += ["", f"takes that two cameras share ({FEW_SHARED} are enough): {_pairs(progress)}"]
     lines += [f"{one.state.name} {one.note}" for one in progress.cameras if one.note]
+    if pairs:
+        shared = f"takes that two cameras share ({FEW_SHARED} are enough): {_pairs(progress)}"
+        lines += ["", *textwrap.wrap(shared, width - 1, break_on_hyphens=False)]
+    lines += ["", *_maps(progress, width)]
     return [line[: width - 1] for line in lines]
 
 

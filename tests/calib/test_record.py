@@ -218,6 +218,15 @@ def test_a_take_comes_when_the_board_stays_and_only_once(picture: np.ndarray, tm
     assert made.recorder.progress.pairs.tolist() == [[2, 1], [1, 1]]
 
 
+def test_a_take_that_cannot_be_written_is_an_error_with_a_cure(picture: np.ndarray, tmp_path: Path) -> None:
+    made = Studio(tmp_path / "takes", ("left",))
+    (tmp_path / "takes").write_text("in the way")
+    made.look(0.0, left=picture)
+    with pytest.raises(UserError, match=r"cannot be written .* Make room, or write elsewhere"):
+        made.look(0.5, left=picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["takes"]
+
+
 def test_a_camera_that_is_gone_is_named_and_the_others_go_on(picture: np.ndarray, tmp_path: Path) -> None:
     made = Studio(tmp_path, ("left", "right"))
     made.look(0.0, left=EMPTY, right=EMPTY)
@@ -303,7 +312,7 @@ def test_lines_update_in_place_on_a_terminal_and_follow_each_other_elsewhere(pic
     assert file.getvalue().splitlines()[-1].startswith("take 1: left. Hold the board ")
     written = stream.getvalue()
     height = len(lines_of(made.recorder.progress, "", True, 80))
-    assert written.count(f"\x1b[{height}A") == 3
+    assert written.count(f"\x1b[{height}A") == 2
     assert written.count("\a") == 1
     assert "camera 'right' is late\n1 take. right is disconnected" in written.replace("\r\x1b[J", "")
     assert max(map(len, lines_of(made.recorder.progress, "", True, 40))) < 40
