@@ -14,10 +14,10 @@ from tests.support.paths import ROOT
 # siblings: they may not import each other, unless they are in one folder.
 LAYERS = [
     {"errors", "types", "live", "terminal"},
-    {"config", "geometry", "axes", "files", "kinds", "pickles", "model.config"},
+    {"config", "geometry", "axes", "files", "kinds", "pickles", "addresses", "model.config"},
     {"compiler", "inference"},
     {"stream", "cameras", "body", "capture", "detect"},
-    {"model", "track", "motion", "draw"},
+    {"model", "track", "motion", "draw", "stream.bridges"},
     {"bundle.read"},
     {"bundle"},
     {"runners"},

@@ -68,7 +68,7 @@ def test_a_recording_gives_every_frame_and_the_same_motion_every_time(clip, addr
 
 
 def test_a_subscriber_gets_every_message_and_is_told_of_the_end(clip, address):
-    listener = Listener(address)
+    listener = Listener(address, newest=False)
     messages: list[wire.Message] = []
 
     def listen():
@@ -202,7 +202,7 @@ def test_a_camera_that_hangs_is_no_success(monkeypatch):
 def test_a_camera_that_vanished_is_reported_as_waiting(address, monkeypatch):
     monkeypatch.setattr("refit_rt.opening.open_source", lambda *_: Vanishing())
     monkeypatch.setattr("refit_rt.watch.HEARTBEAT_S", 0.1)
-    listener, stop = Listener(address), threading.Event()
+    listener, stop = Listener(address, newest=False), threading.Event()
     runner = threading.Thread(target=Pipeline(settings_of("0", address), load()).run, args=(stop,))
     runner.start()
     messages = [listener.get(3000) for _ in range(2)]

@@ -1,6 +1,10 @@
 """Another program that listens: run `refit-rt run` or `refit-rt demo` in a second terminal.
 
 python docs/examples/03_subscribe.py [ADDRESS]     Ctrl-C ends
+
+Each message is the newest one: those that arrive while this program works on another are skipped. With newest=False,
+listen gives every message, and a program that is slower than the stream falls ever further behind. A program that uses
+ZeroMQ itself sets CONFLATE on its SUB socket, before it connects.
 """
 
 import sys

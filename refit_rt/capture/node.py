@@ -24,6 +24,7 @@ import numpy as np
 import zmq
 
 from refit_rt import config
+from refit_rt.addresses import connect
 from refit_rt.errors import UserError
 from refit_rt.types import Frame
 
@@ -77,10 +78,10 @@ class NodeSource:
         self._socket.setsockopt(zmq.RCVHWM, QUEUED)
         self._first: list[bytes] | None = None  # a picture that came while the clocks were compared
         try:
-            self._socket.connect(self._address)
-        except zmq.ZMQError as error:
+            connect(self._socket, self._address, "tcp://HOST:5570")
+        except UserError:
             self._context.destroy(linger=0)
-            raise UserError(f"{self._address}: is no address of a camera. Give tcp://HOST:PORT") from error
+            raise
         end_s = time.monotonic() + FIRST_S
         while len(self.offset) < ANSWERS:
             if time.monotonic() > end_s:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import cv2
 import zmq
 
+from refit_rt.addresses import bind
 from refit_rt.capture import Source
 from refit_rt.capture.node import ANSWER, FORGOTTEN_S, FRAME, HEADER, PING, POLL_MS, PONG, QUEUED, TIME
 from refit_rt.errors import UserError
@@ -32,11 +33,10 @@ class Node:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.SNDHWM, QUEUED)
         try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
+            self.address = bind(self._socket, address, "--address", "tcp://0.0.0.0:PORT")
+        except UserError:
             self._context.destroy(linger=0)
-            reason = zmq.strerror(error.errno or 0).lower()
-            raise UserError(f"--address: {address} cannot be bound ({reason}). Give tcp://0.0.0.0:PORT") from error
+            raise
 
     @property
     def readers(self) -> int:

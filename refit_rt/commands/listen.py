@@ -1,11 +1,12 @@
 """The verb `listen`: subscribes to a stream, prints one line per message and records it if asked."""
 
+import sys
 import threading
 import time
 from collections import deque
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from tyro.conf import Positional, arg
@@ -15,6 +16,7 @@ from refit_rt.errors import UserError
 from refit_rt.files import prepare_folder
 from refit_rt.motion.npz import MotionWriter
 from refit_rt.stream.wire import Message
+from refit_rt.terminal import LINE, is_terminal
 from refit_rt.types import People
 
 
@@ -24,31 +26,54 @@ def listen(
     *,
     record: File = "",
     once: bool = False,
+    every: bool = False,
+    quiet: bool = False,
+    json: bool = False,
 ) -> int:
     """Subscribe to a stream and print one line per message: people, rate, age.
+
+    It shows the newest message and skips those for which the terminal is too slow.
 
     Args:
         address: The address that a publisher binds.
         record: Also write the messages of one run to this file, a motion.npz.
         once: End when the stream ends, instead of waiting for the next one.
+        every: Skip no message, even if that makes it late. A recording skips none.
+        quiet: Print warnings and errors alone.
+        json: Print one JSON object per message, for programs.
     """
+    from refit_rt.commands.shown import LINE_S, say_json, shown
     from refit_rt.live.interrupt import ended_by_signals
     from refit_rt.stream.subscribe import Listener
 
-    stop = threading.Event()
+    shown(quiet, json).close()
+    rewritten = sys.stdout.isatty() and is_terminal()
+    stop, shown_s = threading.Event(), 0.0
     # Outermost, so that a second signal does not kill the process while the recording is written.
-    with ended_by_signals(stop), closing(Recording(record)) as recording, closing(Listener(address)) as listener:
+    with ExitStack() as ends:
+        ends.enter_context(ended_by_signals(stop))
+        recording = ends.enter_context(closing(Recording(record)))
+        listener = ends.enter_context(closing(Listener(address, newest=not (every or record))))
         meter = Meter()
-        say(f"listening to {address}, Ctrl-C ends")
+        if not (quiet or json):
+            say(f"listening to {address}, Ctrl-C ends")
         while not stop.is_set():
             if (message := listener.get()) is None:
                 continue
             meter.add(message)
-            if recording.add(message):
+            if recording.add(message) and not (quiet or json):
                 say(f"{record} is written: its run has ended")
-            say(meter.line(message))
+            if json:
+                say_json("message", meter.fields(message))
+            elif rewritten and not quiet and message.status == "live":
+                if time.monotonic() - shown_s > LINE_S:
+                    LINE.show(meter.line(message))
+                    shown_s = time.monotonic()
+            elif not quiet:
+                say(meter.line(message))
             if once and message.status == "ended":
                 break
+        LINE.show("")
     return 0
 
 
@@ -71,14 +96,33 @@ class Meter:
         people = message.people
         if not self._times_s:  # the stream waits, or has ended, and no live message has come
             return f"{people.camera} frame {people.frame_index}: no people, {message.status}"
-        span_s = self._times_s[-1] - self._times_s[0]
-        rate = (len(self._times_s) - 1) / span_s if span_s > 0 else 0.0
-        p50, p95 = np.percentile(self._ages_ms, [50, 95])
+        rate, p50, p95 = self._numbers()
         ids = ", ".join(map(str, people.ids)) or "no people"
         return (
             f"{people.camera} frame {people.frame_index}: {ids}; {rate:.1f} messages/s, "
             f"age {p50:.1f} ms (p95 {p95:.1f}), {people.dropped} dropped, {message.status}"
         )
+
+    def fields(self, message: Message) -> dict[str, Any]:
+        """The same for programs."""
+        people = message.people
+        rate, p50, p95 = self._numbers() if self._times_s else (0.0, None, None)
+        return {
+            "camera": people.camera,
+            "frame": people.frame_index,
+            "status": message.status,
+            "ids": people.ids.tolist(),
+            "dropped": people.dropped,
+            "messages_per_s": rate,
+            "age_p50_ms": p50,
+            "age_p95_ms": p95,
+        }
+
+    def _numbers(self) -> tuple[float, float, float]:
+        """Messages per second, and the median and the 95th percentile of their age in ms."""
+        span_s = self._times_s[-1] - self._times_s[0]
+        p50, p95 = np.percentile(self._ages_ms, [50, 95])
+        return (len(self._times_s) - 1) / span_s if span_s > 0 else 0.0, float(p50), float(p95)
 
 
 class Recording:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,8 +11,9 @@ from types import TracebackType
 
 import numpy as np
 
+from refit_rt.addresses import fault, local
 from refit_rt.errors import UserError
-from refit_rt.stream.subscribe import Listener
+from refit_rt.stream.subscribe import EXAMPLE, Listener
 
 SILENCE_S = 120.0  # without a message for so long, the publisher must have died
 ANSWER_S = 10.0  # how long the process may take to report once the block is over
@@ -43,8 +43,10 @@ class LatencyProbe:
     latency: Latency  # set by the end of the block
 
     def __init__(self, address: str) -> None:
-        """address: where the publisher binds."""
-        self._address = re.sub(r"^tcp://(\*|0\.0\.0\.0):", "tcp://127.0.0.1:", address)  # a wildcard only binds
+        """address: where the publisher binds. Raises UserError for one that a subscriber cannot use."""
+        self._address = local(address)
+        if wrong := fault(self._address, binds=False):
+            raise UserError(f"publish.address: {address} cannot be measured ({wrong}). Set it to {EXAMPLE}")
         self._command = [sys.executable, "-m", "refit_rt.stream.latency", self._address]
 
     def __enter__(self) -> "LatencyProbe":
@@ -75,7 +77,7 @@ class LatencyProbe:
 
 def measure(address: str) -> Latency:
     """Reads messages until the stream or the parent process ends. The first may take long: networks are downloaded."""
-    listener = Listener(address)
+    listener = Listener(address, newest=False)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     ages_ms, people, first_s, last_s, parent = [], 0, 0.0, 0.0, os.getppid()

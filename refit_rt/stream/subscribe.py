@@ -4,27 +4,29 @@ from collections.abc import Iterator
 
 import zmq
 
+from refit_rt.addresses import connect
 from refit_rt.errors import UserError
 from refit_rt.stream.wire import Message, decode
 
 WAKE_MS = 100  # between two checks of whether to go on
+EXAMPLE = "tcp://127.0.0.1:5560"
 
 
 class Listener:
     """Subscribes to an address. Use and close it in the thread that made it."""
 
-    def __init__(self, address: str, newest_only: bool = False) -> None:
-        """newest_only: a new message replaces an unread one (CONFLATE). Raises UserError for a malformed address."""
+    def __init__(self, address: str, newest: bool = True) -> None:
+        """newest: a new message replaces an unread one (CONFLATE), so that a slow reader is never late. False: every
+        message waits, up to 1000 of them, and a slow reader falls behind. Raises UserError for a malformed address."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.CONFLATE, int(newest_only))
+        self._socket.setsockopt(zmq.CONFLATE, int(newest))
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         try:
-            self._socket.connect(address)
-        except zmq.ZMQError as error:
+            connect(self._socket, address, EXAMPLE)
+        except UserError:
             self._context.destroy(linger=0)
-            reason = zmq.strerror(error.errno or 0).lower()
-            raise UserError(f"{address}: is not an address ({reason}). Give one like tcp://127.0.0.1:5560") from error
+            raise
 
     def get(self, wait_ms: int = WAKE_MS) -> Message | None:
         """The next message, or None if none arrives in time. Raises UserError for one that cannot be read."""
@@ -35,13 +37,14 @@ class Listener:
         self._context.destroy(linger=0)
 
 
-def listen(address: str = "tcp://127.0.0.1:5560", once: bool = False) -> Iterator[Message]:
+def listen(address: str = EXAMPLE, once: bool = False, newest: bool = True) -> Iterator[Message]:
     """The messages of a stream as they come, always the newest: one that is not read in time is replaced by the next.
 
-    It waits for a publisher that does not run yet, and for the next run when one has ended; `once` ends after a run's
-    last message. Raises UserError for a malformed address and for a message that cannot be read.
+    newest: False gives every message, and a reader that is slower than the stream falls behind. It waits for a
+    publisher that does not run yet, and for the next run when one has ended; `once` ends after a run's last message.
+    Raises UserError for a malformed address and for a message that cannot be read.
     """
-    listener = Listener(address, newest_only=True)
+    listener = Listener(address, newest)
     try:
         while True:
             message = listener.get()

@@ -80,10 +80,27 @@ def listen_to(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
         monkeypatch.setattr("refit_rt.stream.subscribe.Listener", Canned)
         monkeypatch.setattr("refit_rt.live.interrupt.ended_by_signals", ended_by_ctrl_c)
-        assert command(["listen", "inproc://none", *arguments]) == 0
+        assert command(["listen", "ipc://none", *arguments]) == 0
         return capsys.readouterr().out.splitlines()
 
     return lines_for
+
+
+@pytest.mark.parametrize(("arguments", "newest"), [([], True), (["--every"], False), (["--record", "a.npz"], False)])
+def test_a_slow_terminal_skips_messages_and_a_recording_does_not(monkeypatch, tmp_path, arguments, newest) -> None:
+    asked = []
+
+    class Ended(Listener):
+        def __init__(self, address: str, newest: bool = True) -> None:
+            super().__init__(address, newest)
+            asked.append(newest)
+
+        def get(self, wait_ms: int = 0) -> wire.Message | None:
+            return wire.decode(message(7, "ended", ()))
+
+    monkeypatch.setattr("refit_rt.stream.subscribe.Listener", Ended)
+    assert command(["listen", f"ipc://{tmp_path}/none", "--once", *arguments]) == 0
+    assert asked == [newest]
 
 
 @pytest.mark.parametrize("between", [[], [message(5, "waiting"), message(5, "ended")]])

@@ -1,12 +1,16 @@
-import threading
+"""Messages travel whole, and a slow subscriber gets the newest."""
 
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
 import pytest
-import zmq
 
 from refit_rt.errors import UserError
 from refit_rt.stream import wire
 from refit_rt.stream.publish import Publisher
-from refit_rt.stream.subscribe import Listener
+from refit_rt.stream.subscribe import Listener, listen
 from tests.support.fakes import people
 
 RUN = wire.Run(0.0, "free", "edge")
@@ -27,10 +31,10 @@ def stream(tmp_path):
     publisher.close()
 
 
-@pytest.mark.parametrize("newest_only", [False, True])
-def test_a_message_is_one_part_and_arrives_whole(stream, newest_only):
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_message_is_one_part_and_arrives_whole(stream, newest):
     address, publisher = stream
-    listener, stop = Listener(address, newest_only), threading.Event()
+    listener, stop = Listener(address, newest), threading.Event()
     sender = threading.Thread(target=repeat, args=(publisher, stop))
     sender.start()
     message = listener.get(5000)
@@ -49,22 +53,59 @@ def test_no_message_is_none_and_not_a_wait_without_end(stream):
 
 def test_a_slow_subscriber_does_not_hold_the_publisher_up(stream):
     address, publisher = stream
-    listener = Listener(address)
+    listener = Listener(address, newest=False)
     message = wire.encode(people([1, 2, 3]), RUN, 100.0)
     for _ in range(5000):
         publisher.send(message)
     listener.close()
 
 
+def read_slowly(messages, ages_s, stop):
+    """A subscriber that works for 0.1 s on each message, and notes how old each is when it begins."""
+    for message in messages:
+        ages_s.append(time.monotonic() - message.people.captured_s)
+        if stop.wait(0.1):
+            break
+
+
+def test_a_slow_subscriber_is_not_late_unless_it_wants_every_message(tmp_path):
+    publishers = [Publisher("tcp://127.0.0.1:*"), Publisher(f"ipc://{tmp_path}/stream")]
+    stop, readers = threading.Event(), []
+    ages_s: dict[bool, list[list[float]]] = {True: [], False: []}  # newest → one list per publisher
+    for publisher in publishers:
+        for newest, lists in ages_s.items():
+            lists.append([])
+            messages = listen(publisher.address, newest=newest)
+            readers.append(threading.Thread(target=read_slowly, args=(messages, lists[-1], stop)))
+            readers[-1].start()
+    for index in range(180):  # 3 s at 60 frames per second
+        time.sleep(1 / 60)
+        now_s = time.monotonic()
+        message = wire.encode(replace(people([1], index), captured_s=now_s), RUN, now_s)
+        for publisher in publishers:
+            publisher.send(message)
+    stop.set()
+    for publisher in publishers:
+        publisher.send(message)  # wakes the readers
+    for reader in readers:
+        reader.join()
+    for publisher in publishers:
+        publisher.close()
+    for newest, every in zip(ages_s[True], ages_s[False], strict=True):
+        assert len(newest) > 5
+        assert np.max(newest) < 0.5
+        assert every[-1] > 1  # this stream is fast enough to be late for
+
+
 def test_an_address_in_use_is_named_with_the_cure():
     first = Publisher("tcp://127.0.0.1:*")
-    address = first._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    address = first.address
     with pytest.raises(UserError, match=rf"publish.address: {address} cannot be bound .*in use.* another port"):
         Publisher(address)
     first.close()
 
 
-@pytest.mark.parametrize("address", ["5560", "tcp://", "tcp://127.0.0.1:x", "carrier-pigeon://x"])
+@pytest.mark.parametrize("address", ["5560", "tcp://", "tcp://127.0.0.1:x", "carrier-pigeon://x", "inproc://x"])
 def test_what_is_no_address_is_refused_at_both_ends(address):
     with pytest.raises(UserError, match=r"publish.address: .* cannot be bound"):
         Publisher(address)
