@@ -114,7 +114,7 @@ def read_board(path: Path) -> Board:
     Caliscope's: columns, rows, dictionary, aruco_scale, inverted, and square_size_override_cm.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":
             content: Any = tomllib.loads(text)
         else:
@@ -160,7 +160,7 @@ def write_board(board: Board, path: Path) -> None:
         text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
         lines.append(f"{name} = {text}")
     with write_whole(path) as part:
-        part.write_text("\n".join(lines) + "\n")
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def with_square(board: Board, square_m: float) -> Board:

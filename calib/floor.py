@@ -237,7 +237,7 @@ def read_points(path: Path, rig: "Rig") -> Known:
     """
     need = 'It holds {"points": [{"name": "a", "px": {"cam01": [x, y]}}, …], "lengths": [["a", "b", 2.0], …]}'
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         points = content["points"]
         names = tuple(str(point["name"]) for point in points)
         pixels = np.full((len(rig), len(points), 2), np.nan)

@@ -172,7 +172,7 @@ def takes_of(sources: dict[str, Path]) -> dict[str, dict[int, int]] | None:
 def times_of(path: Path, counts: dict[str, int]) -> dict[str, np.ndarray]:
     """Camera name → seconds (frame,); NaN: the file does not state that frame's. Raises UserError."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}). Give a csv file, or leave out --timestamps") from error

@@ -1,6 +1,7 @@
 """The command line. Only the module of the verb that is asked for is imported."""
 
 import importlib.metadata
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ Any of them can be given as an option, as in --track.max-people 2. refit-rt run 
 
 def main() -> None:
     """The program: ends with the verb's exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a pipe of Windows knows few characters, and a name may be no text
     code = command(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is closed: a second Ctrl-C must not spoil the exit code
     if threading.active_count() > 1:  # a camera that hangs in its driver: its thread would crash the interpreter's end

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
 NOWHERE = Path(os.devnull) / "refit_rt"  # a folder that cannot be made
+PATIENCE_S = 1.0
 ROOM = "Make room, or write elsewhere"
 
 
@@ -35,9 +37,23 @@ def write_whole(path: Path, cure: str = ROOM, reuse: bool = False) -> Iterator[P
         try:
             part.touch(exist_ok=reuse)
             yield part
-            part.replace(path)
+            _replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Moves `part` to `path`. Windows refuses it as long as a virus scanner, which looks at every new file, or a player
+    has one of them open: it is tried for PATIENCE_S."""
+    end_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            part.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(PATIENCE_S / 20)
 
 
 @contextmanager

@@ -53,19 +53,13 @@ class LogHandler(logging.Handler):
     """Writes the log to stderr, above the line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record, and replaces characters that the terminal does not know."""
+        """Writes one record."""
         with LINE.hidden():
             try:
-                sys.stderr.write(printable(self.format(record), sys.stderr.encoding) + "\n")
+                sys.stderr.write(self.format(record) + "\n")
                 sys.stderr.flush()
             except OSError:  # as above
                 pass
-
-
-def printable(text: str, encoding: str | None) -> str:
-    """The text with "?" for what an encoding lacks: a Windows console or a pipe may know few characters."""
-    name = encoding or "utf-8"
-    return text.encode(name, "replace").decode(name)
 
 
 def is_terminal() -> bool:

@@ -53,3 +53,24 @@ def test_a_place_that_cannot_be_written_is_named_with_the_cure(tmp_path):
         write_whole(tmp_path / "file" / "one.txt", "Elsewhere"),
     ):
         pass
+
+
+def test_a_file_that_is_open_elsewhere_is_replaced_once_it_is_free(tmp_path, monkeypatch):
+    """Windows refuses it meanwhile."""
+    replace, refused = Path.replace, []
+
+    def busy(part, path):
+        if len(refused) < 2:
+            refused.append(path)
+            raise PermissionError(13, "The process cannot access the file because it is being used")
+        return replace(part, path)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    with write_whole(tmp_path / "one.txt") as part:
+        part.write_text("whole")
+    assert (tmp_path / "one.txt").read_text() == "whole"
+    monkeypatch.setattr("refit_rt.files.PATIENCE_S", 0.0)
+    refused.clear()
+    with pytest.raises(UserError, match="used"), write_whole(tmp_path / "two.txt") as part:
+        part.touch()
+    assert [file.name for file in tmp_path.iterdir()] == ["one.txt"]

@@ -106,3 +106,20 @@ def test_openvino_is_imported_in_one_place():
     for path in (path for room in ("refit_rt", "calib", "training") for path in (ROOT / room).rglob("*.py")):
         found = re.findall(r"^\s*(?:import|from) openvino\b.*", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert not found or path.name == "inference.py", f"{path}: import it from refit_rt.inference"
+
+
+def test_text_is_utf_8_on_every_system():
+    """Without an encoding, Windows takes that of the country."""
+    for path in (path for room in ("refit_rt", "calib", "training") for path in (ROOT / room).rglob("*.py")):
+        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if re.search(r"\.(read|write)_text\(.*\)", text):
+                assert "encoding=" in text, f"{path}:{line}"
+
+
+@pytest.mark.parametrize(
+    "module", ["refit_rt.commands.bench.live", "refit_rt.capture.webcam", "refit_rt.commands.doctor"]
+)
+def test_modules_that_windows_lacks_are_not_needed(module):
+    lacking = ("resource", "fcntl", "termios", "pwd", "grp", "pty")
+    code = f"import sys\nsys.modules.update(dict.fromkeys({lacking!r}))\nimport {module}"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -16,7 +16,7 @@ import pytest
 from refit_rt.__main__ import command
 from refit_rt.commands.shared import say
 from refit_rt.commands.shown import JsonLines, TerminalLine, line_of, say_json, shown
-from refit_rt.terminal import Line, LogHandler, bar, clock, is_terminal, printable
+from refit_rt.terminal import Line, LogHandler, bar, clock, is_terminal
 from refit_rt.watch import LogLines, Progress
 from tests.support.paths import ROOT
 
@@ -125,8 +125,14 @@ def test_quiet_and_json_exclude_each_other(capsys):
 
 
 def test_characters_that_a_console_lacks_are_replaced():
-    assert printable("40 ° → left", "cp1252") == "40 ° ? left"
-    assert printable("Łukasz", "ascii") == "?ukasz"
+    """As in a pipe of Windows."""
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    for arguments, code in ((["run", "--help"], 0), (["Łukasz → clip.mp4"], 2), (["run", "Łukasz.mp4"], 2)):
+        command = [sys.executable, "-m", "refit_rt", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+        assert done.returncode == code
+        assert b"Traceback" not in done.stderr
+    assert b"?ukasz.mp4: no such file" in done.stderr
 
 
 def in_a_process(folder: Path, *options: str) -> tuple[int, str, str]:

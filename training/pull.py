@@ -101,7 +101,7 @@ class _PullError(Exception):
 def _pip_download(folder: Path) -> Path:
     """Lets pip fetch the pinned wheel into a folder and returns the wheel's path."""
     wanted = folder / "wanted.txt"
-    wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
+    wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     options = ["--no-deps", "--only-binary=:all:", *WHEEL_TAGS, "--retries", "2"]
     _run([*_pip(), "download", *options, "--dest", str(folder), "--requirement", str(wanted)])
     return _only(folder, "pip", "wheels", "*.whl")

@@ -192,7 +192,7 @@ def base_name(name: str) -> str:
 
 def smpl_markers() -> np.ndarray:
     """Returns the vertex ids (67,) int32 of the markers on SMPL's mesh that ReFit's published weights use."""
-    return np.array(json.loads(SMPL_MARKERS.read_text())["vertex_ids"], np.int32)
+    return np.array(json.loads(SMPL_MARKERS.read_text(encoding="utf-8"))["vertex_ids"], np.int32)
 
 
 def _read_pickle(file: Any) -> dict[str, Any]:

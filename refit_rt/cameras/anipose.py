@@ -21,7 +21,7 @@ BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 def read(path: Path) -> Content:
     """Also reads Pose2Sim's file. Raises KeyError, ValueError and TypeError for anything else."""
-    return Content(read_tables(tomllib.loads(path.read_text())))
+    return Content(read_tables(tomllib.loads(path.read_text(encoding="utf-8"))))
 
 
 def read_tables(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def write(rig: Rig, path: Path) -> list[str]:
     error = rig.figures.rms_px
     tables.append(f"[metadata]\nadjusted = true\n{'' if error is None else f'error = {float(error)!r}'}")
     with write_whole(path) as part:
-        part.write_text("\n\n".join(table.rstrip() for table in tables) + "\n")
+        part.write_text("\n\n".join(table.rstrip() for table in tables) + "\n", encoding="utf-8")
     return []
 
 

@@ -21,7 +21,7 @@ NAME = re.compile(r"cam_(0|[1-9][0-9]*)")
 
 def read(path: Path) -> Content:
     """Cameras that the user had Caliscope ignore are left out. Raises KeyError, ValueError and TypeError."""
-    return Content(read_tables(tomllib.loads(path.read_text())))
+    return Content(read_tables(tomllib.loads(path.read_text(encoding="utf-8"))))
 
 
 def read_tables(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -43,6 +43,6 @@ def write(rig: Rig, path: Path) -> list[str]:
         head = f"[cameras.{number}]\ncam_id = {number}\nrotation_count = 0\nignore = false\nfisheye = false"
         lines.append(f"{head}\n{rows}")
     with write_whole(path) as part:
-        part.write_text("\n\n".join(lines) + "\n")
+        part.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     names = ", ".join(f"{name} is cam_{number}" for name, number in zip(rig.names, numbers, strict=True))
     return [] if kept else [f"Caliscope numbers its cameras: {names}"]

@@ -76,5 +76,5 @@ def write(rig: Rig, path: Path) -> list[str]:
         place += [matrix(f"T_{name}", at[:3, 3:])]
     for name, lines in ((INTRI, lens), (EXTRI, place)):
         with write_whole(folder / name) as part:
-            part.write_text("".join(lines))
+            part.write_text("".join(lines), encoding="utf-8")
     return []

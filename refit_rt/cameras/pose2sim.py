@@ -40,7 +40,7 @@ def write(rig: Rig, path: Path) -> list[str]:
     error = rig.figures.rms_px or 0.0
     tables.append(f"[metadata]\nadjusted = false\nerror = {float(error)!r}")
     with write_whole(path) as part:
-        part.write_text("\n\n".join(tables) + "\n")
+        part.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     return ["Pose2Sim takes z as up: add --up-out z where that is not so"]
 
 

@@ -122,7 +122,7 @@ def cameras() -> list[Finding]:
     devices = [path for path in DEV.glob("video*") if path.name[5:].isdecimal()]
     for device in sorted(devices, key=lambda path: int(path.name[5:])):
         name = NAMES / device.name / "name"
-        label = name.read_text().strip() if name.is_file() else "unnamed"
+        label = name.read_text(encoding="utf-8").strip() if name.is_file() else "unnamed"
         readable = os.access(device, os.R_OK | os.W_OK)
         cure = "Join its group: sudo usermod -aG video $USER, then log in again"
         found.append(Finding("camera", readable, f"{device.name[5:]}: {label}", cure))

@@ -30,7 +30,7 @@ def vector_instructions() -> list[str] | None:
 def _cpuinfo() -> dict[str, str]:
     """What Linux reports of the first core; empty elsewhere."""
     try:
-        lines = CPUINFO.read_text().splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}

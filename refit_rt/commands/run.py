@@ -24,7 +24,7 @@ def run(
 
     Args:
         source: Short for --capture.source: webcam index, video, picture, folder of pictures, rtsp:// or http:// URL.
-            It is used alone, without the cameras of --capture.sources.
+            It is used alone, without the cameras of a rig in capture.sources.
         out: Write motion.npz and overlay.mp4 to this folder; short for --out.dir. Every frame of a file is processed.
         stills: Short for --capture.pictures=stills: fit each picture by itself; it is drawn as overlay/NAME.jpg.
         quiet: Print warnings and errors alone.

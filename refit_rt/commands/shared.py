@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from refit_rt.errors import UserError
-from refit_rt.terminal import LINE, LogHandler, printable
+from refit_rt.terminal import LINE, LogHandler
 
 File = Annotated[str, arg(metavar="FILE")]
 Folder = Annotated[str, arg(metavar="DIR")]
@@ -19,7 +19,7 @@ Folder = Annotated[str, arg(metavar="DIR")]
 def say(text: str) -> None:
     """Prints at once, also into a pipe."""
     with LINE.hidden():
-        sys.stdout.write(printable(text, sys.stdout.encoding) + "\n")
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
 
@@ -28,6 +28,8 @@ def quiet_libraries() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
     logging.getLogger("refit_rt").setLevel(logging.INFO)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    # On Windows, many webcams take half a minute to open with it.
+    os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 

@@ -71,7 +71,7 @@ def read_spin(source: str, labels: Path, pictures: Path, keypoints_3d: bool = Tr
 def read_eft(source: str, labels: Path, pictures: Path) -> Table:
     """Reads EFT's own .json (`read_spin` reads its .npz). pictures: the data set's folder. Raises UserError."""
     try:
-        found = json.loads(labels.read_text())
+        found = json.loads(labels.read_text(encoding="utf-8"))
         folder, rows = EFT_FOLDERS.get(found["meta"]["dbname"], ""), found["data"]
         columns = {
             "imgname": np.array([f"{folder}/{row['imageName']}".lstrip("/") for row in rows]),

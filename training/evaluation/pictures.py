@@ -64,7 +64,7 @@ def pictures(media: Path, hdri: Path, crowd_clip: Path | None) -> Iterator[Marke
         image, boxes, seen = crowd(generator, number)
         yield Marked("rendered", image, boxes[seen >= VISIBLE], boxes[seen < VISIBLE])
     yield from pasted(Stage(media, hdri, (1280, 720)))
-    for name, frames in json.loads(MARKED.read_text()).items():
+    for name, frames in json.loads(MARKED.read_text(encoding="utf-8")).items():
         clip = media / name if "/" in name else crowd_clip
         if clip is not None:
             yield from marked(clip, name.split("/")[0], frames)

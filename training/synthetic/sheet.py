@@ -73,7 +73,9 @@ def main() -> None:
     plain, drawn = sheet(samples, arguments.columns, False), sheet(samples, arguments.columns, True)
     write_picture(arguments.out, plain[..., ::-1])
     write_picture(arguments.out.with_stem(arguments.out.stem + "_joints"), drawn[..., ::-1])
-    arguments.out.with_suffix(".txt").write_text(f"{rate:.1f} samples per second, repeatable: {same}\n")
+    arguments.out.with_suffix(".txt").write_text(
+        f"{rate:.1f} samples per second, repeatable: {same}\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

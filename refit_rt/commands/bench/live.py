@@ -1,6 +1,6 @@
 """The whole pipeline: a 720p clip, played live at 60 frames per second, its stream measured by a second process."""
 
-import resource
+import importlib.util
 import threading
 import time
 from pathlib import Path
@@ -48,9 +48,10 @@ def measure(address: str, detect: config.Detect, track: config.Track, fit: confi
         ["capture to subscriber", *(f"{ms:.1f} ms" for ms in latency.age_ms)],
         ["messages per second", f"{latency.fps:.1f}", "", ""],
         ["frames dropped", f"{report.dropped} of {report.dropped + report.frames}", "", ""],
-        ["memory", f"{memory_kb[-1] / 1024:.0f} MB", "", ""],
-        ["memory grown from the middle to the last third", f"{grown_kb / 1024:+.1f} MB", "", ""],
     ]
+    if memory_kb[-1]:
+        rows.append(["memory", f"{memory_kb[-1] / 1024:.0f} MB", "", ""])
+        rows.append(["memory grown from the middle to the last third", f"{grown_kb / 1024:+.1f} MB", "", ""])
     return Table([f"720p at {FPS:.0f} frames per second for {latency.seconds:.0f} s", "median", "p95", "p99"], rows)
 
 
@@ -65,8 +66,13 @@ def watch(pipeline: Pipeline, stop: threading.Event, memory_kb: list[int]) -> No
 
 
 def _resident_kb() -> int:
+    """Of this process; 0 on Windows, where Python does not tell."""
+    if importlib.util.find_spec("resource") is None:
+        return 0
+    import resource
+
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return pages * resource.getpagesize() // 1024
-    except OSError:  # not Linux: the most it ever was
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    except OSError:  # macOS: the most it ever was, in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -35,7 +35,7 @@ def has_int8(core: ov.Core) -> bool:
     """Whether the processor computes faster in int8: OpenVINO supports it, and the system lists an instruction of
     INT8_INSTRUCTIONS. Where the system lists none (only Linux does), the answer is no."""
     try:
-        lines = CPUINFO.read_text().splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return False
     flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
