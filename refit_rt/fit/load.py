@@ -28,6 +28,18 @@ CROWD = 3  # on two cores: two crops side by side, then one on both
 
 def make_fitter(settings: config.Fit) -> Fitter:
     """Loads the bundle and its runner. Raises UserError when either cannot be used."""
+    runner, bundle = ready(settings)
+    return Fitter(settings, runner, bundle.body, bundle.crop, bundle.card.name, errors_of(bundle))
+
+
+def make_views_fitter(settings: config.Fit) -> ViewsFitter:
+    """As `make_fitter`, for all views of a rig."""
+    runner, bundle = ready(settings)
+    return ViewsFitter(settings, runner, bundle.body, bundle.crop, bundle.card.name, errors_of(bundle))
+
+
+def ready(settings: config.Fit) -> tuple[Runner, Bundle]:
+    """The bundle that the settings name and its runner, warm. Raises UserError when either cannot be used."""
     bundle = load_bundle(find_bundle(settings.bundle), settings.body)
     if bundle.body.digest != bundle.card.body_sha256:
         log.warning(
@@ -37,13 +49,7 @@ def make_fitter(settings: config.Fit) -> Fitter:
         )
     runner = make_runner(settings, bundle)
     warm_up(settings, runner, bundle)
-    return Fitter(settings, runner, bundle.body, bundle.crop, bundle.card.name, errors_of(bundle))
-
-
-def make_views_fitter(settings: config.Fit) -> ViewsFitter:
-    """As `make_fitter`, for all views of a rig."""
-    one = make_fitter(settings)
-    return ViewsFitter(settings, one.runner, one.body, one.crop, one.bundle_name, one.errors)
+    return runner, bundle
 
 
 def errors_of(bundle: Bundle) -> Errors | None:

@@ -14,6 +14,7 @@ import numpy as np
 from refit_rt import config, geometry
 from refit_rt.body.shape import Shapes
 from refit_rt.body.smpl import Body
+from refit_rt.body.stature import Stature
 from refit_rt.bundle.read import Crop
 from refit_rt.cameras import Camera
 from refit_rt.fit import kernels, mirror, refine, start
@@ -71,12 +72,13 @@ class ViewsFitter:
         bundle_name: str = "",
         errors: Errors | None = None,
     ) -> None:
-        """See fit.fitter.Fitter. Raises UserError for shapes that the body cannot have."""
+        """See fit.fitter.Fitter. Raises UserError for shapes and statures that the body cannot have."""
         self.body, self.bundle_name = body, bundle_name
         self._settings, self._crop, self._errors = settings, crop, errors if settings.keypoints else None
         self._runner = runner
         self._mirrored = None if settings.mirror == "off" else mirror.MirroredRunner(runner)
         self._shapes = Shapes(body, settings.shapes)
+        self._usual, self._spread = shapes_as_tall(body, settings.stature_m)
         self._known: dict[int, _Known] = {}
 
     @property
@@ -263,7 +265,7 @@ class ViewsFitter:
             self._take_looks(known, time_s, cameras, measured=held is None)
             known.new = False
         if known.shown is None:
-            known.shown = known.betas if known.measured else known.pose.betas
+            known.shown = known.betas if known.measured else self._as_tall(known.pose.betas)
         elif held is None and known.measured:
             passed_s = time_s - known.bodies[-2][0] if len(known.bodies) > 1 else 0.0
             known.shown = known.shown + (1 - math.exp(-passed_s / SHOWN_S)) * (known.betas - known.shown)
@@ -282,7 +284,7 @@ class ViewsFitter:
             if abs(at_s - then_s) > SAME_S or camera not in sides:
                 continue
             older = math.sqrt(1 + ((time_s - then_s) / MOVING_S) ** 2)
-            here = with_betas(then, known.betas if known.measured else then.betas, self.body)
+            here = with_betas(then, known.betas if known.measured else self._as_tall(then.betas), self.body)
             sights.append(
                 Sight(here, keypoints, older * sides[camera], cameras[camera], cameras[camera].camera_from_world)
             )
@@ -301,16 +303,22 @@ class ViewsFitter:
         known.change.take(found, max(then_s for then_s, _ in known.seen.values()))
 
     def _measure(self, known: _Known, time_s: float, sights: list[Sight]) -> None:
-        """One more measurement of the shape: the most probable betas of a person about whose shape nothing is known."""
+        """One more measurement of the shape: the most probable betas of a person about whom at most the stature is
+        known."""
         assert self._errors is not None
-        anybody = [replace(one, pose=with_betas(one.pose, np.zeros(BETAS), self.body)) for one in sights]
-        covariance = np.eye(NUMBERS + BETAS)
+        anybody = [replace(one, pose=with_betas(one.pose, self._usual, self.body)) for one in sights]
+        covariance = np.zeros((NUMBERS + BETAS, NUMBERS + BETAS))
         covariance[:NUMBERS, :NUMBERS] = self._covariance(len(sights))
+        covariance[NUMBERS:, NUMBERS:] = self._spread
         dirs = np.asarray(self.body.joint_shape_dirs, np.float64)
         found = refine.most_probable(anybody, self.body, self._errors, covariance, np.eye(3), dirs)
         if found is not None:
             known.measured, known.shaped_s = min(known.measured + 1, MOST_MEASURED), time_s
-            known.betas = known.betas + (found[NUMBERS:] - known.betas) / known.measured
+            known.betas = known.betas + (self._usual + found[NUMBERS:] - known.betas) / known.measured
+
+    def _as_tall(self, betas: np.ndarray) -> np.ndarray:
+        """The nearest betas (10,) of the known stature, if there is one."""
+        return self._usual + self._spread @ betas
 
     def _axes_of_one(self, known: _Known, sight: Sight) -> np.ndarray:
         """How the pelvis moves in the world by the numbers of a single view."""
@@ -353,3 +361,18 @@ class _Fit:
 def with_betas(pose: Pose, betas: np.ndarray, body: Body) -> Pose:
     """The same pose of another shape, with the pelvis where it was."""
     return Pose(pose.rotations, betas, pose.trans + body.rest_pelvis(pose.betas) - body.rest_pelvis(betas))
+
+
+def shapes_as_tall(body: Body, stature_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (10,) and covariance (10, 10) of the betas of people of a stature; 0: of everybody.
+
+    Betas are independent and of variance 1 in everybody, and a stature is a linear function of them: given it, they
+    differ only across its slope. Raises UserError when the body cannot take that height.
+    """
+    if not stature_m:
+        return np.zeros(BETAS), np.eye(BETAS)
+    stature = Stature(body, stature_m)
+    usual, _ = stature.made(np.zeros(BETAS), np.zeros(3))
+    slope = np.array([stature.of(one) for one in np.eye(BETAS)]) - stature.of(np.zeros(BETAS))
+    slope /= np.linalg.norm(slope)
+    return usual.astype(np.float64), np.eye(BETAS) - np.outer(slope, slope)

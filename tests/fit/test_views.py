@@ -8,6 +8,7 @@ import pytest
 
 from refit_rt import config, geometry
 from refit_rt.body.smpl import joint_transforms
+from refit_rt.body.stature import Stature
 from refit_rt.bundle.read import find_bundle, load_bundle
 from refit_rt.cameras import Camera
 from refit_rt.fit import reference, refine
@@ -324,6 +325,22 @@ def test_key_points_of_several_views_find_the_bones_within_two_percent(mistaken,
     assert np.mean(before) > 0.025
     assert np.mean(after) < 0.02
     assert np.mean(after) < 0.6 * np.mean(before)
+
+
+def test_a_known_stature_is_held_while_the_bones_are_measured(mistaken, errors: Errors) -> None:
+    height = Stature(BODY, 0.0)
+    for seed in (1, 2):
+        _, truth = mistaken(seed)
+        tall_m = height.of(truth.betas)
+        assert abs(tall_m - height.of(np.zeros(BETAS))) > 0.01
+        studio, _ = mistaken(seed, stature_m=tall_m)
+        first = studio.tick()
+        last = follow(studio, truth, errors, (0, 1, 2, 3))
+        for fit in (first, last):
+            assert abs(height.of(fit.pose.betas) - tall_m) < 1e-3
+            assert np.linalg.norm(fit.joints[0] - joints_of(truth)[0]) < 0.02
+        wrong = [np.abs(bones_m(fit.pose) / bones_m(truth) - 1).mean() for fit in (first, last)]
+        assert wrong[1] < min(0.02, wrong[0])
 
 
 def test_key_points_of_one_view_do_not_change_the_shape(mistaken, errors: Errors) -> None:
