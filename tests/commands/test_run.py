@@ -55,6 +55,33 @@ def test_what_cannot_be_opened_is_one_line_and_leaves_nothing_behind(
     assert {file.name for file in tmp_path.iterdir()} == {"a-file", "x.mp4"}
 
 
+def test_a_full_disk_ends_the_run_with_a_line_and_code_two(tmp_path: Path) -> None:
+    """A limit of the file's size stands for the full disk."""
+    pytest.importorskip("resource", reason="this system has no limit of a file's size")
+    clip = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), 25, (320, 240))
+    noise = np.random.default_rng(0)
+    for _ in range(60):
+        writer.write(noise.integers(0, 255, (240, 320, 3), np.uint8))
+    writer.release()
+    code = (
+        "import resource, sys\nfrom test_pipeline import load\nfrom refit_rt import pipeline, __main__\n"
+        "pipeline.Pipeline.__init__.__defaults__ = (load(),)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n__main__.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", str(clip), "--out", "out", "--publish.no-enabled", "--quiet"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("refit-rt: out/overlay.mp4: the video cannot be written (")
+    assert done.stderr.count("\n") == 1
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["motion.npz"]
+
+
 def test_a_run_stopped_by_a_signal_leaves_whole_files_and_code_zero(tmp_path: Path) -> None:
     """The real program in a process of its own, with stand-ins for the network."""
     clip = tmp_path / "clip.mp4"
