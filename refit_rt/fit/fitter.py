@@ -72,7 +72,7 @@ class Fitter:
             self._memory.pop(int(person), None)
         people = tracks.ids.tolist()
         memories = [self._memory.get(person) if self._settings.warm else None for person in people]
-        boxes = [self._box(*row) for row in zip(tracks.xyxy, tracks.roll.tolist(), strict=True)]
+        boxes = [self._box(tracks, row) for row in range(len(people))]
         fits = self._fits(frame, camera, memories, boxes)
         for row, (person, memory, fitted) in enumerate(zip(people, memories, fits, strict=True)):
             if fitted.confidence >= self._settings.min_confidence:
@@ -83,9 +83,12 @@ class Fitter:
             fits[row] = self._corrected(tracks, row, self._shaped(person, averaged, camera), camera)
         return people_of(frame, camera, tracks.ids, fits)
 
-    def _box(self, xyxy: np.ndarray, roll: float) -> Square:
-        """The crop around a track's box xyxy (4,) px."""
-        return geometry.square_around(xyxy, self._crop.margin, roll if self._crop.normalise_roll else 0.0)
+    def _box(self, tracks: Tracks, row: int) -> Square:
+        """The crop around a track's box."""
+        xyxy, roll = tracks.xyxy[row], float(tracks.roll[row]) if self._crop.normalise_roll else 0.0
+        if tracks.keypoints is not None:
+            xyxy = start.beyond_picture(xyxy, tracks.keypoints[row], tracks.frame.size[1], self._crop.beyond)
+        return geometry.square_around(xyxy, self._crop.margin, roll)
 
     def _fits(self, frame: Frame, camera: Camera, memories: list[Memory | None], boxes: list[Square]) -> list[Fitted]:
         """Each person's fit, and once more where the first one asks for it."""

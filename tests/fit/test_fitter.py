@@ -17,10 +17,22 @@ from refit_rt.fit.crops import (
 )
 from refit_rt.fit.fitter import Fitter
 from refit_rt.fit.memory import remembered, start_from
-from refit_rt.fit.start import EXCHANGED
+from refit_rt.fit.start import ANKLES, EXCHANGED, HIPS, KNEES, MISSING_HIPS, MISSING_KNEES
 from refit_rt.geometry import square_around
-from refit_rt.types import State, Tracks, View
-from tests.support.all_knowing import BODY, CAMERA, FOCAL_PX, UPRIGHT, AllKnowing, Truth, fitted, follow, picture, truth
+from refit_rt.types import Encoded, State, Tracks, View
+from tests.support.all_knowing import (
+    BODY,
+    CAMERA,
+    FOCAL_PX,
+    HEIGHT,
+    UPRIGHT,
+    AllKnowing,
+    Truth,
+    fitted,
+    follow,
+    picture,
+    truth,
+)
 from tests.support.rotations import angle_between
 
 
@@ -134,6 +146,41 @@ def test_a_person_whom_a_detection_puts_elsewhere_begins_anew() -> None:
     people = follow(fitter, runner.who, 1, fresh=True)
     assert [iterations for _, iterations in runner.asked] == [5] * 4
     assert np.abs(people.joints_camera[0] - runner.who.joints).max() < 0.003
+
+
+@pytest.mark.parametrize(
+    ("lowest", "share"),
+    [
+        (ANKLES, 0.0),
+        (KNEES, MISSING_KNEES),
+        (HIPS, MISSING_HIPS),
+        ([5, 6], 0.8),
+    ],
+)
+def test_somebody_cut_off_by_the_lower_edge_is_first_looked_at_beyond_it(lowest: list[int], share: float) -> None:
+    class Asked(AllKnowing):
+        def initial(self, encoded: Encoded, view: View) -> State:
+            squares.append(view.square)
+            return super().initial(encoded, view)
+
+    def first_square(bottom_px: float) -> np.ndarray:
+        squares.clear()
+        box = np.array([[400, 300, 500, bottom_px]], np.float32)
+        keypoints = np.zeros((1, 17, 3), np.float32)
+        keypoints[0, : max(lowest) + 1, 2] = 0.9
+        one = np.ones(1, np.float32)
+        seen = Tracks(picture(), np.array([4]), box, 0 * one, one, np.array([True]), keypoints)
+        Fitter(config.Fit(), Asked(truth(1)), BODY, crop).fit(seen, CAMERA)
+        return np.array(squares[0])
+
+    squares: list = []
+    crop = Crop(normalise_roll=True, beyond=0.8)
+    height = HEIGHT - 300
+    x, y, side = first_square(HEIGHT)
+    assert (x, y) == pytest.approx((450, 300 + (1 + share) * height / 2), abs=0.5)
+    assert side == pytest.approx(crop.margin * (1 + share) * height, abs=1)
+    for elsewhere in (HEIGHT - 100, HEIGHT + 200):  # ends in the picture, or has been extended already
+        assert first_square(elsewhere)[2] == pytest.approx(crop.margin * (elsewhere - 300), abs=1)
 
 
 def test_nobody_is_remembered_for_long() -> None:
