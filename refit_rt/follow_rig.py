@@ -216,8 +216,8 @@ def load_rig_follower(
     cameras = rig_cameras(settings)
     if sizes:
         cameras = [scaled(camera, sizes.get(camera.name), settings.camera.calibration) for camera in cameras]
-    if settings.fit.stature_m:
-        log.warning("fit.stature_m: several cameras measure how tall people are, so it is not used")
+    if settings.fit.stature_m and settings.track.max_people != 1 and not settings.fit.shapes:
+        log.warning("fit.stature_m: everybody is taken to be %g m tall", settings.fit.stature_m)
     detector = make_detector(settings.detect)
     tracker = RigTracker(settings.track, cameras, detector.threshold, settings.fit.min_confidence)
     log.info("loading bundle %s", settings.fit.bundle)

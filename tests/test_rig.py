@@ -44,6 +44,9 @@ class FakeRigFollower:
         one = people([1], trans=np.array([[0, 0, 3]], np.float32))
         return tick, replace(one, time_s=tick.time_s, missing=tick.missing, **header, **lens)
 
+    def straight(self, tick: FrameSet) -> FrameSet:
+        return tick
+
     def close(self) -> None:
         """Nothing is open."""
 
