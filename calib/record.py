@@ -108,7 +108,8 @@ def record(
     enough = "enough" if progress.enough else "not enough yet; the same command continues"
     say(f"{path}: {progress.takes} takes, {enough}")
     known = " --lenses-only" * lenses_only + " --intrinsics LENSES.json" * places_only
-    say(f"Next: refit-rt calibrate solve {path} --board {board} --square-mm MEASURED{known} --out rig.json")
+    say(f"Next: refit-rt calibrate solve {path} --board {board}{known} --out solved.json")
+    say(f"Is a square really {1000 * shape.square_m:g} mm wide, as {board} says? Measure it: no picture shows that")
     return 0
 
 
