@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from refit_rt.commands.shared import File, say
 from refit_rt.config import Capture
@@ -26,10 +26,10 @@ def record(
     /,
     *,
     board: File,
-    until_enough: bool = False,
-    lenses_only: bool = False,
-    places_only: bool = False,
-    floor: bool = False,
+    until_enough: FlagCreatePairsOff[bool] = False,
+    lenses_only: FlagCreatePairsOff[bool] = False,
+    places_only: FlagCreatePairsOff[bool] = False,
+    floor: FlagCreatePairsOff[bool] = False,
     still_px: float = 0.0,
     page: bool = True,
     port: int = 0,

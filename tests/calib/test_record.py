@@ -4,6 +4,8 @@ import io
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -27,6 +29,7 @@ from refit_rt.__main__ import command
 from refit_rt.cameras import read_rig
 from refit_rt.errors import UserError
 from refit_rt.types import Frame, FrameSet
+from tests.support.paths import ROOT
 from training.evaluation.calibration import BOARD, CENTRE, Painter
 
 SIZE = (960, 540)
@@ -318,3 +321,13 @@ def test_lines_update_in_place_on_a_terminal_and_follow_each_other_elsewhere(pic
     assert max(map(len, lines_of(made.recorder.progress, "", True, 40))) < 40
     assert any("■" in line for line in lines_of(made.recorder.progress, "", True, 80))
     assert capsys.readouterr().err == ""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from refit_rt.__main__ import command\nassert command(['calibrate', 'record', '--help']) == 0\n"
+        "found = [m for m in ('cv2', 'scipy', 'numba', 'zmq') if m in sys.modules]\nassert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert "--until-enough" in done.stdout
+    assert "--capture.sources" in done.stdout
