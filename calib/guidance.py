@@ -82,6 +82,11 @@ class Guidance:
         self._focus = next(iter(names))  # the camera that the person with the board stands before
 
     @property
+    def lenses(self) -> bool:
+        """Whether the lenses are to be found from the takes."""
+        return self._lenses
+
+    @property
     def takes(self) -> int:
         """How many sets of pictures there are."""
         return len(set().union(*self._views.values()))

@@ -123,19 +123,21 @@ def state_of(progress: Progress, waiting: str, pairs: bool) -> dict:
                 "still": one.still,
                 "note": one.note,
                 "lacks": next(iter(one.state.lacks), ""),
-                "facts": _facts(one),
+                "facts": _facts(one, progress.lenses),
             }
             for one in progress.cameras
         ],
     }
 
 
-def _facts(one: CameraLook) -> list[tuple[str, str, bool]]:
-    """Name, value, and whether it is enough."""
+def _facts(one: CameraLook, lenses: bool) -> list[tuple[str, str, bool | None]]:
+    """Name, value, and whether it is enough; None: it does not matter. lenses: whether they are to be found."""
     state = one.state
     near, far = state.distance_m or (0.0, 0.0)
     times = f"{far / near:.1f} of {WANTED_DISTANCES:.1f} times" if far else ""
     distance = f"{near:.1f} to {far:.1f} m, {times}" if far else "-"
+    if not lenses:
+        return [("takes", str(state.takes), None)]
     return [
         ("takes", f"{state.takes} of {FEW_FRAMES}", state.takes >= FEW_FRAMES),
         ("picture", f"{state.covered:.0%} of {COVERED:.0%}", state.covered >= COVERED),

@@ -46,6 +46,7 @@ class Progress:
     enough: bool
     cameras: tuple[CameraLook, ...]
     pairs: np.ndarray  # (camera, camera) int: takes that both see
+    lenses: bool  # whether the lenses are to be found, so that tilts, distances and empty fields matter
     connected: bool  # whether pairs with enough takes tie all cameras together
     last: tuple[int, tuple[str, ...]] | None = None  # number and cameras of the newest take of this run
 
@@ -226,7 +227,8 @@ class Recorder:
         )  # fmt: skip
         missing = guidance.lacks()
         return Progress(
-            guidance.takes, now, guidance.next(), not missing, cameras, guidance.pairs(), guidance.connected(),
+            guidance.takes, now, guidance.next(), not missing, cameras, guidance.pairs(), guidance.lenses,
+            guidance.connected(),
             self._last,
         )  # fmt: skip
 

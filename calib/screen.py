@@ -78,13 +78,15 @@ def lines_of(progress: Progress, waiting: str, pairs: bool, width: int) -> list[
     if pairs:
         shared = f"takes that two cameras share ({FEW_SHARED} are enough): {_pairs(progress)}"
         lines += ["", *textwrap.wrap(shared, width - 1, break_on_hyphens=False)]
-    lines += ["", *_maps(progress, width)]
+    if progress.lenses:
+        lines += ["", *_maps(progress, width)]
     return [line[: width - 1] for line in lines]
 
 
 def table(progress: Progress) -> list[str]:
     """One line per camera."""
     heads = (f"takes/{FEW_FRAMES}", f"picture/{COVERED:.0%}", f"edges/{EDGES_COVERED:.0%}", "tilt", "distance")
+    heads = heads if progress.lenses else ("takes",)
     wide = max(8, *(len(one.state.name) for one in progress.cameras))
     lines = [f"{'camera':<{wide}}" + "".join(f"{head:>13}" for head in heads)]
     for one in progress.cameras:
@@ -92,7 +94,7 @@ def table(progress: Progress) -> list[str]:
         away = f"{state.distance_m[0]:.1f}-{state.distance_m[1]:.1f} m" if state.distance_m else "-"
         cells = (str(state.takes), f"{state.covered:.0%}", f"{state.edges:.0%}", f"{state.tilt_deg:.0f}°", away)
         seen = "  board, still" if one.view and one.still else "  board" if one.view else ""
-        lines.append(f"{state.name:<{wide}}" + "".join(f"{cell:>13}" for cell in cells) + seen)
+        lines.append(f"{state.name:<{wide}}" + "".join(f"{cell:>13}" for cell in cells[: len(heads)]) + seen)
     return lines
 
 

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from calib.adjust import Scene
 from calib.board import write_board
 from calib.guidance import Guidance
-from calib.record_page import Page
+from calib.record_page import Page, state_of
 from calib.recorder import Progress, Recorder
 from calib.screen import Screen, lines_of
 from calib.solve import takes_of
@@ -255,6 +255,8 @@ def test_the_floor_is_taken_when_the_board_lies_before_two_cameras(picture: np.n
     assert made.look(4.0, left=picture, back=EMPTY, right=EMPTY).now == "Only left sees the board."
     assert made.look(4.5, left=picture, back=picture, right=EMPTY).takes == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back.jpg", "left.jpg"]
+    assert state_of(made.recorder.progress, "", True)["cameras"][0]["facts"] == [("takes", "1", None)]
+    assert not any("tilt" in line or "■" in line for line in lines_of(made.recorder.progress, "", True, 80))
     assert made.recorder.progress.enough
 
 
