@@ -49,7 +49,7 @@ class Fitter:
 
         Raises UserError for shapes and statures that the body cannot have.
         """
-        self.body, self.bundle_name, self.runner, self.crop, self.errors = body, bundle_name, runner, crop, errors
+        self.body, self.bundle_name = body, bundle_name
         self._settings, self._crop = settings, crop
         self._runner = mirror.TwiceRunner(runner) if settings.mirror == "both" else runner
         self._mirrored = mirror.MirroredRunner(runner) if settings.mirror == "turns" else None
@@ -102,8 +102,10 @@ class Fitter:
             if memories[row] and not sure:  # a cut, or drift: once more from nothing
                 again[row] = Look(boxes[row])
             elif not memories[row] and sure:
-                # A detector's box is not the box of a body: fit again where the body was found.
-                again[row] = Look(square_of_body(fitted.points_px, fitted.roll, frame.size, self._crop))
+                # A detector's box is not the box of a body: fit again where the body was found, if that is elsewhere.
+                around = square_of_body(fitted.points_px, fitted.roll, frame.size, self._crop)
+                if not start.alike(boxes[row], around):
+                    again[row] = Look(around)
         for row, cold in zip(again, self._looked(frame, camera, list(again.values())), strict=True):
             if not memories[row] or start.given_up(fits[row].confidence, cold.confidence, least):
                 fits[row] = cold

@@ -113,10 +113,8 @@ class ViewsFitter:
         pictures = np.empty((len(crops), self._runner.crop_px, self._runner.crop_px, 3), np.uint8)
         for (frame, eye, camera, mirrored), picture in zip(crops, pictures, strict=True):
             cut_rgb(frame.image, eye.square, camera, mirrored=mirrored, out=picture)
-        # Unlike those of one view, all crops of a person are needed at once: the encoder's memory may be used again.
-        encoded = iter(
-            [replace(one, maps=np.array(one.maps)) for one in self._runner.encode_all(pictures)] if crops else []
-        )
+        # While one person is fitted, the next one's crops are encoded.
+        encoded = map(kept, self._runner.encode_all(pictures) if crops else ())
         fits = [self._fit_person(job, [next(encoded) for _ in job.eyes]) for job in jobs]
         return [self._finished(time_s, job, fit, cameras) for job, fit in zip(jobs, fits, strict=True)]
 
@@ -356,6 +354,13 @@ class _Fit:
     confidence: float
     iterations: int
     opposed: bool  # most views' fresh estimates face another way than the last body, and agree with one another
+
+
+def kept(encoded: Encoded) -> Encoded:
+    """Maps that stay when the next crop is encoded: unlike those of one view, all of a person are needed at once, and
+    an encoder may use its memory again."""
+    maps = np.asarray(encoded.maps)
+    return replace(encoded, maps=maps if maps.flags.owndata else maps.copy())
 
 
 def with_betas(pose: Pose, betas: np.ndarray, body: Body) -> Pose:
