@@ -78,7 +78,7 @@ def draw(name: str, shape: list[int]) -> np.ndarray:
 
 
 def seeded_body() -> SimpleNamespace:
-    """A cloud of points around a stick figure, in the fields of refit_rt.body.smpl.Body."""
+    """A cloud of points around a stick figure, in the fields of refit_rt.body.smpl.Body, and SMPL's regressor."""
     source = stream("body")
     owner = source.randint(0, 24, VERTICES)
     template = STICK_FIGURE[owner] + source.standard_normal((VERTICES, 3)) * [0.04, 0.06, 0.04]
@@ -94,6 +94,7 @@ def seeded_body() -> SimpleNamespace:
         shape_dirs=shape_dirs,
         pose_dirs=pose_dirs,
         skinning=skinning / skinning.sum(1, keepdims=True),
+        regressor=regressor,
         joint_template=regressor @ template,
         joint_shape_dirs=np.einsum("jv,vcs->jcs", regressor, shape_dirs),
         faces=source.randint(0, VERTICES, (13776, 3)),
