@@ -59,6 +59,7 @@ class Follower:
         self._smoother = Smoother(settings.smooth, fitter.body)
         # Size and EXIF focal length of the last picture, and its camera; one tuple, because several threads ask
         self._camera: tuple[tuple[tuple[int, int], float | None], Camera] | None = None
+        self._size: tuple[int, int] | None = None  # of the last picture of a clip
         self._pictures, self._first_s = 0, 0.0  # pictures given to `follow`, and when the first one came
 
     def follow(self, picture: np.ndarray | Frame, time_s: float | None = None) -> People:
@@ -116,10 +117,15 @@ class Follower:
         self._looking.close()
 
     def _watch_scene(self, frame: Frame) -> None:
-        """Forgets everybody at a cut, and for a picture that continues no clip."""
+        """Forgets everybody at a cut, where the size changes (a phone is turned), and for a picture that continues no
+        clip."""
         if frame.still:
             self.forget()
             return
+        if self._size not in (None, frame.size):
+            log.warning("the pictures are %d x %d from frame %d on: everybody is found anew", *frame.size, frame.index)
+            self.forget()
+        self._size = frame.size
         match self._cuts.judge(frame.image):
             case "cut":
                 self._forget_people()

@@ -55,7 +55,7 @@ class RigFollower:
         self._tracker, self._timings, self._live = tracker, timings or Timings(), live
         self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
         self._smoother = Smoother(settings.smooth, fitter.body)
-        self._blind = [False] * len(cameras)
+        self._unusable = [""] * len(cameras)  # why each camera's last frame was
 
     def step(self, tick: FrameSet) -> tuple[FrameSet, People]:
         """One tick, with frames that can be used, and who is in it: in pixels of the straight pictures (`straight`)."""
@@ -92,16 +92,16 @@ class RigFollower:
 
     def _usable(self, tick: FrameSet) -> FrameSet:
         """The tick with every frame at the tick's own time, by which looks find the bodies they belong to; a camera
-        that shows nothing counts as one without a frame."""
+        that shows nothing, or pictures of another size than its calibration, counts as one without a frame."""
         frames = list(tick.frames)
         for row, frame in enumerate(frames):
             if frame is None:
                 continue
-            blind = is_blank(thumbnail(frame.image))
-            if blind != self._blind[row]:
-                log.warning("camera '%s' %s", frame.camera, "shows nothing: is it covered?" if blind else "sees again")
-            self._blind[row] = blind
-            frames[row] = None if blind else replace(frame, time_s=tick.time_s)
+            why = why_unusable(frame, self._cameras[row])
+            if why != self._unusable[row]:
+                log.warning("camera '%s' %s", frame.camera, why or "sees again")
+            self._unusable[row] = why
+            frames[row] = None if why else replace(frame, time_s=tick.time_s)
         return replace(tick, frames=tuple(frames))
 
     def _ask(self, frames: list[Frame | None], time_s: float) -> None:
@@ -142,6 +142,14 @@ class RigFollower:
                 boxes = looker.find(frame, lens.bent_known(known, taken_by))
                 found.append((camera, lens.straightened_boxes(boxes, taken_by)))
         return found
+
+
+def why_unusable(frame: Frame, camera: Camera) -> str:
+    """Why a camera's frame cannot be used; empty: it can."""
+    if frame.size != camera.size:
+        sizes = "{} x {}, but it is calibrated for {} x {}".format(*frame.size, *camera.size)
+        return f"sends pictures of {sizes}: it is left out. Start again with another calibration"
+    return "shows nothing: is it covered?" if is_blank(thumbnail(frame.image)) else ""
 
 
 def people_of(tick: FrameSet, camera: Camera, fits: list[WorldFit], fitter: "ViewsFitter") -> People:

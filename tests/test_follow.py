@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
+import pytest
 
 from refit_rt import config
 from refit_rt.body.smpl import load_body
 from refit_rt.cameras import Camera, Rig, lens, write_rig
+from refit_rt.errors import UserError
 from refit_rt.follow import Follower
 from refit_rt.track.one_camera import Tracker
 from refit_rt.types import Frame
@@ -80,6 +82,24 @@ def test_a_cut_forgets_everybody_and_what_follows_has_new_ids() -> None:
     ids, remembered = follow([picture(0)] * 6 + [picture(1)] * 4)
     assert ids == [[0]] * 6 + [[1]] * 4
     assert remembered == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4]
+
+
+def test_pictures_of_another_size_are_followed_by_nobody_who_was_there(caplog) -> None:
+    turned = cv2.rotate(picture(0), cv2.ROTATE_90_CLOCKWISE)
+    ids, remembered = follow([picture(0)] * 3 + [turned] * 3)
+    assert ids == [[0]] * 3 + [[1]] * 3
+    assert remembered == [1, 2, 3, 1, 2, 3]
+    assert caplog.messages == ["the pictures are 240 x 320 from frame 3 on: everybody is found anew"]
+
+
+def test_pictures_of_another_shape_than_the_calibration_end_the_run_in_one_line(tmp_path: Path) -> None:
+    write_rig(Rig((Camera("camera", (320, 240), 300.0, (159.5, 119.5)),)), tmp_path / "rig.json")
+    settings = config.Settings(camera=config.Camera(calibration=str(tmp_path / "rig.json")))
+    follower = Follower(settings, FakeDetector(), Tracker(config.Track()), cast("Any", Growing(load_body())))
+    follower.step(Frame("camera", 0, 100.0, 0.0, picture(0)))
+    turned = cv2.rotate(picture(0), cv2.ROTATE_90_CLOCKWISE)
+    with pytest.raises(UserError, match=r"camera 'camera' was calibrated at \(320, 240\), the video is \(240, 320\)"):
+        follower.step(Frame("camera", 1, 100.1, 0.1, turned))
 
 
 def test_a_still_is_followed_by_no_memory_of_it() -> None:

@@ -118,6 +118,19 @@ def test_a_camera_that_shows_nothing_counts_as_missing_and_is_reported_once(capl
     ]
 
 
+def test_a_camera_whose_pictures_change_their_size_is_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    rig, _ = follower(standing(1), config.Settings())
+    for index in range(4):
+        pictures = frames(CAMERAS, index)
+        if index >= 2:
+            pictures[1] = replace(pictures[1], image=np.rot90(pictures[1].image).copy())
+        shown, people = rig.step(tick(index, pictures))
+        assert people.missing == shown.missing == (("cam1",) if index >= 2 else ())
+    (message,) = caplog.messages
+    assert "camera 'cam1' sends pictures of" in message
+    assert "it is left out. Start again with another calibration" in message
+
+
 def test_people_are_looked_at_more_closely_between_looks_at_whole_pictures() -> None:
     closer: Any = Closer(standing(1))
     rig, finder = follower(standing(1), config.Settings(), closer)

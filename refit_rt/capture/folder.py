@@ -5,12 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-
 from refit_rt import config
 from refit_rt.capture.exif import focal_35mm
 from refit_rt.capture.picture import read_picture
 from refit_rt.capture.playback import Playback, Shot
+from refit_rt.capture.several import pictures_in
 from refit_rt.errors import UserError
 from refit_rt.types import Frame
 
@@ -19,7 +18,6 @@ log = logging.getLogger(__name__)
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".mpo"})
 UNKNOWN = frozenset({".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2"})
 FILMS = frozenset({".png", ".avif"})  # kinds of pictures whose animated ones FFmpeg reads
-JPEG_WITH_EXIF = b"\xff\xd8\xff\xe1"  # how each picture of an MPO begins (CIPA DC-007)
 GUESSED_FPS = 30.0  # images carry no frame rate
 FULL_FRAME_DIAGONAL_MM = 43.267  # 36 x 24 mm, to which "focal length in 35 mm film" refers (CIPA DC-008)
 
@@ -97,16 +95,6 @@ def note_unknown(path: Path) -> None:
         more = ", …" if len(unknown) > 1 else ""
         text = "%s: %d pictures of a kind that cannot be read are left out (%s%s). Convert them to jpg"
         log.warning(text, path, len(unknown), unknown[0], more)
-
-
-def pictures_in(file: Path) -> int:
-    """How many pictures an image file contains: pages, frames of an animation, views of a stereo camera; 0: unknown."""
-    try:
-        if file.suffix.lower() == ".mpo":
-            return file.read_bytes().count(JPEG_WITH_EXIF)
-        return cv2.imcount(str(file))
-    except (OSError, cv2.error):
-        return 0
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
