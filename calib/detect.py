@@ -139,7 +139,13 @@ def why_not(board: Board, pictures: list[np.ndarray]) -> str:
     for other, reason in others:
         if _found(other, pictures):
             return f"{reason} (--board)"
-    if board.kind != "chessboard" and any(_markers(board, picture) for picture in pictures):
+    sides = [side for picture in pictures for side in _sides(board, picture)] if board.kind != "chessboard" else []
+    if sides and np.median(sides) < SMALLEST_MARKER_PX:
+        return (
+            f"shows markers {np.median(sides):.0f} px wide, and {SMALLEST_MARKER_PX:.0f} are needed. Film the board "
+            "nearer and less at a slant, or use a larger one"
+        )
+    if sides:
         return (
             f"shows markers of {board.dictionary}, but no {board.words}. Give the board that was filmed: columns, rows "
             "and dictionary as they are on the print"
@@ -152,12 +158,13 @@ def _found(board: Board, pictures: list[np.ndarray]) -> bool:
     return any(detector(picture) is not None for picture in pictures)
 
 
-def _markers(board: Board, picture: np.ndarray) -> bool:
-    """Whether more than two of the dictionary's markers are there."""
+def _sides(board: Board, picture: np.ndarray) -> list[float]:
+    """Sides in pixels of the dictionary's markers in a picture; none where there are no more than two, which may be
+    something else."""
     grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     grey = cv2.bitwise_not(grey) if board.inverted else grey
-    ids = cv2.aruco.ArucoDetector(dictionary_of(board)).detectMarkers(grey)[1]
-    return ids is not None and len(ids) > 2
+    markers = cv2.aruco.ArucoDetector(dictionary_of(board)).detectMarkers(grey)[0]
+    return [_side(one) for one in markers] if len(markers) > 2 else []
 
 
 def _side(marker: np.ndarray) -> float:

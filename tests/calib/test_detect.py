@@ -62,6 +62,11 @@ def test_a_chessboard_begins_at_the_same_corner_upside_down() -> None:
         (BOARD, 255 - filmed(BOARD), "black and white are exchanged"),
         (replace(BOARD, legacy=True), filmed(BOARD), "OpenCV's other pattern"),
         (replace(BOARD, columns=9, rows=7), filmed(BOARD), "shows markers of DICT_4X4_50, but no ChArUco board of 9"),
+        (
+            replace(BOARD, columns=9, rows=7),
+            filmed(BOARD, scale=0.4),
+            "px wide, and 30 are needed. Film the board nearer",
+        ),
         (replace(BOARD, dictionary="DICT_6X6_50"), filmed(BOARD), "shows no ChArUco board"),
         (replace(CHESSBOARD, columns=6, rows=5), filmed(CHESSBOARD), "has 7 x 6 squares: columns and rows count"),
         (CHESSBOARD, np.full((720, 1280), 90, np.uint8), "Film it closer, sharper"),
