@@ -180,7 +180,7 @@ def _chosen(path: Path, names: list[str]) -> str:
     if others:
         raise UserError(f"{path}: holds no SMPL file but {shown(', '.join(others))}. {NEEDED}")
     raise UserError(
-        f"{path}: holds no SMPL file. Give one that holds one, such as SMPL_NEUTRAL.pkl or"
+        f"{path}: holds no SMPL file. Give a file, folder or .zip with one, such as SMPL_NEUTRAL.pkl or"
         " basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl"
     )
 

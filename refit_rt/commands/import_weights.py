@@ -20,7 +20,8 @@ def import_weights(
     It needs torch.
 
     Args:
-        checkpoint: A checkpoint of ReFit's authors, such as refit_all.pt.
+        checkpoint: A checkpoint of ReFit's authors, such as refit_all.pt, or one that ReFit's trainer or another one
+            has written (Lightning, DataParallel, averaged weights, safetensors). Nothing in it is executed.
         body: The SMPL body that it was trained on, from import-smpl.
         out: The folder of the bundle.
     """
