@@ -78,7 +78,9 @@ class Freedom:
     lenses: np.ndarray | None = None  # (camera, 9) bool; None: no lens changes
     usual: np.ndarray | None = None  # (camera, 9) lenses as they are before any corner is seen; None: no prior
     deviation: np.ndarray | None = None  # (camera, 9) from the usual ones, where a residual of 1 px is one; inf: none
+    square: bool = False  # fy is fx times a constant: give only fx as free
     cameras: bool = True  # False: only the boards move
+    turns: bool = True  # False: boards only shift, as a target of a single point does
     delays: float = 0.0  # standard deviation of a delay in frames, where a residual of 1 px is one; 0: they are fixed
 
 
@@ -144,7 +146,7 @@ def _least_squares(problem: "_Problem", x: np.ndarray) -> np.ndarray:
     residual, damping = problem.residual(x), DAMPING[1]
     for _ in range(MOST_STEPS):
         slope = problem.jacobian(x)
-        normal = _Normal.of(slope, len(x) - 6 * problem.boards, problem.boards)
+        normal = _Normal.of(slope, len(x) - problem.size * problem.boards, problem.boards, problem.size)
         downhill = -(slope.T @ residual)
         cost, gain = residual @ residual, 0.0
         while damping < DAMPING[2]:
@@ -166,27 +168,27 @@ def _least_squares(problem: "_Problem", x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Normal:
-    """The normal matrix, in parts: n numbers of lenses and cameras, and 6 of each board."""
+    """The normal matrix, in parts: n numbers of lenses and cameras, and s (6 or 3) of each board."""
 
     rig: np.ndarray  # (n, n)
-    mixed: np.ndarray  # (board, n, 6)
-    boards: np.ndarray  # (board, 6, 6)
+    mixed: np.ndarray  # (board, n, s)
+    boards: np.ndarray  # (board, s, s)
 
     @classmethod
-    def of(cls, slope: csr_array, count: int, boards: int) -> "_Normal":
-        """Of a Jacobian (residuals, count + 6 boards)."""
+    def of(cls, slope: csr_array, count: int, boards: int, size: int) -> "_Normal":
+        """Of a Jacobian (residuals, count + size * boards)."""
         by_column = slope.tocsc()
         rig, board = by_column[:, :count], by_column[:, count:]
-        mixed = (rig.T @ board).toarray().reshape(count, boards, 6).transpose(1, 0, 2)
+        mixed = (rig.T @ board).toarray().reshape(count, boards, size).transpose(1, 0, 2)
         square = (board.T @ board).tocoo()
-        blocks = np.zeros((boards, 6, 6))
-        blocks[square.row // 6, square.row % 6, square.col % 6] = square.data
+        blocks = np.zeros((boards, size, size))
+        blocks[square.row // size, square.row % size, square.col % size] = square.data
         return cls((rig.T @ rig).toarray(), mixed, blocks)
 
     def step(self, downhill: np.ndarray, damping: float) -> np.ndarray:
         """The solution of (N + damping diag N) step = downhill. Raises LinAlgError."""
         count = len(self.rig)
-        rig, board = downhill[:count], downhill[count:].reshape(-1, 6, 1)
+        rig, board = downhill[:count], downhill[count:].reshape(len(self.boards), -1, 1)
         eliminated = np.linalg.solve(_damped(self.boards, damping), np.concatenate([self._across, board], 2))
         step = np.zeros(0)
         if count:
@@ -316,12 +318,16 @@ class _Problem:
         moving = np.full((cameras, 6), freedom.cameras)
         delays = np.full(cameras, freedom.delays > 0 and corners.motion is not None)
         moving[freedom.root] = delays[freedom.root] = False
-        self.corners, self.start, self.boards = corners, start, boards
+        self.corners, self.start, self.boards, self.square = corners, start, boards, freedom.square
+        turns = np.tile([freedom.turns] * 3 + [True] * 3, boards)
+        self.size = 6 if freedom.turns else 3  # numbers of a board
         self.usual = start.lenses if freedom.usual is None else freedom.usual
-        self.free = np.concatenate([lenses.ravel(), moving.ravel(), delays, np.ones(6 * boards, bool)])
+        self.free = np.concatenate([lenses.ravel(), moving.ravel(), delays, turns])
         column = np.where(self.free, np.cumsum(self.free) - 1, -1)
         lens, camera, delay, board = np.split(column, self._ends)
-        self.lens_column = lens.reshape(-1, 9)
+        self.lens_column = lens.reshape(-1, 9).copy()
+        if freedom.square:
+            self.lens_column[:, 1] = self.lens_column[:, 0]
         columns = np.concatenate(
             [
                 self.lens_column[corners.camera],
@@ -362,6 +368,9 @@ class _Problem:
     def _all(self, x: np.ndarray) -> np.ndarray:
         whole = self.whole.copy()
         whole[self.free] = x
+        if self.square:
+            lenses, start = whole[: self._ends[0]].reshape(-1, 9), self.start.lenses
+            lenses[:, 1] = lenses[:, 0] * start[:, 1] / start[:, 0]
         return whole
 
     def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -391,6 +400,8 @@ class _Problem:
         by_world = by_here @ camera_turn[one]
         values = np.empty((len(corners), 2, 22))
         values[..., :9] = by_lens
+        if self.square:
+            values[..., 1] *= (self.start.lenses[one, 1] / self.start.lenses[one, 0])[:, None]
         values[..., 9:12] = -by_world @ _hat(world) @ camera_slope[one]
         values[..., 12:15] = by_here
         values[..., 15] = -corners.velocity(delay)
@@ -405,7 +416,8 @@ class _Problem:
         columns = self.lens_column >= 0
         if not columns.any():
             return found
-        variance = np.diag(_Normal.of(self.jacobian(x), len(x) - 6 * self.boards, self.boards).covariance())
+        count = len(x) - self.size * self.boards
+        variance = np.diag(_Normal.of(self.jacobian(x), count, self.boards, self.size).covariance())
         variance = variance * (residual_px**2).sum() / max(residual_px.size - len(x), 1)
         found[columns] = np.sqrt(np.maximum(variance[self.lens_column[columns]], 0))
         return found

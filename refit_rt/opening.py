@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refit_rt import config
-from refit_rt.cameras import read_rig
+from refit_rt.cameras import Rig, read_rig
 from refit_rt.capture import Source, is_camera, open_source
 from refit_rt.capture.stills import are_stills
 from refit_rt.capture.sync import SyncedSource, check_sources, open_sources
@@ -68,7 +68,8 @@ class Opened:
         """The stream and the recording."""
         body, bundle = follower.fitter.body.name, follower.fitter.bundle_name
         path = self.folder / "motion.npz" if self.folder else None
-        motion = MotionWriter(path, self.fps, body, bundle, self.stills) if path else None
+        fps = 0.0 if self.source.runs_by_itself else self.fps  # of a camera, the times of its frames say it
+        motion = MotionWriter(path, fps, body, bundle, self.stills) if path else None
         return Sender(self.publisher, motion, Run(time.time() - time.monotonic(), body, bundle), timings)
 
     def overlay(self, follower: "Follower | RigFollower") -> "OverlayWriter | PictureWriter | MosaicWriter | None":
@@ -97,7 +98,7 @@ def opened(settings: config.Settings) -> Iterator[Opened]:
     settings = alone(settings)
     if settings.capture.sources:
         check_sources(settings.capture)
-        check_rig(settings)
+        settings = with_delays(settings, check_rig(settings))
     elif settings.capture.timestamps or settings.capture.delays_s:
         raise UserError(
             "capture.timestamps and capture.delays_s are for capture.sources, which is empty. Leave them out"
@@ -134,8 +135,16 @@ def alone(settings: config.Settings) -> config.Settings:
     return msgspec.structs.replace(settings, capture=capture)
 
 
-def check_rig(settings: config.Settings) -> None:
-    """Raises UserError unless the calibration file is of the cameras of capture.sources."""
+def with_delays(settings: config.Settings, rig: Rig) -> config.Settings:
+    """`capture.delays_s` of a rig's file for the sources to which the settings give none."""
+    capture = settings.capture
+    known_s = {name: delay_s for name, delay_s in rig.delays_s.items() if name in capture.sources}
+    capture = msgspec.structs.replace(capture, delays_s=known_s | capture.delays_s)
+    return msgspec.structs.replace(settings, capture=capture)
+
+
+def check_rig(settings: config.Settings) -> Rig:
+    """The rig of the calibration file. Raises UserError unless it is of the cameras of capture.sources."""
     names = list(settings.capture.sources)
     if not settings.camera.calibration:
         raise UserError(
@@ -149,6 +158,7 @@ def check_rig(settings: config.Settings) -> None:
             f"{path}: has no camera '{strangers[0]}', only {', '.join(rig.names)}. "
             "Name each of capture.sources as the calibration does"
         )
+    return rig
 
 
 def one_by_one(settings: config.Settings) -> config.Settings:

@@ -90,7 +90,7 @@ def test_a_rig_is_followed_recorded_and_drawn(settings, tmp_path):
 
 
 def test_a_subscriber_learns_which_camera_is_missing(settings):
-    listener, messages, stop = Listener(settings.publish.address), [], threading.Event()
+    listener, messages, stop = Listener(settings.publish.address, newest=False), [], threading.Event()
 
     def listen() -> None:
         while not messages or messages[-1].status != "ended":
@@ -146,6 +146,20 @@ def test_pictures_of_another_shape_than_the_calibration_are_refused(settings, tm
     with pytest.raises(UserError, match=r"rig\.json: camera 'left' was calibrated at \(64, 64\), the video is"):
         Pipeline(settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_delays_of_the_calibration_hold_where_the_settings_give_none(settings, tmp_path):
+    """The right camera's pictures are two frames older than they claim: its third frame belongs to the left's first."""
+    rig = read_rig(tmp_path / "rig.json")
+    late = tuple(replace(one, delay_s={"left": 0.5, "right": 0.04}.get(one.name, 9.0)) for one in rig)
+    write_rig(replace(rig, cameras=late), tmp_path / "rig.json")
+    given = config.Capture(sources=settings.capture.sources, delays_s={"left": 0.0})
+    quiet = config.Publish(enabled=False)
+    with opened(replace_settings(settings, capture=given, publish=quiet)) as ends:
+        assert ends.settings.capture.delays_s == {"left": 0.0, "right": 0.04}
+        ticks = list(ends.source)
+    pairs = [tuple(one and one.index for one in tick.frames) for tick in ticks if isinstance(tick, FrameSet)]
+    assert pairs[2:5] == [(0, 2), (1, 3), (2, 4)]
 
 
 def test_times_and_delays_without_sources_are_refused(settings):

@@ -2,9 +2,10 @@
 
 A format's reader translates its own words into these: "name", "size" (width, height), "matrix" (3, 3), "distortion"
 (OpenCV's k1 k2 p1 p2 k3, then zeros), and "camera_from_world" (4, 4) or "rotation", a matrix or a rotation vector, with
-"translation" (3,), which take the world to the camera.
+"translation" (3,), which take the world to the camera; this project's own file may also have "delay_s".
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,10 @@ def _camera(name: str, entry: dict[str, Any]) -> Camera:
     place = camera_from_world(entry)
     world_from_camera = upright() if place is None else _inverse(place)
     focal_px, aspect = (matrix[0, 0] + matrix[1, 1]) / 2, float(matrix[1, 1] / matrix[0, 0])
-    return Camera(name, (width, height), focal_px, (matrix[0, 2], matrix[1, 2]), distortion, world_from_camera, aspect)
+    centre_px, delay_s = (matrix[0, 2], matrix[1, 2]), float(entry.get("delay_s", 0.0))
+    if not math.isfinite(delay_s):
+        raise ValueError("its delay_s is not finite")
+    return Camera(name, (width, height), focal_px, centre_px, distortion, world_from_camera, aspect, delay_s)
 
 
 def _inverse(place: np.ndarray) -> np.ndarray:

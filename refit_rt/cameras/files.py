@@ -90,7 +90,12 @@ def write_rig(rig: Rig, path: Path, form: Format | None = None) -> tuple[str, ..
     check_rig(path, rig.cameras, rig.floor)
     lost = FORMATS[form][0].write(rig, path)
     if form != "refit-rt":
-        words = {"that y = 0 is the floor": rig.floor, "notes": rig.notes, "figures": rig.figures.made}
+        words = {
+            "that y = 0 is the floor": rig.floor,
+            "notes": rig.notes,
+            "figures": rig.figures.made,
+            "the cameras' delays (set capture.delays_s)": rig.delays_s,
+        }
         lost += [f"{form} cannot hold {what}" for what, there in words.items() if there]
     return tuple(lost)
 
@@ -101,7 +106,7 @@ def format_of(path: Path) -> Format | None:
     if path.is_dir():
         return None if form == "opencv" and not list(path.glob("*.y*ml")) else form
     if path.suffix == ".toml":
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return "caliscope" if "cameras" in tables else "anipose"
     if path.suffix in (".yml", ".yaml", ".xml", ".txt") and form != "colmap":
         start = path.read_text(encoding="utf-8", errors="replace")[:1000]

@@ -25,6 +25,7 @@ class Camera:
     distortion: np.ndarray = field(default_factory=lambda: np.zeros(5))  # (5,) OpenCV k1 k2 p1 p2 k3
     world_from_camera: np.ndarray = field(default_factory=lambda: upright())  # (4, 4) metres
     aspect: float = 1.0  # focal length along y over the one along x
+    delay_s: float = 0.0  # by which its pictures are older than they claim, beside those of the rig's other cameras
 
     @property
     def matrix(self) -> np.ndarray:
@@ -106,6 +107,11 @@ class Rig:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def delays_s(self) -> dict[str, float]:
+        """Name → constant delay in seconds, of the cameras that have one. It is subtracted from their times."""
+        return {camera.name: camera.delay_s for camera in self.cameras if camera.delay_s}
 
     def for_sources(self, sizes: Mapping[str, tuple[int, int]]) -> "Rig":
         """The rig of some sources: their names and image sizes (width, height), in their order.

@@ -367,6 +367,20 @@ def test_the_rig_of_some_sources_is_scaled_and_what_does_not_fit_is_named(rig):
         rig.for_sources({"cam_1": (640, 480)})
 
 
+def test_delays_are_kept_by_this_projects_file_and_said_to_be_lost_by_others(rig, tmp_path):
+    late = replace(rig, cameras=(rig.cameras[0], replace(rig.cameras[1], delay_s=0.0412), rig.cameras[2]))
+    assert write_rig(late, tmp_path / "rig.json") == ()
+    assert read_rig(tmp_path / "rig.json").delays_s == {"cam_1": 0.0412}
+    assert "delay_s" not in (tmp_path / "rig.json").read_text().split("cam_1")[0]
+    lost = write_rig(late, tmp_path / "calibration.toml")
+    assert "anipose cannot hold the cameras' delays (set capture.delays_s)" in lost
+    assert read_rig(tmp_path / "calibration.toml").delays_s == {}
+    text = (tmp_path / "rig.json").read_text().replace("0.0412", "NaN")
+    (tmp_path / "rig.json").write_text(text)
+    with pytest.raises(UserError, match=r"camera 'cam_1' is of no use .its delay_s is not finite"):
+        read_rig(tmp_path / "rig.json")
+
+
 def test_points_are_triangulated_from_the_cameras_that_see_them(rig):
     pixels = np.stack([camera.project(POINTS) for camera in rig])
     pixels[0, :10] = np.nan
