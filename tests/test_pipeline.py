@@ -195,7 +195,7 @@ def test_a_camera_that_hangs_is_named_and_what_was_seen_is_kept(address, tmp_pat
 
 
 def test_a_camera_that_hangs_is_no_success(monkeypatch):
-    monkeypatch.setattr("refit_rt.pipeline.run", lambda _: Report(1, 0, 0, 0, 0.0, {}, hung=True))
+    monkeypatch.setattr("refit_rt.pipeline.run", lambda *_, **__: Report(1, 0, 0, 0, 0.0, {}, hung=True))
     assert command(["run", "0"]) == 1
 
 

@@ -170,7 +170,7 @@ def test_times_and_delays_without_sources_are_refused(settings):
 def test_a_source_on_the_command_line_is_used_alone(settings, monkeypatch):
     asked: list[config.Settings] = []
 
-    def run(settings):
+    def run(settings, show):
         asked.append(settings)
         raise UserError("enough")
 

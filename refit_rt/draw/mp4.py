@@ -43,8 +43,8 @@ class VideoFile:
         """size: even width and height. fps: about the frames per second that will come, for the choice of key frames.
         preset, crf: x264's, for its effort and its quality. Raises UserError, with `cure`, as all methods do.
 
-        Milliseconds of processor time per 720p frame of the demo clip: ultrafast 6 (1.1 MB for 3 s), superfast 10,
-        veryfast 13 (0.26 MB); OpenCV's mp4v, which no browser plays, 6 (1.6 MB).
+        Milliseconds of processor time per 720p frame of the demo clip: ultrafast 6.5 (1.2 MB for 3 s), superfast 10
+        (0.9 MB), veryfast 11 (0.4 MB); OpenCV's mp4v, which no browser plays, 6.3 (1.6 MB).
         """
         self._path, self._cure, self._period = path, cure, max(1, round(TICKS / fps))
         self._first_s, self._newest = 0.0, -1  # time of the first picture, and ticks of the newest one from there

@@ -26,8 +26,8 @@ class OverlayWriter:
     ) -> None:
         """make_draw(size) returns the function that draws on images of one size (width, height).
 
-        live: at most `fps` frames per second are written, in half the processor time, four times as large; otherwise
-        each frame is.
+        live: at most `fps` frames per second are written, in 60 % of the processor time and three times as large;
+        otherwise each frame is.
         """
         self._path, self._fps, self._make_draw, self._live = path, fps, make_draw, live
         self._video: VideoFile | None = None

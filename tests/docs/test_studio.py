@@ -42,7 +42,12 @@ def test_a_converted_rig_is_the_same() -> None:
 def test_the_run_has_the_sources_and_the_rig_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[config.Settings] = []
     Path("out/studio").mkdir(parents=True)
-    monkeypatch.setattr("refit_rt.pipeline.run", lambda settings: given.append(settings) or Report(1, 0, 0, 1, 0.0, {}))
+
+    def run(settings: config.Settings, show: object) -> Report:
+        given.append(settings)
+        return Report(1, 0, 0, 1, 0.0, {})
+
+    monkeypatch.setattr("refit_rt.pipeline.run", run)
     assert command(next(words for words in COMMANDS if words[0] == "run")) == 0
     names = read_rig(Path(given[0].camera.calibration)).names
     assert tuple(given[0].capture.sources) == names
