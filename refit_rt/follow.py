@@ -123,7 +123,7 @@ class Follower:
             self.forget()
             return
         if self._size not in (None, frame.size):
-            log.warning("the pictures are %d x %d from frame %d on: everybody is found anew", *frame.size, frame.index)
+            log.warning("the pictures are %d x %d from frame %d on: everybody is found again", *frame.size, frame.index)
             self.forget()
         self._size = frame.size
         match self._cuts.judge(frame.image):

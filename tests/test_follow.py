@@ -89,7 +89,7 @@ def test_pictures_of_another_size_are_followed_by_nobody_who_was_there(caplog) -
     ids, remembered = follow([picture(0)] * 3 + [turned] * 3)
     assert ids == [[0]] * 3 + [[1]] * 3
     assert remembered == [1, 2, 3, 1, 2, 3]
-    assert caplog.messages == ["the pictures are 240 x 320 from frame 3 on: everybody is found anew"]
+    assert caplog.messages == ["the pictures are 240 x 320 from frame 3 on: everybody is found again"]
 
 
 def test_pictures_of_another_shape_than_the_calibration_end_the_run_in_one_line(tmp_path: Path) -> None:
