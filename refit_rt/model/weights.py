@@ -196,7 +196,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
         raise UserError(f"{source}: weights of another network ({some_of(wrong, '; ')}). {OWN_WEIGHTS}")
     broken = [name for name in wanted if not torch.isfinite(state[name]).all()]
     if broken:
-        raise UserError(f"{source}: {some_of(broken)} hold values that are not finite. Give an earlier checkpoint")
+        raise UserError(f"{source}: {some_of(broken)}: values that are not finite. Give an earlier checkpoint")
     model.load_state_dict(dict(state), strict=True)
 
 

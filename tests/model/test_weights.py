@@ -46,6 +46,16 @@ def test_a_backbone_of_another_width_is_refused_with_its_shapes():
         weights.load_into(HRNet(32), HRNet(48).state_dict(), "b.pt")
 
 
+def test_weights_that_are_not_finite_or_of_other_shapes_are_refused(checkpoint):
+    layer = torch.nn.Linear(2, 2)
+    broken = {"weight": torch.tensor([[1.0, float("nan")], [0, 0]]), "bias": torch.zeros(2)}
+    with pytest.raises(UserError, match=r"a\.pt: weight: values that are not finite"):
+        weights.load_into(layer, broken, "a.pt")
+    flat = dict(checkpoint) | {"update_block.pose_gru.lz.weight": torch.zeros(3)}
+    with pytest.raises(UserError, match=r"a\.pt: the GRUs or their regressor have other shapes"):
+        weights.from_official(flat, "a.pt")
+
+
 def test_no_file_and_no_checkpoint_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         weights.load_official(tmp_path / "nothing.pt")

@@ -236,7 +236,7 @@ def test_a_checkpoint_of_another_network_is_refused(store, tmp_path):
     with pytest.raises(UserError, match="another network"):
         Trainer(recipe(store, tmp_path / "run"))
     (tmp_path / "run/last.pt").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"last\.pt: not a checkpoint"):
+    with pytest.raises(UserError, match=r"last\.pt: is a text, not a checkpoint"):
         Trainer(recipe(store, tmp_path / "run"))
 
 
