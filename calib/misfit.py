@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refit_rt.cameras import Rig
+from refit_rt.cameras import Camera, Rig
 
 ROUNDS = 30  # of points, then shifts; on four cameras, the last ones change the shifts by less than 0.1 px
 FEWEST = 10  # points that a camera must share with others
 SIGNIFICANT_PX = 2.0  # less is within what joints of people are off on average
+LEAST_TURN_DEG = 0.3  # joints of people err alike in one view by up to 0.2 degrees
+TURN_ROUNDS, STRAY = 5, 3.0  # of a turn; directions farther off than so many medians are left out
 NOTICED = 1.2  # an error that falls by less than this factor does not speak for a shift
 
 
@@ -82,3 +84,93 @@ def _median(residuals: np.ndarray, enough: np.ndarray) -> np.ndarray:
     lengths = np.full(len(residuals), np.nan)
     lengths[enough] = np.nanmedian(np.linalg.norm(residuals[enough], axis=-1), axis=1)
     return lengths
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Knock:
+    """A camera that points another way than the rig says."""
+
+    camera: int
+    turn_deg: float
+    error_px: float  # median distance of its pixels from the points that the other cameras see
+    turned_px: float  # the same, with the camera turned
+
+    def sentence(self, rig: Rig) -> str:
+        """What happened to the camera, and the cure."""
+        return (
+            f"{rig.names[self.camera]}: was knocked, by {self.turn_deg:.1f} degrees: turned so, its error falls from "
+            f"{self.error_px:.1f} to {self.turned_px:.1f} px. Calibrate again, or turn the camera back"
+        )
+
+
+def knocked(rig: Rig, pixels: np.ndarray) -> list[Knock]:
+    """The cameras that a turn brings back to what the others see, the worst first.
+
+    pixels: as for `misfit`. A rig of fewer than three cameras does not show which one was knocked: the list is empty.
+    Of the cameras, the one is named whose turn leaves the least error in all of them; then it is turned, and the next
+    one is looked for.
+    """
+    found: list[Knock] = []
+    while len(found) < len(rig) - 2:
+        tries = [
+            (_typical(turned, pixels), number, turned)
+            for number in range(len(rig))
+            if number not in [one.camera for one in found] and (turned := _turned(rig, pixels, number)) is not None
+        ]
+        if not tries:
+            break
+        _, number, turned = min(tries, key=lambda one: one[0])
+        deg = _angle_deg(rig.cameras[number], turned.cameras[number])
+        points = rig.triangulate(_without(pixels, number))
+        off = [
+            float(np.nanmedian(np.linalg.norm(pixels[number] - one.cameras[number].project(points), axis=-1)))
+            for one in (rig, turned)
+        ]
+        if deg < LEAST_TURN_DEG or off[0] < NOTICED * off[1]:
+            break
+        found.append(Knock(number, deg, *off))
+        rig = turned
+    return found
+
+
+def _without(pixels: np.ndarray, number: int) -> np.ndarray:
+    others = pixels.copy()
+    others[number] = np.nan
+    return others
+
+
+def _turned(rig: Rig, pixels: np.ndarray, number: int) -> Rig | None:
+    """The rig with one camera turned about its own place to where the others see the points; None: they share too few.
+
+    Least squares of directions (Kabsch), without those that are far off for their camera.
+    """
+    camera = rig.cameras[number]
+    points = rig.triangulate(_without(pixels, number))
+    both = np.isfinite(points).all(-1) & np.isfinite(pixels[number]).all(-1)
+    if both.sum() < FEWEST:
+        return None
+    there = points[both] - camera.position
+    there /= np.linalg.norm(there, axis=1, keepdims=True)
+    here = np.concatenate([camera.rays(pixels[number, both]), np.ones((both.sum(), 1))], 1)
+    here /= np.linalg.norm(here, axis=1, keepdims=True)
+    turn, near = camera.world_from_camera[:3, :3], np.ones(len(here), bool)
+    for _ in range(TURN_ROUNDS):
+        left, _, right = np.linalg.svd(there[near].T @ here[near])
+        turn = (left * [1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
+        off = np.linalg.norm(there - here @ turn.T, axis=1)
+        near = off <= STRAY * np.median(off)
+    place = camera.world_from_camera.copy()
+    place[:3, :3] = turn
+    cameras = list(rig.cameras)
+    cameras[number] = replace(camera, world_from_camera=place)
+    return replace(rig, cameras=tuple(cameras))
+
+
+def _typical(rig: Rig, pixels: np.ndarray) -> float:
+    """Median distance in pixels, of all points in all cameras."""
+    return float(np.nanmedian(np.linalg.norm(_residuals(rig, pixels), axis=-1)))
+
+
+def _angle_deg(one: Camera, other: Camera) -> float:
+    turn = one.world_from_camera[:3, :3].T @ other.world_from_camera[:3, :3]
+    return float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))

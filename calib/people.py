@@ -108,6 +108,7 @@ def settings_of(
             "calibrate: needs two cameras or more. Give one recording per camera, or name them with --capture.sources"
         )
     check_sources(capture)
+    capture = msgspec.structs.replace(capture, delays_s={})  # they are found, or those of the rig
     if calibration is not None:
         names = read_rig(calibration).names
         if strangers := [name for name in capture.sources if name not in names]:
