@@ -35,7 +35,8 @@ def check(
 
     Give one video per camera, named like the camera, or name cameras with --capture.sources. For each camera, the
     distance of what it sees from what all cameras see is printed. Three cameras or more also show which one was
-    knocked, and by how much. The exit code is 0 where the rig fits, and 1 where a camera was knocked or its picture is off.
+    knocked, and by how much. The exit code is 0 where the rig fits, and 1 where a camera was knocked or its
+    picture is off.
 
     Args:
         source: The rig to check, in any format of calibrate convert.

@@ -44,7 +44,8 @@ def test_a_knocked_camera_is_named_with_its_angle(truth: Rig, seen: list, degree
     (found,) = knocked(rig, pixels)
     assert rig.names[found.camera] == "cam3"
     assert found.turn_deg == pytest.approx(np.linalg.norm(degrees), abs=0.25)
-    assert found.turned_px < 6 < found.error_px
+    assert 1.2 * found.turned_px < found.error_px
+    assert found.turned_px < 6
     assert "cam3: was knocked, by" in found.sentence(rig)
 
 
