@@ -9,30 +9,20 @@ doubted when it jumps: it is not published until a detection confirms it.
 """
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from refit_rt import config
 from refit_rt.cameras import Camera
 from refit_rt.errors import UserError
 from refit_rt.geometry import iou
 from refit_rt.track import evidence
+from refit_rt.track.look import AGREES, EXPLAINED, Look
 from refit_rt.track.person import DETECTED_NOISE, Person
+from refit_rt.track.places import clipped, distance, places_of, xyxy_of
 from refit_rt.types import COCO_KEYPOINTS, Boxes, Frame, Known, People, Tracks
 
-# Matching, in sizes (the longer side of a person's box)
-GATE = 0.5  # largest distance of a match; two people shoulder to shoulder are 0.28 apart
-SEARCH_PER_S = 1.0  # by which the gate widens per unseen second; walking covers 0.8
-LATE_S = 0.3  # by which somebody who is lost or doubted may have been lost before that was noticed
-SIZE_WEIGHT = 0.25  # weight of the logarithm of two sizes' ratio, added to the distance
-UNSEEN_COST = 0.1  # extra cost of a lost track: a track that was just seen has the better claim
-TAKEN_COST = 0.5  # the same where the detection is explained by somebody's body
-EXPLAINED = 0.13  # a body this near to a detection's key points explains it
+# Distances, in sizes (the longer side of a person's box)
 CONFIRMED = 0.2  # a second look confirms a body this near
-AGREES = 0.25  # a new body farther than this from the detection that it was fitted to is refused
 DRIFT = 0.35  # without key points: a body farther than this from its detection restarts there
-IMPOSSIBLE = 1e6  # cost of a match beyond the gate
-LOST_CLOTHES = 2.0  # weight of clothes where there is no body: who comes back is known by them more than by the place
-
 CROWDED_IOU = 0.1  # boxes that overlap more are a crowd
 TWINS = 0.06  # two bodies nearer than this are on one person: hugging people are 0.14 apart
 JUMP, JUMP_PER_S = 0.1, 3.0  # sizes by which a body may leave its predicted place; a dancer's 99th percentile is 2 to 3
@@ -179,16 +169,14 @@ class Tracker:
         looks = (
             None if boxes.keypoints is None else list(evidence.colours(boxes.frame.image, boxes.keypoints, self.camera))
         )
-        look = _Look(boxes, places, looks, then_s)
+        look = Look(boxes, places, looks, then_s, self._threshold)
         believed = [one for one in self._fitted() if one.doubted_s == np.inf]
         look.explained = {
-            row
-            for row in range(len(places))
-            if any(self._body_distance(one, look, row) < EXPLAINED for one in believed)
+            row for row in range(len(places)) if any(look.body_distance(one, row) < EXPLAINED for one in believed)
         }
-        found = self._match(self._people, look, sure)
+        found = look.match(self._people, sure)
         unfound = [one for one in self._people if one not in found and then_s - one.seen_s < 1.0]
-        found |= self._match(unfound, look, doubtful)
+        found |= look.match(unfound, doubtful)
         for one in self._people:
             if one in found:
                 self._found(one, look, found[one], now_s)
@@ -196,7 +184,7 @@ class Tracker:
                 self._missed(one, look, found)
         taken = set(found.values())
         for row in sure.tolist():
-            if row not in taken and not any(self._explains(one, look, row) for one in self._fitted()):
+            if row not in taken and not any(look.explains(one, row) for one in self._fitted()):
                 self._people.append(self._begun(look, row))
                 found[self._people[-1]] = row
         keep_s = self._settings.keep_s
@@ -226,69 +214,12 @@ class Tracker:
                 if whose is one and apart < nearest:
                     nearest, one.points = apart, points
 
-    def _match(self, people: list[Person], look: "_Look", rows: np.ndarray) -> dict[Person, int]:
-        """Pairs tracks with detections at the lowest total cost."""
-        if not people or not len(rows):
-            return {}
-        cost = np.array([[self._cost(one, look, row) for row in rows] for one in people])
-        pairs = zip(*linear_sum_assignment(cost), strict=True)
-        return {people[i]: int(rows[j]) for i, j in pairs if cost[i, j] < IMPOSSIBLE}
-
-    def _cost(self, one: Person, look: "_Look", row: int) -> float:
-        """Of taking a detection for a person, in sizes."""
-        place = look.places[row]
-        if not one.fitted and look.boxes.score[row] < self._threshold:
-            return IMPOSSIBLE
-        body = self._body_distance(one, look, row)
-        if one.crowded or not one.fitted or one.doubted_s < np.inf:
-            there, unseen_s = one.before_the_crowd(look.time_s)
-            going = distance(there, place)
-            near = min(going, distance(one.seen_at(look.time_s), place))
-            followed = one.fitted and one.missed == 0 and one.doubted_s == np.inf
-            late_s = look.time_s - one.seen_s + LATE_S * (not followed)
-            if near > GATE + SEARCH_PER_S * min(unseen_s, late_s):
-                return IMPOSSIBLE
-            if one.fitted and body > AGREES and going > GATE:  # neither the body nor the way leads there
-                return IMPOSSIBLE
-            cost = (
-                near / (1 + unseen_s)
-                if not one.fitted
-                else (going / (1 + 2 * unseen_s) + (near if np.isnan(body) else body)) / 2
-            )
-        else:
-            near = distance(one.seen_at(look.time_s), place)
-            if near > GATE and not body < EXPLAINED:
-                return IMPOSSIBLE
-            cost = near if np.isnan(body) else body
-        if look.colours is not None:
-            unlike = float(evidence.unlike(one.colours, look.colours[row]))
-            if unlike == 1 and not one.fitted:  # another person at the place where this one was lost
-                return IMPOSSIBLE
-            cost += unlike if one.fitted else LOST_CLOTHES * unlike
-        if one.fitted:
-            return cost
-        return cost + (TAKEN_COST if row in look.explained else UNSEEN_COST * (one.missed > 0))
-
-    def _body_distance(self, one: Person, look: "_Look", row: int) -> float:
-        """Between a person's body and a detection's key points, in sizes; nan where there are not both."""
-        joints = one.body(look.time_s)
-        if joints is None or look.boxes.keypoints is None:
-            return float("nan")
-        return float(evidence.apart(joints, look.boxes.keypoints[row], look.places[row, 2:].max()))
-
-    def _explains(self, one: Person, look: "_Look", row: int) -> bool:
-        """Whether a person's body is that of a detection."""
-        body = self._body_distance(one, look, row)
-        if np.isnan(body):
-            return one.fitted and distance(one.seen_at(look.time_s), look.places[row]) < EXPLAINED
-        return body < EXPLAINED
-
-    def _take_points(self, one: Person, look: "_Look", row: int) -> None:
+    def _take_points(self, one: Person, look: Look, row: int) -> None:
         """A person's key points in a look, if it has any."""
         if look.boxes.keypoints is not None:
             one.points, one.closer_s = look.boxes.keypoints[row], look.time_s
 
-    def _found(self, one: Person, look: "_Look", row: int, now_s: float) -> None:
+    def _found(self, one: Person, look: Look, row: int, now_s: float) -> None:
         """A look sees a person."""
         place = look.places[row]
         one.seen_s, one.missed = look.time_s, 0
@@ -296,7 +227,7 @@ class Tracker:
         if not one.crowded and look.colours is not None:
             one.dressed(look.colours[row])
         if one.fitted:
-            body = self._body_distance(one, look, row)
+            body = look.body_distance(one, row)
             on_it = distance(one.at(look.time_s), place) < DRIFT if np.isnan(body) else body < AGREES
             if on_it and not one.doubted_s < np.inf:
                 one.offset = place - one.at(look.time_s)
@@ -310,16 +241,16 @@ class Tracker:
             one.measure(place, look.time_s, DETECTED_NOISE)
             one.score, one.roll = float(look.boxes.score[row]), float(look.boxes.roll[row]) or one.roll
 
-    def _missed(self, one: Person, look: "_Look", found: dict[Person, int]) -> None:
+    def _missed(self, one: Person, look: Look, found: dict[Person, int]) -> None:
         """A look does not see a person who is fitted."""
         one.missed += 1
         most = MISSED_TRUSTED if one.score >= TRUSTED else MISSED
-        another = any(other.fitted and self._explains(one, look, row) for other, row in found.items())
+        another = any(other.fitted and look.explains(one, row) for other, row in found.items())
         alarmed = one.alarmed and one.missed >= (MISSED if one.crowded else 1)
         if another or self._doubting or alarmed or one.missed >= most:
             self._lose(one)
 
-    def _begun(self, look: "_Look", row: int) -> Person:
+    def _begun(self, look: Look, row: int) -> Person:
         one = Person(look.places[row], look.time_s, since_s=look.time_s, seen_s=look.time_s)
         one.score, one.roll = float(look.boxes.score[row]), float(look.boxes.roll[row])
         self._take_points(one, look, row)
@@ -327,7 +258,7 @@ class Tracker:
             one.dressed(look.colours[row])
         return one
 
-    def _choose(self, look: "_Look", found: dict[Person, int], now_s: float) -> None:
+    def _choose(self, look: Look, found: dict[Person, int], now_s: float) -> None:
         """Starts to fit those who were found and are not fitted yet, the largest first, as far as there is room.
 
         Of as many people as the settings ask for, the place of one who is hidden is kept: otherwise whoever stands in
@@ -339,7 +270,7 @@ class Tracker:
         for one in sorted(waiting, key=self._rank, reverse=True)[: max(room, 0)]:
             self._put(one, look, found[one], now_s)
 
-    def _hidden(self, look: "_Look", waiting: list[Person]) -> int:
+    def _hidden(self, look: Look, waiting: list[Person]) -> int:
         """How many of those who were fitted are neither fitted nor seen, and have not left the picture."""
         lost = [one for one in self._people if one.id is not None and not one.fitted and one not in waiting]
         # A person whom the detector sees, but on whom no body fits, is not hidden.
@@ -354,7 +285,7 @@ class Tracker:
             return known - float(np.linalg.norm(one.place[:2] - np.array(self._frame.size) / 2))
         return known + one.size * one.score
 
-    def _put(self, one: Person, look: "_Look", row: int, now_s: float) -> None:
+    def _put(self, one: Person, look: Look, row: int, now_s: float) -> None:
         """The fit starts cold at a detection, which is moved on to the present."""
         if one.id is None:
             one.id, self._next_id = self._next_id, self._next_id + 1
@@ -466,14 +397,6 @@ class Tracker:
         return not isinstance(self._subject, int) or one.id == self._subject
 
 
-class _Look:
-    """What the detector found in one frame."""
-
-    def __init__(self, boxes: Boxes, places: np.ndarray, colours: list[np.ndarray] | None, time_s: float) -> None:
-        self.boxes, self.places, self.colours, self.time_s = boxes, places, colours, time_s
-        self.explained: set[int] = set()  # rows on which a body lies that is believed
-
-
 def subject_of(name: str) -> str | int:
     """The setting `track.subject`. Raises UserError for an unknown one."""
     if name in ("all", "largest", "centre"):
@@ -481,34 +404,6 @@ def subject_of(name: str) -> str | int:
     if name.isascii() and name.isdigit():
         return int(name)
     raise UserError(f"track.subject: {name!r} is nobody. Set all, largest, centre, or a person's id such as 0")
-
-
-def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Distance of two places (4,), in sizes: between centres, plus a little for unequal sizes."""
-    sizes = one[2:].max(), other[2:].max()
-    apart = np.hypot(*(one[:2] - other[:2])) / (sum(sizes) / 2)
-    return float(apart + SIZE_WEIGHT * abs(np.log(sizes[0] / sizes[1])))
-
-
-def clipped(xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The parts of boxes (n, 4) inside a picture; at least one pixel of each."""
-    high = np.tile(np.array(size, np.float32), 2)
-    inside = np.clip(xyxy, 0, high)
-    inside[:, 2:] = np.maximum(inside[:, 2:], inside[:, :2] + 1)
-    return inside
-
-
-def places_of(xyxy: np.ndarray) -> np.ndarray:
-    """Boxes (n, 4) as centres and sizes (n, 4)."""
-    xyxy = xyxy.astype(np.float64)
-    return np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], 1)
-
-
-def xyxy_of(places: list[np.ndarray]) -> np.ndarray:
-    """Centres and sizes as boxes (n, 4) float32."""
-    stacked = np.stack(places) if places else np.zeros((0, 4))
-    half = stacked[:, 2:] / 2
-    return np.concatenate([stacked[:, :2] - half, stacked[:, :2] + half], 1).astype(np.float32)
 
 
 def keypoints_of(seen: list[np.ndarray | None]) -> np.ndarray | None:

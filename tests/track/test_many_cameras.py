@@ -6,9 +6,11 @@ import pytest
 from refit_rt import config
 from refit_rt.errors import UserError
 from refit_rt.track.many_cameras import RigTracker
-from refit_rt.types import Boxes, WorldFit
-from tests.support.crowd import BLUE, FPS, NO_POSE, RED, Crowd, stand, walk
-from tests.support.studio import ring
+from refit_rt.track.newcomers import Newcomers
+from refit_rt.track.sight import Sight
+from refit_rt.types import Boxes, Frame, WorldFit
+from tests.support.crowd import BLUE, FPS, NO_POSE, RED, Crowd, keypoints_of, stand, walk
+from tests.support.studio import joints_of, ring, standing
 
 TORSO_AND_NOSE = (0, 5, 6, 11, 12)
 
@@ -64,6 +66,37 @@ def test_detections_of_one_person_are_gathered_right_with_five_pixels_of_noise()
     assert len(right) > 60
     assert np.mean(right) >= 0.98
     assert sum(found) >= 5
+
+
+def test_of_people_who_show_five_joints_nearly_all_are_gathered_right() -> None:
+    """Lines of sight to different people meet too, in bodies that are too small or too large."""
+    right = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        places = rng.uniform(-1.3, 1.3, (4, 2))
+        while min(np.linalg.norm(a - b) for i, a in enumerate(places) for b in places[:i]) < 0.6:
+            places = rng.uniform(-1.3, 1.3, (4, 2))
+        paths = {str(row): stand(x, z, 0.2) for row, (x, z) in enumerate(places)}
+        births = Crowd(paths, shown=TORSO_AND_NOSE, seed=seed).run().births
+        right += [name == max(set(of), key=of.count) for _, _, of in births for name in of]
+    assert len(right) > 60
+    assert np.mean(right) >= 0.98
+
+
+def test_a_child_is_found_as_well() -> None:
+    sight = Sight(ring(4, 4.5), 40.0)
+    child = 0.65 * joints_of(standing(1, (0, 1, 0), 0.1))  # 1.1 m tall
+    rng, strays = np.random.default_rng(0), Newcomers(sight, 4)
+    for camera, lens in enumerate(ring(4, 4.5)):
+        points = keypoints_of(child, lens)[None]
+        points[..., :2] += rng.normal(0, 3, (1, 17, 2))
+        frame = Frame(lens.name, 0, 0.0, 0.0, np.zeros((8, 8, 3), np.uint8))
+        one = np.ones(1, np.float32)
+        boxes = Boxes(frame, np.zeros((1, 4), np.float32), one, 0 * one, points)
+        strays.see(camera, boxes, points, np.full((1, 2, 3), np.nan), np.array([0]))
+    (group,) = strays.groups(0.0, 2)
+    assert [one.camera for one in group.strays] == [0, 1, 2, 3]
+    assert np.linalg.norm(group.place - child[[1, 2, 16, 17]].mean(0)) < 0.03
 
 
 def test_five_joints_are_enough_to_be_found() -> None:
