@@ -15,6 +15,7 @@ from refit_rt.fit import kernels
 from refit_rt.fit.smooth import Smoother
 from refit_rt.live.beside import AtOnce, Beside
 from refit_rt.live.stage import Timings
+from refit_rt.track.knocked import Knocked
 from refit_rt.types import JOINTS, Boxes, Frame, FrameSet, Known, People, WorldFit
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class RigFollower:
         self._cameras, self._settings, self._detector, self._closer = cameras, settings, detector, closer
         self._tracker, self._timings, self._live = tracker, timings or Timings(), live
         self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
-        self._smoother = Smoother(settings.smooth, fitter.body)
+        self._smoother, self._knocked = Smoother(settings.smooth, fitter.body), Knocked(cameras)
         self._unusable = [""] * len(cameras)  # why each camera's last frame was
 
     def step(self, tick: FrameSet) -> tuple[FrameSet, People]:
@@ -74,6 +75,7 @@ class RigFollower:
             keep = self._tracker.observe(time_s, fits)
         with self._timings.measure("smooth"):
             kept = [fit for fit, good in zip(fits, keep, strict=True) if good]
+            self._knocked.note(time_s, findings, kept)
             people = people_of(tick, self._cameras[0], kept, self.fitter)
             several = np.array([len(fit.views) > 1 for fit in kept], bool)
             return tick, self._smoother.smooth(people, self._cameras[0], measured=several)
