@@ -10,15 +10,14 @@ import numpy as np
 
 from calib.adjust import Adjusted, Corners, Freedom, Scene, adjust_and_trim
 from calib.bodies import Watched
-from calib.together import BONES, Clocked, Sight, chained, clocked, sights
+from calib.together import BONES, COMPARED, Clocked, Sight, chained, clocked, sights
 from refit_rt.cameras import Rig
 from refit_rt.errors import UserError
 
-# Joints of SMPL that are adjusted: without hands, toes, collars and the spine, which no picture shows
-ADJUSTED = np.array([0, 1, 2, 4, 5, 7, 8, 12, 15, 16, 17, 18, 19, 20, 21])
-GATES_M = (0.35, 0.15, 0.12)  # lines of sight of one person pass each other within, round by round
+ADJUSTED = COMPARED  # without hands, toes, collars and the spine, which no picture shows
+# Round by round: lines of sight of one person pass each other within so many metres, and so many sights are adjusted
+ROUNDS = ((0.35, 80), (0.15, 150), (0.12, 300))
 FINEST_S = 1 / 30  # of the clock
-MOST_SIGHTS = 400  # that are adjusted, evenly in time
 LEAST_SIGHTS = 15  # of a camera
 BEHIND_M = 0.2  # a joint nearer to a camera than this is not seen by it
 USUAL_DELAY_S = 0.1  # deviation of a delay from the coarse one
@@ -53,17 +52,21 @@ def solve_people(seen: list[Watched], free_focal: bool, most_delay_s: float) -> 
     )
     step_s = max(FINEST_S, *(one.period_s for one in seen))
     found = None
-    for gate_m in GATES_M:
-        found = _round(seen, rig, start.root, step_s, gate_m, free_focal)
+    for gate_m, most in ROUNDS:
+        found = _round(seen, rig, start.root, step_s, gate_m, most, free_focal)
         rig = found.rig
     assert found is not None
     return found
 
 
-def _round(seen: list[Watched], rig: Rig, root: int, step_s: float, gate_m: float, free_focal: bool) -> Found:
-    """Matches people tick by tick as the rig is, and adjusts it."""
+def _round(
+    seen: list[Watched], rig: Rig, root: int, step_s: float, gate_m: float, most: int, free_focal: bool
+) -> Found:
+    """Matches people in ticks that are evenly apart as the rig is, and adjusts it. most: sights, about."""
     views = clocked(seen, step_s, np.array([camera.delay_s for camera in rig]))
-    matched = _chosen(list(sights(views, rig, np.arange(_ticks(views)), gate_m)))
+    people = np.isfinite(np.concatenate([view.pixels[..., 0, 0] for view in views])).sum() / len(rig)  # times ticks
+    ticks = np.arange(0, views[0].pixels.shape[1], max(1, round(people / most)))
+    matched = list(sights(views, rig, ticks, gate_m))
     counts = np.zeros(len(rig), int)
     for one in matched:
         counts[[camera for camera, _ in one.tracks]] += 1
@@ -81,15 +84,6 @@ def _round(seen: list[Watched], rig: Rig, root: int, step_s: float, gate_m: floa
     )
     adjusted = adjust_and_trim(corners, scene, _freedom(scene, root, corners, step_s, free_focal))
     return _found(rig, root, views, matched, corners, adjusted, step_s, counts, free_focal)
-
-
-def _ticks(views: list[Clocked]) -> int:
-    return views[0].pixels.shape[1]
-
-
-def _chosen(matched: list[Sight]) -> list[Sight]:
-    step = max(1, -(-len(matched) // MOST_SIGHTS))
-    return matched[::step]
 
 
 def pixels_of(views: list[Clocked], matched: list[Sight]) -> np.ndarray:

@@ -17,6 +17,8 @@ from refit_rt.cameras import Camera, Rig
 from refit_rt.errors import UserError
 
 PELVIS = 0
+# Joints whose poses are compared: shoulders, arms, hips, legs, neck and head; the pelvis first
+COMPARED = np.array([0, 1, 2, 4, 5, 7, 8, 12, 15, 16, 17, 18, 19, 20, 21])
 BONES = np.array([[1, 4], [2, 5], [4, 7], [5, 8], [16, 18], [17, 19], [18, 20], [19, 21]])  # thighs, shanks, arms
 COARSE_S = 0.06  # of the clock on which delays are searched: walking hands move 10 cm in it
 LONGEST_GAP_S = 0.25  # within a track, that is bridged
@@ -83,14 +85,14 @@ def tied(one: Clocked, other: Clocked, most_later: int, least: float) -> Tie | N
         tie
         for a in range(len(one.joints))
         for b in range(len(other.joints))
-        for tie in _tries(one.joints[a], other.joints[b], most_later, least)
+        for tie in _tries(one.joints[a][:, COMPARED], other.joints[b][:, COMPARED], most_later, least)
     ]
     tries.sort(key=lambda tie: -tie.score)
     return max((_supported(one, other, tie) for tie in tries[:SUPPORTED]), key=lambda tie: tie.score, default=None)
 
 
 def _tries(one: np.ndarray, other: np.ndarray, most_later: int, least: float) -> list[Tie]:
-    """The most likely ties if two tracks (tick, 24, 3) are one person."""
+    """The most likely ties if two tracks (tick, joint, 3), pelvis first, are one person."""
     ties = [_tie(one, other, later) for later in range(-most_later, most_later + 1)]
     scores = np.array([tie.score if tie else 0.0 for tie in ties])
     best: list[Tie] = []
