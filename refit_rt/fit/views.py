@@ -301,7 +301,7 @@ class ViewsFitter:
         known.change.take(found, max(then_s for then_s, _ in known.seen.values()))
 
     def _measure(self, known: _Known, time_s: float, sights: list[Sight]) -> None:
-        """One more measurement of the shape: the most probable betas of a person about whom at most the stature is
+        """One more measurement of the shape: the most probable betas of a person of whose shape at most the stature is
         known."""
         assert self._errors is not None
         anybody = [replace(one, pose=with_betas(one.pose, self._usual, self.body)) for one in sights]

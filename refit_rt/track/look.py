@@ -1,4 +1,4 @@
-"""A look: what a detector has found in one camera's frame, and which of it is whom."""
+"""A look: what a detector has found in one camera's frame, and which detection is which person."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment

@@ -178,7 +178,7 @@ class RigTracker:
     # Somebody new
 
     def _welcome(self, time_s: float, live: list[bool]) -> None:
-        """Has the people fitted whom no body explains and on whom enough looks agree."""
+        """Begins to fit the people that no body explains and on which enough looks agree."""
         noted: list[tuple[Candidate, Group]] = []
         for group in self._newcomers.groups(time_s, least=min(2, sum(live))):
             strayed = [one for one in self._people if self._has_strayed(one, group.place)]
@@ -204,7 +204,7 @@ class RigTracker:
         one.dressed(group.colours)
 
     def _lost_one(self, group: Group) -> tuple[float, WorldPerson | None]:
-        """The lost person whom a group may show, and the cost of that."""
+        """The lost person that a group may show, and the cost of that."""
         lost = [(self._cost_of_return(one, group), one) for one in self._people if not one.fitted]
         return min(lost, key=lambda pair: pair[0], default=(np.inf, None))
 

@@ -1,4 +1,4 @@
-"""Detections that no body explains → somebody new: found by several cameras at one place, look after look."""
+"""Detections that no body explains → a new person: found by several cameras at one place, look after look."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Candidate:
 
     @property
     def known(self) -> bool:
-        """Whether this may be somebody who was lost."""
+        """Whether this may be a person who was lost."""
         return self.rank[0]
 
     @property
@@ -89,8 +89,8 @@ class Newcomers:
         self.candidates: list[Candidate] = []
 
     def see(self, camera: int, boxes: Boxes, keypoints: np.ndarray, colours: np.ndarray, rows: np.ndarray) -> None:
-        """Takes the place of what was seen in a camera before: those rows of the newest look at its whole picture whom
-        nobody explains. keypoints (n, 17, 3), colours (n, 2, 3): of all rows."""
+        """Takes the place of what was seen in a camera before: those rows of the newest look at its whole picture that
+        no body explains. keypoints (n, 17, 3), colours (n, 2, 3): of all rows."""
         points, time_s = keypoints[rows], boxes.frame.time_s
         rays = self._sight.rays(camera, points[..., :2].astype(np.float64))
         rays[~(points[..., 2] >= SCORE)] = np.nan
@@ -100,7 +100,7 @@ class Newcomers:
         ]
 
     def groups(self, time_s: float, least: int) -> Iterator[Group]:
-        """The people whom at least so many cameras see at one place."""
+        """The people that at least so many cameras see at one place."""
         self.candidates = [one for one in self.candidates if time_s - one.time_s <= CANDIDATE_S]
         strays = [one for view in self._strays for one in view if time_s - one.time_s <= STRAY_S]
         for group in gathered(strays, self._sight):

@@ -1,4 +1,4 @@
-"""Where the cameras of a rig see bodies of the world: pixels, how much of a body a picture shows, who hides whom.
+"""Where the cameras of a rig see bodies of the world: pixels, how much of a body a picture shows, who is behind others.
 
 All pixels are in the cameras' straight pictures. Everything is computed for several people, and several cameras, at
 once: C cameras, given by their rows in the rig, and P people.
