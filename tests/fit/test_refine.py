@@ -17,7 +17,7 @@ from refit_rt.detect.movenet import MoveNet
 from refit_rt.errors import UserError
 from refit_rt.fit import reference, refine
 from refit_rt.fit.load import errors_of
-from refit_rt.fit.refine import POINT_JOINTS, POINTS, Corrector, Eased, Errors, correction
+from refit_rt.fit.refine import LEAST_EASING_S, POINT_JOINTS, POINTS, Corrector, Eased, Errors, correction
 from refit_rt.follow import load_follower
 from refit_rt.types import Pose, Square
 from tests.support.all_knowing import BODY, CAMERA
@@ -142,6 +142,51 @@ def test_sides_that_a_detector_exchanges_are_those_of_the_body(
         assert np.abs(found).max() < 0.01
 
 
+def test_sides_that_the_body_cannot_tell_are_those_of_a_moment_ago() -> None:
+    truth = pose_of(np.random.default_rng(8))
+    points, joints = seen(truth), joints_of(truth)
+    given = points.copy()
+    given[[13, 15, 14, 16]] = points[[14, 16, 13, 15]]
+    between = joints.copy()
+    for pair in ([4, 5], [7, 8]):
+        between[pair] = joints[pair].mean(0)
+    np.testing.assert_array_equal(refine.sided(given, between, CAMERA), given)
+    np.testing.assert_array_equal(refine.sided(given, between, CAMERA, before=points), points)
+    np.testing.assert_array_equal(refine.sided(given, between, CAMERA, before=given), given)
+    np.testing.assert_array_equal(refine.sided(given, joints, CAMERA, before=given), points)  # the body can tell
+
+
+def test_a_follower_holds_the_sides_for_a_moment(errors: Errors) -> None:
+    truth = pose_of(np.random.default_rng(8))
+    points = seen(truth)
+    exchanged = points.copy()
+    exchanged[[13, 15, 14, 16]] = points[[14, 16, 13, 15]]
+
+    def closed(angle: float) -> Pose:
+        """The same body, its legs turned towards each other in the picture."""
+        rotations, root = truth.rotations.copy(), truth.rotations[0]
+        for leg, sign in ((1, 1), (2, -1)):
+            rotations[leg] = root.T @ Rotation.from_euler("z", sign * angle).as_matrix() @ root @ rotations[leg]
+        return Pose(rotations, truth.betas, truth.trans)
+
+    def in_doubt(body: Pose) -> bool:
+        return all((refine.sided(look, joints_of(body), CAMERA) == look).all() for look in (points, exchanged))
+
+    body = next(body for body in map(closed, np.linspace(-1, 1, 101)) if in_doubt(body))
+
+    def second(look: np.ndarray, time_s: float) -> Pose:
+        corrector = Corrector(BODY, errors)
+        square = Square(np.zeros(2), SIDE_PX)
+        corrector.correct(0, 0.0, truth, square, CAMERA, (0.0, points))
+        pose = corrector.correct(0, time_s, body, square, CAMERA, (time_s, look))
+        assert pose is not None
+        return pose
+
+    soon, late = 1 / 30, 0.4
+    assert np.abs(joints_of(second(exchanged, soon)) - joints_of(second(points, soon))).max() < 1e-6
+    assert np.abs(joints_of(second(exchanged, late)) - joints_of(second(points, late))).max() > 0.02
+
+
 def test_key_points_that_are_not_seen_say_nothing(errors: Errors) -> None:
     truth = pose_of(np.random.default_rng(4))
     points = seen(truth)
@@ -196,7 +241,7 @@ def test_a_correction_fades_and_a_new_one_begins_without_a_jolt(
 def test_a_correction_is_eased_in_over_the_time_between_two_looks() -> None:
     def reached(gap_s: float) -> float:
         """The share of a wanted correction that is applied one look after it is asked for."""
-        change = Eased()
+        change = Eased(least_easing_s=LEAST_EASING_S)
         change.take(np.zeros(75), 0.0)
         change.at(0.0)
         change.take(np.ones(75), gap_s)
