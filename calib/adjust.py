@@ -99,8 +99,8 @@ class Adjusted:
         return float(np.sqrt((self.residual_px[self.used] ** 2).sum(1).mean()))
 
 
-def adjust_and_trim(corners: Corners, start: Scene, freedom: Freedom) -> Adjusted:
-    """Least squares over all corners, then again without those beyond 4 MAD, until none is left to drop.
+def adjust_and_trim(corners: Corners, start: Scene, freedom: Freedom, least_px: float = LEAST_TRIM_PX) -> Adjusted:
+    """Least squares over all corners, then again without those beyond 4 MAD and `least_px`, until none is left to drop.
 
     Linear first: from a start that is 12 px off, a robust loss stalled at 6.6 px, and with 3 % of outliers of 8 px,
     trimming left 0.08 mm of error where Huber's loss left 0.50 mm.
@@ -108,7 +108,7 @@ def adjust_and_trim(corners: Corners, start: Scene, freedom: Freedom) -> Adjuste
     used = np.ones(len(corners), bool)
     found = adjust(corners, start, freedom)
     for _ in range(ROUNDS):
-        kept = inliers(found.residual_px, corners.camera, used)
+        kept = inliers(found.residual_px, corners.camera, used, least_px)
         if (kept == used).all():
             break
         used = kept
@@ -116,14 +116,17 @@ def adjust_and_trim(corners: Corners, start: Scene, freedom: Freedom) -> Adjuste
     return found
 
 
-def inliers(residual_px: np.ndarray, camera: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Which corners (corner,) lie within 4 MAD of what is usual for their camera, as measured on those `used`."""
+def inliers(
+    residual_px: np.ndarray, camera: np.ndarray, used: np.ndarray, least_px: float = LEAST_TRIM_PX
+) -> np.ndarray:
+    """Which corners (corner,) lie within 4 MAD of what is usual for their camera, as measured on those `used`, or
+    within `least_px`."""
     length = np.linalg.norm(residual_px, axis=1)
     keep = np.zeros(len(length), bool)
     for one in np.unique(camera):
         mine = camera == one
         spread = MAD_TO_SIGMA * np.median(np.abs(residual_px[mine & used])) if (mine & used).any() else 0.0
-        keep[mine] = length[mine] <= max(TRIM_MAD * spread, LEAST_TRIM_PX)
+        keep[mine] = length[mine] <= max(TRIM_MAD * spread, least_px)
     return keep
 
 

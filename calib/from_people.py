@@ -16,10 +16,11 @@ from refit_rt.errors import UserError
 
 ADJUSTED = COMPARED  # without hands, toes, collars and the spine, which no picture shows
 # Round by round: lines of sight of one person pass each other within so many metres, and so many sights are adjusted
-ROUNDS = ((0.35, 80), (0.15, 150), (0.12, 300))
+ROUNDS = ((0.35, 80), (0.2, 150), (0.15, 300))
 FINEST_S = 1 / 30  # of the clock
 LEAST_SIGHTS = 15  # of a camera
 BEHIND_M = 0.2  # a joint nearer to a camera than this is not seen by it
+NO_OUTLIER = 0.01  # of the focal length: joints that are 4 cm off at 4 m are usual
 USUAL_DELAY_S = 0.1  # deviation of a delay from the coarse one
 USUAL_FOCAL = 0.2  # deviation of a guessed focal length, as a share
 ALIKE = 100.0  # errors of pixels that are as good as one: of the joints of a body, over half a second
@@ -82,7 +83,8 @@ def _round(
         np.stack([one.camera_from_world for one in rig]),
         starts,
     )
-    adjusted = adjust_and_trim(corners, scene, _freedom(scene, root, corners, step_s, free_focal))
+    least_px = NO_OUTLIER * float(scene.lenses[:, 0].mean())
+    adjusted = adjust_and_trim(corners, scene, _freedom(scene, root, step_s, free_focal), least_px)
     return _found(rig, root, views, matched, corners, adjusted, step_s, counts, free_focal)
 
 
@@ -140,7 +142,7 @@ def _motion(view: np.ndarray, tick: int) -> np.ndarray:
     return motion
 
 
-def _freedom(scene: Scene, root: int, corners: Corners, step_s: float, free_focal: bool) -> Freedom:
+def _freedom(scene: Scene, root: int, step_s: float, free_focal: bool) -> Freedom:
     """What is adjusted. Errors of a body's joints are alike, in a tick and from tick to tick: deviations of what is
     usual are set against so many fewer pixels."""
     noise_px = 4.0 * np.sqrt(ALIKE)
