@@ -24,6 +24,7 @@ from refit_rt.follow import Follower
 from refit_rt.live.stage import Timings
 from refit_rt.motion.npz import MotionWriter
 from refit_rt.sender import Sender
+from refit_rt.stream.bridges.outlets import Outlets, check_rows
 from refit_rt.stream.publish import Publisher
 from refit_rt.stream.wire import Run
 
@@ -70,7 +71,10 @@ class Opened:
         path = self.folder / "motion.npz" if self.folder else None
         fps = 0.0 if self.source.runs_by_itself else self.fps  # of a camera, the times of its frames say it
         motion = MotionWriter(path, fps, body, bundle, self.stills) if path else None
-        return Sender(self.publisher, motion, Run(time.time() - time.monotonic(), body, bundle), timings)
+        run = Run(time.time() - time.monotonic(), body, bundle)
+        rows = self.settings.publish.outlets
+        outlets = Outlets(rows, run, follower.fitter.body) if rows else None
+        return Sender(self.publisher, motion, run, timings, outlets)
 
     def overlay(self, follower: "Follower | RigFollower") -> "OverlayWriter | PictureWriter | MosaicWriter | None":
         """overlay.mp4, of all views for a rig, or a picture per still; None: none is asked for."""
@@ -105,6 +109,7 @@ def opened(settings: config.Settings) -> Iterator[Opened]:
         )
     elif are_stills(settings.capture):
         settings = one_by_one(settings)
+    check_rows(settings.publish.outlets)
     lossless = is_lossless(settings)
     settings = repeatable(settings) if lossless else settings
     with ExitStack() as undo:

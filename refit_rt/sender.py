@@ -11,6 +11,7 @@ import numpy as np
 
 from refit_rt.live.stage import Timings
 from refit_rt.motion.npz import MotionWriter
+from refit_rt.stream.bridges.outlets import Outlets
 from refit_rt.stream.publish import Publisher
 from refit_rt.stream.wire import Run, encode
 from refit_rt.types import Frame, FrameSet, People, Status
@@ -32,6 +33,7 @@ class Report:
     stills: bool = False  # the frames are pictures by themselves
     nobody: tuple[str, ...] = ()  # names of the stills in which nobody was found
     missing: Mapping[str, int] = field(default_factory=dict)  # camera of a rig → frames published without its picture
+    outlets: tuple[str, ...] = ()  # what became of each, a line
 
     @property
     def fps(self) -> float:
@@ -59,6 +61,7 @@ class Report:
         if self.missing:
             counts = (f"{name} in {count}" for name, count in sorted(self.missing.items()))
             rows.append(f"cameras without a picture: {', '.join(counts)} of the frames")
+        rows += self.outlets
         if self.nobody:
             more = f", and {len(self.nobody) - MOST_NAMES} more" if len(self.nobody) > MOST_NAMES else ""
             names = ", ".join(self.nobody[:MOST_NAMES]).encode(errors="replace").decode()  # a name may be no valid text
@@ -73,11 +76,19 @@ class Sender:
     the drawing they are 0, 1, 2 … in each picture.
     """
 
-    def __init__(self, publisher: Publisher | None, motion: MotionWriter | None, run: Run, timings: Timings) -> None:
+    def __init__(
+        self,
+        publisher: Publisher | None,
+        motion: MotionWriter | None,
+        run: Run,
+        timings: Timings,
+        outlets: Outlets | None = None,
+    ) -> None:
         self.people: People | None = None  # the newest that were sent
         self.frames = self.followed = 0
         self.first_s = self.last_s = 0.0  # monotonic times of the first and the newest frame sent
         self._publisher, self._motion, self._run, self._timings = publisher, motion, run, timings
+        self._outlets = outlets
         self._first_index, self._newest_id = 0, -1
         self._stills, self._nobody = False, []  # names of the stills without anybody
         self._missing: Counter[str] = Counter()  # frames without a camera's picture
@@ -112,6 +123,8 @@ class Sender:
             self._publish("ended")
             if self._publisher is not None:
                 self._publisher.close()
+            if self._outlets is not None:
+                self._outlets.close()
         finally:
             if self._motion is not None:
                 self._motion.close()
@@ -120,12 +133,17 @@ class Sender:
         """bad: frames that the source could not read."""
         dropped = self.people.dropped if self.people is not None else 0
         seconds, stills = self.last_s - self.first_s, (self._stills, tuple(self._nobody))
-        return Report(self.frames, dropped, bad, self.followed, seconds, milliseconds, hung, *stills, self._missing)
+        outlets = tuple(self._outlets.table()) if self._outlets is not None else ()
+        return Report(
+            self.frames, dropped, bad, self.followed, seconds, milliseconds, hung, *stills, self._missing, outlets
+        )
 
     def _publish(self, status: str) -> None:
         if self._publisher is not None and self.people is not None:
             people = self.people if status == "live" else self.people.take(slice(0))
             self._publisher.send(encode(people, self._run, time.monotonic(), status))
+        if self._outlets is not None and self.people is not None:
+            self._outlets.send(self.people, status)
 
 
 def largest_first(people: People) -> People:

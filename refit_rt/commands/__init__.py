@@ -5,6 +5,8 @@ VERBS = {  # verb → module of refit_rt.commands, first line of its help; "benc
     "demo": ("demo", "Play the bundled clip as a camera, and measure speed, delay and accuracy."),
     "camera": ("camera", "Send the pictures of a camera to a run on another machine."),
     "measure": ("measure", "Measure a person's shape in a recording, for --fit.shapes."),
+    "bridge": ("bridge", "Send a stream on to VMC, SONIC, WebSocket or JSON."),
+    "replay": ("replay", "Publish a recording as if it were live."),
     "export": ("export", "Turn a recording into AMASS, BVH, glTF, USD or CSV."),
     "listen": ("listen", "Subscribe to a stream and print one line per message: people, rate, age."),
     "doctor": ("doctor", "Report what is installed, and how to get what is missing."),

@@ -93,9 +93,11 @@ def _performed(motion: Motion, person: int, times_s: np.ndarray, fps: float, tur
 def world_from_camera(motion: Motion) -> np.ndarray:
     """The rotation (3, 3) from the camera's frame to the world's, from the joints, which a recording has in both.
 
-    Kabsch 1976. Without a rig it is geometry.WORLD_FROM_CAMERA up to rounding.
+    Without a rig it is geometry.WORLD_FROM_CAMERA up to rounding.
     """
     rows = np.linspace(0, len(motion.frame) - 1, min(len(motion.frame), 200)).astype(int)
-    camera, world = (joints[rows].astype(np.float64) for joints in (motion.joints_camera, motion.joints_world))
-    camera, world = (joints - joints.mean(1, keepdims=True) for joints in (camera, world))
-    return Rotation.align_vectors(world.reshape(-1, 3), camera.reshape(-1, 3))[0].as_matrix()
+    camera, world = (
+        (joints[rows] - joints[rows].mean(1, keepdims=True)).reshape(-1, 3)
+        for joints in (motion.joints_camera.astype(np.float64), motion.joints_world.astype(np.float64))
+    )
+    return geometry.rotation_between(camera, world)

@@ -18,32 +18,10 @@ from refit_rt.body.smpl import JOINT_NAMES, Body, load_body
 from refit_rt.motion.amass import write_amass
 from refit_rt.motion.npz import MotionWriter, read_motion
 from refit_rt.motion.performance import Performance, performances, world_from_camera
-from refit_rt.types import People
+from tests.support.dancer import BETAS, FPS, danced, dancing
 
-FPS, FRAMES, MM = 30.0, 40, 1e-3
-BETAS = np.array([0.8, -1.0, 0.4, 0, 0.2, 0, 0, 0, 0, 0.1])
+FRAMES, MM = 40, 1e-3
 AWAY = range(10, 32)  # frames without person 4
-
-
-def dancing(body: Body, person: int, k: int) -> dict[str, np.ndarray]:
-    """One row: a person who walks past, turns and waves the left arm. Camera frame."""
-    t = k / FPS
-    pose = np.zeros((24, 3))
-    pose[16], pose[17] = (0.3 * np.sin(5 * t), 0.2, 0.9 + 0.4 * np.sin(7 * t)), (0, 0, 1.2)
-    pose[1], pose[4] = (-0.5 * np.sin(4 * t), 0, 0), (0.6, 0, 0.1)
-    pose[18] = (0, -1.4 + 0.3 * np.cos(3 * t), 0)
-    rotations = geometry.matrix_from_axis_angle(pose)
-    rotations[0] = geometry.WORLD_FROM_CAMERA @ geometry.matrix_from_axis_angle(np.array([0.1, 2.5 * t - 1, 0.05]))
-    joints = body.joints(rotations, BETAS)
-    trans = np.array([0.4 * person - 1 + 0.5 * t, 0.2, 3.5 + 0.2 * t])
-    return {
-        "poses": geometry.axis_angle_from_matrix(rotations),
-        "betas": BETAS,
-        "trans": trans,
-        "joints_camera": joints + trans,
-        "joints_world": (joints + trans) @ geometry.WORLD_FROM_CAMERA.T,
-        "confidence": np.array(0.9),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +36,7 @@ def recording(tmp_path_factory, body) -> Path:
     writer = MotionWriter(path, FPS, body.name, "edge")
     for k in range(FRAMES):
         ids = [1] if k in AWAY else [1, 4]
-        rows = [dancing(body, person, k) for person in ids]
-        people = People.of(
-            {"ids": ids, **{name: [row[name] for row in rows] for name in rows[0]}},
-            camera="camera",
-            frame_index=k,
-            captured_s=0.0,
-            time_s=k / FPS,
-            dropped=0,
-            size=(640, 480),
-            focal_px=600.0,
-            centre_px=(319.5, 239.5),
-        )
-        writer.add(people)
+        writer.add(danced(body, ids, k))
     writer.close()
     return path
 

@@ -1,0 +1,56 @@
+"""The verb `bridge`: a stream that runs already → the same people in the words of others."""
+
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from refit_rt.commands.shared import File, say
+
+
+def bridge(
+    outlets: Positional[Annotated[tuple[str, ...], arg(metavar="OUTLET")]],
+    /,
+    *,
+    address: str = "tcp://127.0.0.1:5560",
+    body: File = "",
+    once: bool = False,
+) -> int:
+    """Send a stream on to VMC, SONIC, WebSocket or JSON.
+
+    An OUTLET is KIND://HOST:PORT?OPTION=VALUE, and KIND alone is enough: vmc, sonic, websocket, json. refit-rt run
+    makes the same ones with --publish.outlets.
+
+    Args:
+        outlets: Any number of outlets.
+        address: The stream to subscribe to.
+        body: The body file of SONIC's skeleton, if it is not the free body.
+        once: End when the stream ends, instead of waiting for the next one.
+    """
+    from refit_rt.body.smpl import load_body
+    from refit_rt.errors import UserError
+    from refit_rt.live.interrupt import ended_by_signals
+    from refit_rt.stream.bridges.outlets import KINDS, Outlets
+    from refit_rt.stream.subscribe import Listener
+    from refit_rt.stream.wire import Run
+
+    if not outlets:
+        raise UserError(f"bridge: names no outlet. Give one or more of {', '.join(KINDS)}, as in refit-rt bridge vmc")
+    stop = threading.Event()
+    with ended_by_signals(stop), closing(Listener(address, newest=True)) as listener:
+        sending = Outlets(outlets, Run(0.0), load_body(Path(body).expanduser() if body else None))
+        try:
+            say(f"listening to {address}, sending to {', '.join(outlets)}; Ctrl-C ends")
+            while not stop.is_set():
+                message = listener.get()
+                if message is not None:
+                    sending.send(message.people, message.status)
+                    if once and message.status == "ended":
+                        break
+        finally:
+            sending.close()
+    for line in sending.table():
+        say(line)
+    return 0
