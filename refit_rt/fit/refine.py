@@ -41,9 +41,9 @@ ROUNDS = 3
 # A correction fades with this time constant, because errors change. On real video with four looks per second, 0.15 and
 # 0.6 s differ by 1 mm.
 FADING_S = 0.3
-# It begins without a jolt, in one view with the time between two looks as its time constant, within these bounds, and in
-# several, whose looks come in turns, with the second. On the treadmill with a look in each of 30 frames a second, 0.05 s
-# is better than 0.1 by 0.8 mm, and 0.03 s adds 0.7 mm of jitter.
+# It begins without a jolt: in one view with the time between two looks as its time constant, within these bounds, and
+# in several, whose looks come in turns, with the second. On the treadmill with a look in each of 30 frames a second,
+# 0.05 s is better than 0.1 by 0.8 mm, and 0.03 s adds 0.7 mm of jitter.
 LEAST_EASING_S, EASING_S = 0.05, 0.1
 HISTORY_S, SAME_S = 0.6, 0.02  # bodies are kept for late looks; a body this near to a look's frame is that frame's
 CROP_PX = 256  # deviations are in pixels of a crop of this side around the person
