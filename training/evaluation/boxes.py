@@ -39,9 +39,9 @@ MPJPE has the middle of the hips as origin (of the shoulders, if the truth has n
 is the same after the best similarity; both are mean / median. "once" is a cold fit of {updates} updates in the square.
 "twice" is what the live fitter does: if the first fit's confidence is at least {least:g}, it fits again in the square
 of the body that was found, where that is another square. "sure" is the share of such first fits; a person without one
-counts as lost. "followed" starts in this way and then has {live} updates per frame. It cuts these frames out around the last body, so that the
-square matters to the start, which does not count, and where the person is lost. In the second table each part is
-compared with itself in the person's own square, ± the standard error.
+counts as lost. "followed" starts in this way and then has {live} updates per frame. It cuts these frames out around the
+last body, so that the square matters to the start, which does not count, and where the person is lost. In the second
+table each part is compared with itself in the person's own square, ± the standard error.
 """
 BOXES = "Boxes: {source}; side and centre are then changed as each row says, or the box is the live detector's."
 TRUE_BOXES = (
