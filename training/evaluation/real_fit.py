@@ -9,7 +9,7 @@ import numpy as np
 
 from refit_rt import config
 from refit_rt.bundle.read import load_bundle
-from refit_rt.cameras import Camera
+from refit_rt.cameras import Camera, lens
 from refit_rt.detect.closer import Closer
 from refit_rt.errors import UserError
 from refit_rt.fit.fitter import Fitter
@@ -122,7 +122,7 @@ def fit_clip(
         frame = Frame(clip.camera.name, index, time_s, time_s, clip.frames[index])
         seen = None
         if closer is not None and time_s - looked_s >= config.Fit().look_s - 1e-6:
-            seen, looked_s = keypoints_in(frame, *where, closer), time_s
+            seen, looked_s = keypoints_in(frame, *where, closer, clip.camera), time_s
         people = fitter.fit(_track(clip, frame, seen), clip.camera)
         where = clipped(people.box, frame.size)[0], float(people.roll[0])  # as the tracker has it
         rows.append(_columns(smoother.smooth(people, clip.camera) if smoother else people))
@@ -130,9 +130,11 @@ def fit_clip(
     return Track(np.arange(0, len(clip.frames), every), *columns)
 
 
-def keypoints_in(frame: Frame, xyxy: np.ndarray, roll: float, closer: Closer) -> np.ndarray:
-    """The key points (1, 17, 3) of the person around a box xyxy (4,) px; NaN: nobody is found there."""
-    found = closer.find(frame, Known(np.ones(1, np.int64), xyxy[None], np.array([roll])))
+def keypoints_in(frame: Frame, xyxy: np.ndarray, roll: float, closer: Closer, camera: Camera) -> np.ndarray:
+    """The key points (1, 17, 3) of the person around a box xyxy (4,) px, both in the picture without the lens's
+    distortion; NaN: nobody is found there."""
+    known = Known(np.ones(1, np.int64), xyxy[None], np.array([roll]))
+    found = lens.straightened_boxes(closer.find(frame, lens.bent_known(known, camera)), camera)
     assert found.keypoints is not None
     return found.keypoints[found.score.argmax()][None]
 
