@@ -6,8 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from av.error import FFmpegError
 
 from calib.board import Board, dictionary_of
+from refit_rt.capture.film import Film, reason
 from refit_rt.capture.folder import pictures_of
 from refit_rt.errors import UserError
 
@@ -136,9 +138,9 @@ def why_not(board: Board, pictures: list[np.ndarray]) -> str:
         mirrored = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
         if _found(board, mirrored):
             return "the pictures are mirrored. Turn mirroring off in the camera's settings, and record again"
-    for other, reason in others:
+    for other, why in others:
         if _found(other, pictures):
-            return f"{reason} (--board)"
+            return f"{why} (--board)"
     sides = [side for picture in pictures for side in _sides(board, picture)] if board.kind != "chessboard" else []
     if sides and np.median(sides) < SMALLEST_MARKER_PX:
         return (
@@ -204,16 +206,23 @@ def pictures_at(path: Path, frames: list[int]) -> Iterator[tuple[int, np.ndarray
             if picture is not None:
                 yield frame, picture
         return
-    video, wanted, index = cv2.VideoCapture(str(path)), set(frames), 0
+    film, wanted = opened(path), set(frames)
     try:
-        while index <= frames[-1] and video.grab():
-            if index in wanted:
-                done, picture = video.retrieve()
-                if done:
-                    yield index, picture
-            index += 1
+        for index, shown in enumerate(film.frames()):
+            if index > frames[-1]:
+                return
+            if index in wanted and shown.frame is not None:
+                yield index, film.picture(shown.frame)
     finally:
-        video.release()
+        film.close()
+
+
+def opened(path: Path) -> Film:
+    """A video, decoded as a run decodes it: square pixels, whole pictures, upright. Raises UserError."""
+    try:
+        return Film(str(path.absolute()))
+    except (FFmpegError, OSError, LookupError, ValueError) as error:
+        raise UserError(f"{path}: contains no picture that can be read ({reason(error)}). Give a video") from error
 
 
 def frames_in(path: Path) -> int:
@@ -223,9 +232,9 @@ def frames_in(path: Path) -> int:
     if not is_video(path):
         count = len(pictures_of(path))
     else:
-        video = cv2.VideoCapture(str(path))
-        count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
-        video.release()
+        film = opened(path)
+        count = film.counted()
+        film.close()
     if count < 1:
         raise UserError(f"{path}: contains no picture that can be read. Give a video, or a folder of pictures")
     return count

@@ -139,6 +139,16 @@ class Film:
         near = [rate for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate]
         return next((float(rate) for rate in near if abs(rate - measured) < SAME_RATE * measured), measured)
 
+    def counted(self) -> int:
+        """Frames, counted by their packets, which decodes nothing. The film is used up then."""
+        count = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                count += packet.size > 0 and not packet.is_discard
+        except (FFmpegError, OSError):
+            pass  # what can be read counts
+        return count
+
     def frames(self) -> Iterator[Shown]:
         """Every frame, in the order of showing. Reading ends at the end or at an error, which `error` states then."""
         packets, seen_s = self._container.demux(), time.monotonic()
