@@ -1,6 +1,10 @@
-"""motion.npz: what is recorded is read back, and bad files are refused in one line."""
+"""motion.npz: what is recorded is read back, after a kill too, and bad files are refused in one line."""
 
-import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +14,20 @@ import pytest
 from refit_rt.errors import UserError
 from refit_rt.motion import npz
 from tests.support.fakes import people
+from tests.support.paths import ROOT
+
+RECORDER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from refit_rt.motion.npz import MotionWriter
+from tests.support.fakes import people
+
+writer = MotionWriter(Path(sys.argv[1]), 0.0, "free", "edge")
+for index in range(10**9):
+    writer.add(replace(people([1, 4], index / 50), frame_index=index))
+    print(index, flush=True)
+"""
 
 
 def recorded(path: Path, crowds: list[list[int]], fps: float = 30.0) -> npz.Motion:
@@ -37,7 +55,10 @@ def test_the_file_has_exactly_the_entries_of_the_format(tmp_path):
         assert set(archive.files) == {
             *("frame", "time_s", "person", "poses", "betas", "trans", "joints_camera", "joints_px", "joints_world"),
             *("box", "confidence", "iterations", "focal_px", "fps", "size", "body", "bundle", "schema"),
+            *("gender", "mocap_framerate", "axes"),
         }
+        assert (archive["gender"], archive["mocap_framerate"], archive["fps"]) == ("neutral", 30, 30)
+        assert str(archive["axes"]).startswith("opencv-camera: x right, y down, z forward, metres")
         assert archive["poses"].shape == (1, 72)
         assert archive["joints_world"].shape == (1, 24, 3)
 
@@ -87,12 +108,140 @@ def test_frames_without_people_make_an_empty_recording(tmp_path):
     assert recorded(tmp_path / "motion.npz", [[], []]).poses.shape == (0, 72)
 
 
-def test_no_file_exists_before_the_end_and_none_without_a_frame(tmp_path):
+def test_a_recording_without_gender_and_axes_is_read(tmp_path):
+    path = tmp_path / "motion.npz"
+    recorded(path, [[1]])
+    whole = dict(np.load(path))
+    np.savez(path, **{name: whole[name] for name in whole if name not in ("gender", "mocap_framerate", "axes")})
+    assert npz.read_motion(path).gender == "neutral"
+
+
+def test_the_unfinished_file_goes_when_the_recording_is_whole_and_nothing_stays_without_a_frame(tmp_path):
+    path = tmp_path / "motion.npz"
+    writer = npz.MotionWriter(path, 30, "free", "edge")
+    writer.close()
+    assert names_in(tmp_path) == []
+    writer = npz.MotionWriter(path, 30, "free", "edge")
+    writer.add(people([1]))
+    assert names_in(tmp_path) == ["motion.unfinished"]
+    writer.close()
+    writer.close()
+    assert names_in(tmp_path) == ["motion.npz"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """The folder of a recording whose process was killed after ten frames of two people, 50 a second."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RECORDER, str(tmp_path / "motion.npz")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) == 9:
+                process.kill()
+                break
+    return tmp_path
+
+
+def test_what_a_killed_process_has_recorded_can_be_read(killed, caplog):
+    assert names_in(killed) == ["motion.unfinished"]
+    read = npz.read_motion(killed / "motion.unfinished")
+    rows = len(read.frame)
+    assert rows >= 20
+    assert read.frame[:20].tolist() == [k // 2 for k in range(20)]
+    assert read.person[:20].tolist() == [1, 4] * 10
+    np.testing.assert_array_equal(read.poses[:2].reshape(2, 24, 3), people([1, 4]).poses)
+    assert (read.focal_px, read.size, read.body, read.bundle) == (800, (640, 480), "free", "edge")
+    assert read.fps == pytest.approx(50)
+    seconds = (read.frame[-1] - read.frame[0]) / 50
+    assert f"killed or still goes on; it has {rows} rows over {seconds:.1f} s" in caplog.text
+
+
+def test_a_missing_recording_names_the_unfinished_one(killed):
+    with pytest.raises(UserError) as refusal:
+        npz.read_motion(killed / "motion.npz")
+    part = killed / "motion.unfinished"
+    assert f"motion.npz: no such file. Its run was killed or still goes on. What has been recorded is in {part}" in str(
+        refusal.value
+    )
+    assert f"refit-rt export {part} --to glb, or refit-rt replay {part}" in str(refusal.value)
+    with pytest.raises(UserError, match="Record it again"):
+        npz.read_motion(killed / "other.npz")
+
+
+def test_another_run_keeps_the_unfinished_file_of_a_killed_one(killed, caplog):
+    left = (killed / "motion.unfinished").read_bytes()
+    writer = npz.MotionWriter(killed / "motion.npz", 30, "free", "edge")
+    assert f"{killed / 'motion.unfinished'}: kept, left by other runs" in caplog.text
+    writer.add(people([8]))
+    assert names_in(killed) == ["motion-2.unfinished", "motion.unfinished"]
+    writer.close()
+    assert names_in(killed) == ["motion.npz", "motion.unfinished"]
+    assert (killed / "motion.unfinished").read_bytes() == left
+    assert npz.read_motion(killed / "motion.npz").person.tolist() == [8]
+
+
+def test_a_recording_is_not_written_over_an_unfinished_one(killed):
+    with pytest.raises(UserError, match=r"Give another, such as motion\.npz"):
+        npz.MotionWriter(killed / "motion.unfinished", 30, "free", "edge")
+
+
+@pytest.mark.parametrize("stills", [False, True])
+def test_an_unfinished_file_cut_anywhere_is_read_to_its_last_whole_row_or_refused(tmp_path, stills):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge", stills)
+    for name in ("été.jpg", "b.jpg", "c.jpg"):
+        writer.add(people([1, 2]), name)
+    whole = (tmp_path / "motion.unfinished").read_bytes()
+    writer.close()
+    finished = npz.read_motion(tmp_path / "motion.npz")
+    size = (npz.STILL_ROW if stills else npz.ROW).itemsize
+    begin = len(whole) - 6 * size
+    cut = tmp_path / "cut.unfinished"
+    for length in (0, 1, len(npz.MAGIC) - 1, len(npz.MAGIC), len(npz.MAGIC) + 1, begin - 20, begin - 1):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"cut.unfinished: is not a motion.npz \(it has not even a whole header"):
+            npz.read_motion(cut)
+    for rows in range(7):
+        for more in (0, 1, 7, size - 1) if rows < 6 else (0,):
+            cut.write_bytes(whole[: begin + rows * size + more])
+            read = npz.read_motion(cut)
+            for name in (*npz.COLUMNS, *(npz.STILL_COLUMNS if stills else ())):
+                np.testing.assert_array_equal(getattr(read, name), getattr(finished, name)[:rows])
+
+
+def test_zeros_that_a_power_failure_leaves_at_the_end_are_no_rows(tmp_path):
     writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge")
-    assert list(tmp_path.iterdir()) == []
+    writer.add(people([1, 2]))
+    with (tmp_path / "motion.unfinished").open("ab") as file:
+        file.write(bytes(3 * npz.ROW.itemsize + 5))
+    assert npz.read_motion(tmp_path / "motion.unfinished").person.tolist() == [1, 2]
     writer.close()
+
+
+def test_a_damaged_header_is_an_error_in_one_line(tmp_path, caplog):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge")
+    writer.add(people([1]))
+    path = tmp_path / "motion.unfinished"
+    whole = path.read_bytes()
     writer.close()
-    assert list(tmp_path.iterdir()) == []
+    for old, new in (
+        (b'{"fps"', b'["fps"'),
+        (b'"<f8"', b'"<z8"'),
+        (b'"frame"', b'"drame"'),
+        (b"motion/1", b"motion/9"),
+    ):
+        assert old in whole
+        path.write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(UserError, match=r"motion.unfinished: .*\. Record it again"):
+            npz.read_motion(path)
+    assert caplog.text == ""
 
 
 def test_an_unknown_rate_is_computed_from_the_frames(tmp_path):
@@ -123,24 +272,42 @@ def test_a_file_that_cannot_be_read_is_an_error_in_one_line(tmp_path):
         npz.read_motion(path)
 
 
-def test_a_full_disk_and_a_missing_folder_are_errors_in_one_line(tmp_path, monkeypatch):
-    class Full:
-        closed = False
-
-        def write(self, data):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        seek = write
-
-        def close(self):
-            self.closed = True
-
-    path = tmp_path / "motion.npz"
+def test_a_missing_folder_is_an_error_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"motion.npz: cannot be written \(No such file or directory\)"):
         npz.MotionWriter(tmp_path / "gone" / "motion.npz", 30, "free", "edge")
-    monkeypatch.setattr(npz.tempfile, "TemporaryFile", lambda **_: Full())
-    writer = npz.MotionWriter(path, 30, "free", "edge")
-    for write in (lambda: writer.add(people([1])), writer.close):
-        with pytest.raises(UserError, match=r"motion.npz: cannot be written \(No space left on device\)"):
-            write()
-    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """A limit of a file's size stands for the full disk."""
+    resource = pytest.importorskip("resource", reason="this system has no limit of a file's size")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_an_error_in_one_line_and_leaves_what_has_been_recorded(tmp_path):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge")
+    writer.add(people([1]))
+    part = tmp_path / "motion.unfinished"
+    with room_for(part.stat().st_size + 500):
+        for write in (lambda: writer.add(people([2])), writer.close):
+            with pytest.raises(UserError, match=r"motion.npz: cannot be written \(File too large\)") as refusal:
+                write()
+            assert f"What has been recorded is in {part}. Use it" in str(refusal.value)
+    assert names_in(tmp_path) == ["motion.unfinished"]
+    assert npz.read_motion(part).person.tolist() == [1]
+
+
+def test_a_disk_that_is_full_from_the_start_is_left_as_it_is(tmp_path):
+    writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge")
+    with room_for(100):
+        for write in (lambda: writer.add(people([2])), writer.close):
+            with pytest.raises(
+                UserError, match=r"cannot be written \(File too large\)\. Make room, or write elsewhere$"
+            ):
+                write()
+    assert names_in(tmp_path) == []
