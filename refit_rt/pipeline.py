@@ -71,8 +71,8 @@ class Pipeline:
         show: shows the progress; None: the log does.
         """
         ends, sender = self._ends, self._sender
-        where = ends.settings.publish.address if ends.publisher else "nowhere"
-        log.info("publishing at %s; Ctrl-C ends", where)
+        where = [ends.publisher.address] if ends.publisher else []
+        log.info("publishing at %s; Ctrl-C ends", ", ".join([*where, *ends.settings.publish.outlets]) or "nowhere")
         for stage in self._stages:
             if not stage.ident:
                 stage.start()

@@ -7,10 +7,11 @@
 | rest | the arrays, packed, little-endian, row-major; offsets count from here |
 
 `unpack` is all that a reader in another language has to implement. In Python, `safetensors.numpy.load` reads the
-arrays. refit_rt.types.PUBLISHED_FIELDS lists the arrays, for n people (n may be 0). Poses are SMPL axis-angle: each
-joint is relative to its parent, and joint 0 is the body's orientation in the camera frame. Of a rig, that is the frame
-of the first camera; the key `missing` names the cameras that have no picture in this message, separated by commas, and
-is left out where all have one.
+arrays. A reader ignores metadata and arrays that it does not know, and refuses a version that it does not know:
+docs/stream.md has the rules. refit_rt.types.PUBLISHED_FIELDS lists the arrays, for n people (n may be 0). Poses are
+SMPL axis-angle: each joint is relative to its parent, and joint 0 is the body's orientation in the camera frame. Of a
+rig, that is the frame of the first camera; the key `missing` names the cameras that have no picture in this message,
+separated by commas, and is left out where all have one.
 """
 
 import json
@@ -97,18 +98,23 @@ def pack(about: dict[str, str], arrays: dict[str, tuple[str, np.ndarray]]) -> by
 def unpack(blob: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The metadata and arrays of a safetensors blob, read without a library: the reference for other languages.
 
-    Raises ValueError, KeyError, TypeError or AttributeError for bytes that are not such a blob.
+    An array of a type that is not in DTYPES is left out, since a later release may add one. Raises ValueError,
+    KeyError, TypeError, AttributeError, OverflowError or RecursionError for bytes that are not such a blob.
     """
     (length,) = struct.unpack_from("<Q", blob) if len(blob) >= 8 else (0,)
     if not 2 <= length <= len(blob) - 8:
         raise ValueError("no safetensors header")
     header = json.loads(blob[8 : 8 + length])
     about = header.pop("__metadata__", {})
-    arrays = {}
+    if not all(isinstance(value, str) for value in about.values()):
+        raise ValueError("metadata that is not text")
+    data, arrays = blob[8 + length :], {}
     for name, entry in header.items():
         start, end = entry["data_offsets"]
-        data = blob[8 + length + start : 8 + length + end]
-        arrays[name] = np.frombuffer(data, DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        if not 0 <= start <= end <= len(data) or min(entry["shape"], default=0) < 0:
+            raise ValueError(f"array {name} lies outside the message")
+        if entry["dtype"] in DTYPES:
+            arrays[name] = np.frombuffer(data[start:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return about, arrays
 
 
@@ -116,7 +122,7 @@ def decode(blob: bytes) -> Message:
     """The message in `blob`. Raises UserError for anything other than a message of this schema."""
     try:
         about, arrays = unpack(blob)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"stream: received {len(blob)} bytes that are not a refit_rt message. Check the address"
         ) from error

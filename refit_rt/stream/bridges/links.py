@@ -6,10 +6,12 @@ from typing import Any, BinaryIO
 
 import zmq
 
+from refit_rt.addresses import bind
 from refit_rt.errors import UserError
 
 Encode = Callable[[Any], list[tuple[int, bytes]]]  # an item → messages, each with how far its port is above the first
 QUEUED, LINGER_MS = 4, 100  # as in stream/publish.py
+EXAMPLE = "sonic://127.0.0.1:5556"
 
 
 class Datagrams:
@@ -64,14 +66,11 @@ class Messages:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, QUEUED)
-        self._socket.setsockopt(zmq.IPV6, int(":" in host))
-        address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
         try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
+            bind(self._socket, f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}", "outlet", EXAMPLE)
+        except UserError:
             self._context.destroy(linger=0)
-            reason = zmq.strerror(error.errno or 0).lower()
-            raise UserError(f"outlet: {address} cannot be bound ({reason}). Give another port") from error
+            raise
 
     def send(self, item: Any) -> int:
         """Publishes an item's messages. It never waits for a subscriber."""
