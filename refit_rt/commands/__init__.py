@@ -8,6 +8,7 @@ VERBS = {  # verb → module of refit_rt.commands, first line of its help; "benc
     "bridge": ("bridge", "Send a stream on to VMC, SONIC, WebSocket or JSON."),
     "replay": ("replay", "Publish a recording as if it were live."),
     "export": ("export", "Turn a recording into AMASS, BVH, glTF, USD or CSV."),
+    "client": ("client", "Copy out a client of the stream: C++, JavaScript and others."),
     "listen": ("listen", "Subscribe to a stream and print one line per message: people, rate, age."),
     "doctor": ("doctor", "Report what is installed, and how to get what is missing."),
     "import-smpl": ("import_smpl", "Turn your own SMPL model into a body file for --fit.body."),

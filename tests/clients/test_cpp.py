@@ -1,0 +1,141 @@
+"""The C++ client, compiled: it reads what Python writes, refuses everything else, and its example hears a stream."""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refit_rt.axes import AXES
+from refit_rt.commands.client import CLIENTS
+from refit_rt.stream import wire
+from refit_rt.stream.bridges.bodies import bodies_of
+from refit_rt.stream.publish import Publisher
+from refit_rt.types import PUBLISHED_FIELDS
+from tests.clients.conftest import RUN, crowd, message_of
+from tests.support.fakes import people
+
+HERE, CLIENT = Path(__file__).parent, CLIENTS / "cpp"
+GXX = shutil.which("g++") or ""
+FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{CLIENT}")
+MUTATED = 100_000
+
+pytestmark = pytest.mark.skipif(not GXX, reason="needs g++")
+
+
+def build(source: Path, folder: Path, *more: str) -> Path:
+    program = folder / source.stem
+    subprocess.run([GXX, *FLAGS, str(source), "-o", str(program), *more], check=True, timeout=200)
+    return program
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that prints a message as JSON."""
+    return build(HERE / "dump.cpp", tmp_path_factory.mktemp("cpp"))
+
+
+def said(dump: Path, message: bytes, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "message.bin"
+    path.write_bytes(message)
+    return subprocess.run([dump, path], capture_output=True, text=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_it_reads_what_python_writes(dump: Path, count: int, tmp_path: Path) -> None:
+    done = said(dump, message_of(count), tmp_path)
+    assert done.returncode == 0, done.stderr
+    read, sent = json.loads(done.stdout.replace('"links"', r"\"links\"")), crowd(count)
+    for name in PUBLISHED_FIELDS:
+        np.testing.assert_array_equal(read[name], getattr(sent, name).ravel())
+    assert [read[key] for key in ("status", "camera", "body", "bundle")] == ["live", sent.camera, "free", "edge"]
+    facts = [7, 2, 1.7e9 + 100.125, 100.125, 0.125, 0.02, 640, 480, 800, *sent.centre_px]
+    np.testing.assert_allclose(read["numbers"], facts, rtol=1e-15)
+
+
+def test_its_axes_are_those_of_python(dump: Path, tmp_path: Path) -> None:
+    read = json.loads(said(dump, message_of(3), tmp_path).stdout.replace('"links"', r"\"links\""))
+    bodies = bodies_of(wire.decode(message_of(3)).people)
+    for name, axes in AXES.items():
+        points = np.reshape(read[f"{name}_points"], (3, 24, 3))
+        np.testing.assert_allclose(points, axes.points(bodies.joints), rtol=1e-6)
+        mine, theirs = np.reshape(read[f"{name}_quaternions"], (3, 24, 4)), axes.quaternions(bodies.rotations)
+        apart = np.degrees(2 * np.arccos(np.clip(np.abs((mine * theirs).sum(-1)), 0, 1)))
+        assert apart.max() < 0.01  # degrees; float32 joints say how the camera is turned
+        assert mine[..., 3].min() >= 0
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (b"", "not a refit_rt message"),
+        (b"\xff" * 64, "not a refit_rt message"),
+        (wire.pack({"schema": "refit_rt.people/9"}, {}), "schema 'refit_rt.people/9'"),
+        (wire.pack({"schema": wire.SCHEMA}, {}), "incomplete message: no 'status'"),
+        (message_of(1)[:-1], "'iterations' does not lie within the message"),
+        (message_of(1).replace(b'"frame":"7"', b'"frame":"x"'), "'frame' is not a number"),
+        (message_of(1).replace(b"[1,24,3]", b"[1,25,3]"), "another type or shape"),
+    ],
+)
+def test_it_says_what_is_wrong(dump: Path, message: bytes, text: str, tmp_path: Path) -> None:
+    done = said(dump, message, tmp_path)
+    assert done.returncode == 1
+    assert text in done.stderr
+
+
+def test_fields_that_it_does_not_know_are_skipped(dump: Path, tmp_path: Path) -> None:
+    about, arrays = wire.unpack(message_of(1))
+    rows = {name: (wire.TENSORS[name], array) for name, array in arrays.items()}
+    newer = wire.pack(about | {"later": "ü"}, {"contacts": ("U8", np.ones((1, 4), np.uint8)), **rows})
+    assert said(dump, newer, tmp_path).returncode == 0
+
+
+def test_mutated_messages_neither_crash_it_nor_take_memory(messages: list[Path], tmp_path: Path) -> None:
+    sanitized = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    try:
+        fuzz = build(HERE / "fuzz.cpp", tmp_path, *sanitized)
+    except subprocess.CalledProcessError:
+        probe = tmp_path / "probe.cpp"
+        probe.write_text("int main() {}")
+        if subprocess.run([GXX, *sanitized, probe, "-o", tmp_path / "probe"], check=False).returncode:
+            pytest.skip("needs g++'s sanitizers")
+        raise
+    done = subprocess.run(
+        [fuzz, str(MUTATED), "1", *messages], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert counts["accepted"] + counts["refused"] == MUTATED
+    assert counts["accepted"] > MUTATED / 100  # most mutations of numbers leave a message, most of the header do not
+    assert counts["refused"] > MUTATED / 2
+
+
+def test_the_example_hears_a_live_stream(tmp_path: Path) -> None:
+    try:
+        example = build(CLIENT / "example.cpp", tmp_path, "-lzmq")
+    except subprocess.CalledProcessError:
+        probe = tmp_path / "probe.cpp"
+        probe.write_text("#include <zmq.h>\nint main() { return zmq_errno(); }")
+        if subprocess.run([GXX, probe, "-o", tmp_path / "probe", "-lzmq"], check=False).returncode:
+            pytest.skip("needs libzmq's header: apt install libzmq3-dev")
+        raise
+    publisher = Publisher("tcp://127.0.0.1:*")
+    process = subprocess.Popen([example, publisher.address], stdout=subprocess.PIPE, text=True)
+    try:
+        end_s = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < end_s:
+            for status in ("live", "live", "ended"):
+                publisher.send(wire.encode(people([3, 5]), RUN, 101.0, status))
+                time.sleep(0.02)
+        lines = process.communicate(timeout=5)[0].splitlines()
+        assert process.returncode == 0
+        assert "2 people" in lines[-1]
+        assert "id 5 at (" in lines[-1]
+        assert lines[-1].startswith("frame 7  ended")
+    finally:
+        process.kill()
+        process.communicate()
+        publisher.close()
