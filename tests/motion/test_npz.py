@@ -1,6 +1,7 @@
 """motion.npz: what is recorded is read back, after a kill too, and bad files are refused in one line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from refit_rt.__main__ import command
 from refit_rt.errors import UserError
 from refit_rt.motion import npz
 from tests.support.fakes import people
@@ -133,11 +135,12 @@ def names_in(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def left_by_a_kill(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a recording whose process was killed after ten frames of two people, 50 a second."""
+    folder = tmp_path_factory.mktemp("killed")
     process = subprocess.Popen(
-        [sys.executable, "-c", RECORDER, str(tmp_path / "motion.npz")],
+        [sys.executable, "-c", RECORDER, str(folder / "motion.npz")],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -147,7 +150,13 @@ def killed(tmp_path: Path) -> Path:
             if int(line) == 9:
                 process.kill()
                 break
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def killed(left_by_a_kill: Path, tmp_path: Path) -> Path:
+    """The same folder, for one test alone."""
+    return Path(shutil.copytree(left_by_a_kill, tmp_path, dirs_exist_ok=True))
 
 
 def test_what_a_killed_process_has_recorded_can_be_read(killed, caplog):
@@ -311,3 +320,12 @@ def test_a_disk_that_is_full_from_the_start_is_left_as_it_is(tmp_path):
             ):
                 write()
     assert names_in(tmp_path) == []
+
+
+def test_export_and_replay_take_an_unfinished_recording(killed, capsys):
+    part = killed / "motion.unfinished"
+    assert command(["export", str(part), "--to", "csv"]) == 0
+    rows = len(npz.read_motion(part).frame)
+    assert capsys.readouterr().out == f"{killed / 'motion.csv'}: {rows} rows\n"
+    assert command(["replay", str(part), "--speed", "1000", "--publish.no-enabled"]) == 0
+    assert f"{(rows + 1) // 2} frames published" in capsys.readouterr().out
