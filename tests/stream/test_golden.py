@@ -150,7 +150,7 @@ def test_the_example_is_the_golden_header():
 
 
 def test_the_page_numbers_the_joints():
-    assert tuple(re.findall(r"\b\d+ ([a-z]+\w*)[,.]", PAGE.split("By number:")[1].split("\n\n")[0])) == JOINT_NAMES
+    assert tuple(re.findall(r"\b\d+\s([a-z]+\w*)[,.]", PAGE.split("By number:")[1].split("\n\n")[0])) == JOINT_NAMES
     assert tuple(map(int, re.findall(r"-?\d+", PAGE.split("in the same order:")[1].split("\n\n")[0]))) == PARENTS
 
 
