@@ -1,7 +1,9 @@
 """The verb `bridge`: a stream that runs already → the same people in the words of others."""
 
 import threading
+import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +48,10 @@ def bridge(
             while not stop.is_set():
                 message = listener.get()
                 if message is not None:
-                    sending.send(message.people, message.status)
+                    # The sender may be another machine, whose monotonic clock says nothing here.
+                    people = replace(message.people, captured_s=time.monotonic() - message.age_s)
+                    run = Run(message.captured_unix_s - people.captured_s, message.body, message.bundle)
+                    sending.send(people, message.status, run)
                     if once and message.status == "ended":
                         break
         finally:

@@ -256,7 +256,7 @@ def test_an_outlet_that_fails_or_stalls_holds_up_nobody(body, caplog):
     began_s = time.monotonic()
     for _ in range(40):
         for outlet in (broken, slow, well):
-            outlet.offer(Item(people, "live"))
+            outlet.offer(Item(people, "live", Run(0.0)))
         time.sleep(0.005)
     offering_s = time.monotonic() - began_s
     for outlet in (broken, slow, well):

@@ -28,7 +28,7 @@ class Datagrams:
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
 
     def send(self, item: Any) -> int:
-        """Sends an item's packets; UDP does not say whether anybody listens."""
+        """Sends an item's packets; UDP does not report whether they arrive."""
         messages = self._encode(item)
         for above, message in messages:
             self._socket.sendto(message, (self._address[0], int(self._address[1]) + above, *self._address[2:]))

@@ -33,6 +33,7 @@ class Item(NamedTuple):
 
     people: People
     status: str  # live, waiting or ended, as on the wire
+    run: Run
 
 
 class Link(Protocol):
@@ -75,33 +76,33 @@ class Row:
 AXES_NAMES = ("gltf", "opencv", "unity", "unreal", "blender")
 
 
-def _vmc(row: Row, run: Run, body: Body) -> Link:
+def _vmc(row: Row, body: Body) -> Link:
     encode = vmc.Vmc(row.count("people", 1, 1, 64), row.option("origin", "person", ("person", "world")))
     return Datagrams(_live(encode), row.host, row.port)
 
 
-def _sonic(row: Row, run: Run, body: Body) -> Link:
+def _sonic(row: Row, body: Body) -> Link:
     return Messages(_live(sonic.Sonic(body, row.count("frames", 5, 5, 64))), row.host, row.port)
 
 
-def _json(row: Row, run: Run, body: Body) -> Link:
+def _json(row: Row, body: Body) -> Link:
     encode = _live(json_lines.JsonLines(row.option("axes", "gltf", AXES_NAMES)))
     return Lines(encode, sys.stdout.buffer) if row.host == "stdout" else Datagrams(encode, row.host, row.port)
 
 
-def _websocket(row: Row, run: Run, body: Body) -> Link:
+def _websocket(row: Row, body: Body) -> Link:
     origins = [one for one in row.options.get("origin", "").split(",") if one]
     if row.host not in (LOOPBACK, "localhost", "::1") and not row.options.get("token"):
         raise UserError(
             f"outlet {row.text}: opens the stream to the network. Give it a secret, as in {row.text}?token=SECRET"
         )
-    return websocket.WebSockets(run, row.host, row.port, row.options.get("token", ""), origins)
+    return websocket.WebSockets(row.host, row.port, row.options.get("token", ""), origins)
 
 
 class Kind(NamedTuple):
     """A kind of outlet."""
 
-    make: Callable[[Row, Run, Body], Link]
+    make: Callable[[Row, Body], Link]
     port: int
     options: tuple[str, ...]
 
@@ -146,20 +147,20 @@ class Outlets:
 
     def __init__(self, rows: Iterable[str], run: Run, body: Body) -> None:
         """Opens them. Raises UserError for a row that is malformed, and for a port that cannot be had."""
-        self._outlets: list[Outlet] = []
+        self._run, self._outlets = run, list[Outlet]()
         rows = list(rows)
         check_rows(rows)
         try:
             for row in map(parsed, rows):
-                self._outlets.append(Outlet(row.text, KINDS[row.kind].make(row, run, body)))
+                self._outlets.append(Outlet(row.text, KINDS[row.kind].make(row, body)))
         except BaseException:
             self.close()
             raise
 
-    def send(self, people: People, status: str = "live") -> None:
-        """Hands a frame to every outlet. It never waits."""
+    def send(self, people: People, status: str = "live", run: Run | None = None) -> None:
+        """Hands a frame to every outlet. It never waits. run: the facts of the frame's own run, if they differ."""
         for outlet in self._outlets:
-            outlet.offer(Item(people, status))
+            outlet.offer(Item(people, status, run or self._run))
 
     def close(self) -> None:
         """Ends them, after the frame that each is sending."""

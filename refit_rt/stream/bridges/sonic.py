@@ -31,7 +31,7 @@ PORT, TOPIC, HEADER_BYTES, VERSION = 5556, b"pose", 1280, 3
 STEP_S = 1 / 50  # the policy's
 ROUNDING_S = 1e-6  # of times that are added up
 LONGEST_GAP_S = 0.5  # over a longer one nothing is bridged, and the frames begin anew
-BASE = Rotation.from_quat([0.5, 0.5, 0.5, 0.5])  # SMPL's rest orientation in the robot's axes, which is taken out
+BASE = (0.5, 0.5, 0.5, 0.5)  # quaternion of SMPL's rest orientation in the robot's axes, which is taken out
 L_ELBOW, R_ELBOW, L_WRIST, R_WRIST = 18, 19, 20, 21
 ROBOT_JOINTS, WRISTS = 29, (23, 24, 25, 26, 27, 28)  # left and right in turns: roll, pitch, yaw
 
@@ -86,7 +86,7 @@ class Sonic:
         """One frame's fields. rotations (24, 3, 3), joint 0 in the world."""
         axes = AXES["blender"]  # z up
         upright = Rotation.from_matrix(axes.target_from_world @ rotations[0])
-        orientation = upright * BASE.inv()
+        orientation = upright * Rotation.from_quat(BASE).inv()
         joints = self._body.joints(rotations, np.zeros(10)).astype(np.float64)
         local = orientation.inv().apply(axes.points(joints - joints[0]))
         self._index += 1

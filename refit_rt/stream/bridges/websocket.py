@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from refit_rt.errors import UserError
-from refit_rt.stream.wire import Run, encode
+from refit_rt.stream.wire import encode
 
 PORT = 8765
 OWN = re.compile(r"null|https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?|(vscode-webview|app|file)://.*")
@@ -29,10 +29,10 @@ START_S = 5.0
 class WebSockets:
     """A server in a thread of its own."""
 
-    def __init__(self, run: Run, host: str, port: int, token: str, origins: list[str]) -> None:
+    def __init__(self, host: str, port: int, token: str, origins: list[str]) -> None:
         """token: which a client gives as ?token=…; empty: none is needed. origins: further ones that may connect, as
         https://example.org. Raises UserError when the port cannot be had."""
-        self._run, self._token = run, token
+        self._token = token
         self._origins = [OWN, None, *origins]
         self._loop = asyncio.new_event_loop()
         self._newest: bytes = b""
@@ -52,7 +52,7 @@ class WebSockets:
     def send(self, item: Any) -> int:
         """Hands a frame, or the news of a source, to every client; returns the number of clients."""
         people = item.people if item.status == "live" else item.people.take(slice(0))
-        self._call(self._publish(encode(people, self._run, time.monotonic(), item.status)))
+        self._call(self._publish(encode(people, item.run, time.monotonic(), item.status)))
         return self.clients
 
     def close(self) -> None:
