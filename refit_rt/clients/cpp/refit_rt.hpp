@@ -231,17 +231,15 @@ public:
     bool string(std::string& out) {
         out.clear();
         if (!take('"')) return false;
-        while (at_ != end_) {
+        while (true) {
+            const char* first = at_;
+            while (at_ != end_ && *at_ != '"' && *at_ != '\\' && static_cast<unsigned char>(*at_) >= 0x20) ++at_;
+            out.append(first, at_);
+            if (at_ == end_) return false;
             const char c = *at_++;
             if (c == '"') return true;
-            if (static_cast<unsigned char>(c) < 0x20) return false;
-            if (c != '\\') {
-                out += c;
-            } else if (!escape(out)) {
-                return false;
-            }
+            if (c != '\\' || !escape(out)) return false;
         }
-        return false;
     }
 
     // A whole number of up to 18 digits.
