@@ -77,7 +77,9 @@ def solve(
     lenses_only = lenses_only or len(sources) == 1
     moments = moments_of(sources, Path(timestamps).expanduser() if timestamps else None, every)
     seen = look_at(shape, sources, moments)
-    result = solved(shape, seen, known, lenses_only, still=takes_of(sources) is not None)
+    still = takes_of(sources) is not None
+    step_s = 0.0 if still else moment_s(sources, Path(timestamps).expanduser() if timestamps else None)
+    result = solved(shape, seen, known, lenses_only, still, step_s)
     for line in result.table():
         say(line)
     if not lenses_only and result.quality.rms_px > WORST_PX:
@@ -207,6 +209,23 @@ def times_of(path: Path, counts: dict[str, int]) -> dict[str, np.ndarray]:
     return found
 
 
+def moment_s(sources: dict[str, Path], timestamps: Path | None) -> float:
+    """Seconds between two moments: the step of the first camera's times, else of its video; 0: unknown."""
+    from calib.detect import frames_in, is_video, opened
+
+    name, path = next(iter(sources.items()))
+    if timestamps is not None:
+        steps_s = np.diff(times_of(timestamps, {name: frames_in(path)})[name])
+        steps_s = steps_s[np.isfinite(steps_s)]
+        return float(np.median(steps_s)) if len(steps_s) else 0.0
+    if not is_video(path):
+        return 0.0
+    film = opened(path)
+    fps = film.rate() or film.stated_fps
+    film.close()
+    return 1 / fps if fps > 0 else 0.0
+
+
 def groups(times_s: dict[str, np.ndarray]) -> dict[str, dict[int, int]]:
     """Camera name → frame → moment: frames nearest to the first camera's, within half a frame. Raises UserError."""
     first = next(iter(times_s.values()))
@@ -241,9 +260,11 @@ def solved(
     known: "Rig | None" = None,
     lenses_only: bool = False,
     still: bool = False,
+    step_s: float = 0.0,
 ) -> Result:
     """The rig of cameras that saw a board. known: a rig whose lenses are taken. still: the board was held still at each
-    moment, and carried on between two. Raises UserError."""
+    moment, and carried on between two. step_s: seconds between two moments, with which the rig keeps each camera's
+    delay; 0: unknown. Raises UserError."""
     from calib.adjust import lens_of
     from calib.detect import SMALLEST_MARKER_PX
     from calib.extrinsics import solve_places
@@ -270,9 +291,10 @@ def solved(
         solution = solve_places(board, seen, lenses, deviation, alone, still)
         lenses, places = solution.adjusted.scene.lenses, solution.adjusted.scene.camera_from_world
         deviation = solution.adjusted.deviation if deviation is not None else None
-        weak += _out_of_step(seen, found, solution) + _late(seen, solution)
+        weak += _out_of_step(seen, found, solution) + _late(seen, solution, step_s)
     quality = _quality(board, seen, found, deviation, solution)
-    rig = _rig(seen, lenses, places, quality)
+    delays_s = solution.adjusted.scene.delays * step_s if solution is not None else np.zeros(len(seen))
+    rig = _rig(seen, lenses, places, delays_s, quality)
     if solution is not None:
         across = 0 if board.kind == "marker" else board.columns - 1
         corners_m, squares_m = in_space(rig, quality.cameras, across)
@@ -307,27 +329,31 @@ def _out_of_step(seen: list["Sightings"], found: list["Lens | None"], solution: 
     return weak
 
 
-def _late(seen: list["Sightings"], solution: "Solution") -> list[str]:
+def _late(seen: list["Sightings"], solution: "Solution", step_s: float) -> list[str]:
     """Cameras whose pictures are older than those of the camera that the others are compared with."""
     root, delays = solution.root, solution.adjusted.scene.delays
+    where = "here, and in a run with the rig" if step_s else "here"
     return [
         f"{one.name}: its pictures are {abs(delay):.2f} frames {'older' if delay > 0 else 'newer'} than they claim, "
-        f"beside those of {seen[root].name}. That is corrected here"
+        f"beside those of {seen[root].name}. That is corrected {where}"
         for one, delay in zip(seen, delays, strict=True)
         if abs(delay) > LATE_FRAMES
     ]
 
 
-def _rig(seen: list["Sightings"], lenses: np.ndarray, places: np.ndarray, quality: "Quality") -> "Rig":
+def _rig(
+    seen: list["Sightings"], lenses: np.ndarray, places: np.ndarray, delays_s: np.ndarray, quality: "Quality"
+) -> "Rig":
     """The cameras in the world of the first one, which stands upright at the origin."""
     from refit_rt.cameras import Camera, Figures, Rig
 
     upright = Camera("", seen[0].size, 1.0, (0.0, 0.0)).world_from_camera
     cameras = []
-    for one, lens, place in zip(seen, lenses, places, strict=True):
+    for one, lens, place, delay_s in zip(seen, lenses, places, delays_s.tolist(), strict=True):
         world = upright @ places[0] @ np.linalg.inv(place)
         focal_px, aspect = (lens[0] + lens[1]) / 2, float(lens[1] / lens[0])
-        cameras.append(Camera(one.name, one.size, float(focal_px), (lens[2], lens[3]), lens[4:].copy(), world, aspect))
+        lens_of_it = (float(focal_px), (lens[2], lens[3]), lens[4:].copy())
+        cameras.append(Camera(one.name, one.size, *lens_of_it, world, aspect, round(delay_s, 4)))
     figures = Figures(_number(quality.rms_px), _number(quality.held_out_px), quality.made)
     return Rig(tuple(cameras), figures=figures)
 

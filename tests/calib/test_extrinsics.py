@@ -10,6 +10,8 @@ from calib.adjust import Corners, Freedom, Scene, _Problem, adjust, adjust_and_t
 from calib.board import Board
 from calib.detect import Sightings, View
 from calib.extrinsics import solve_places
+from calib.solve import solved
+from refit_rt.cameras import Camera, Rig
 from refit_rt.errors import UserError
 from tests.support import board_rig
 
@@ -175,3 +177,17 @@ def test_cameras_that_film_at_once_get_no_delay(truth: Scene) -> None:
     seen = carried(np.random.default_rng(11), truth, np.zeros(4))
     found = solve_places(BOARD, seen, truth.lenses, None, [set()] * 4)
     assert found.adjusted.scene.delay is None or not found.adjusted.scene.delay.any()
+
+
+def test_the_rig_keeps_the_delays_in_seconds(truth: Scene) -> None:
+    seen = carried(np.random.default_rng(9), truth, np.array([0.0, 0.7, -0.3, 0.2]))
+    lenses = [
+        Camera(
+            one.name, one.size, float(lens[:2].mean()), (lens[2], lens[3]), lens[4:], aspect=float(lens[1] / lens[0])
+        )
+        for one, lens in zip(seen, truth.lenses, strict=True)
+    ]
+    found = solved(BOARD, seen, Rig(tuple(lenses)), step_s=1 / 25)
+    late_s = np.array([camera.delay_s for camera in found.rig])
+    np.testing.assert_allclose(late_s - late_s[0], np.array([0.0, 0.7, -0.3, 0.2]) / 25, atol=0.002)
+    assert any("in a run with the rig" in text for text in found.weaknesses)
