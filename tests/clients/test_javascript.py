@@ -19,7 +19,7 @@ from refit_rt.stream.publish import Publisher
 from refit_rt.types import PUBLISHED_FIELDS
 from tests.clients.conftest import RUN, crowd, message_of
 from tests.support.fakes import people
-from tests.support.paths import ROOT
+from tests.support.paths import DATA, ROOT
 
 CLIENT = CLIENTS / "javascript" / "refit_rt.js"
 SCRIPT = Path(__file__).with_name("client.mjs")
@@ -49,6 +49,15 @@ def test_it_reads_what_python_writes(messages: list[Path]) -> None:
         facts = {"frame": 7, "dropped": 2, "captured_unix_s": 1.7e9 + 100.125, "time_s": 0.125, "age_s": 0.02}
         assert {key: about[key] for key in facts} == facts
         assert (about["width_px"], about["height_px"], about["focal_px"]) == (640, 480, 800)
+
+
+def test_it_finds_the_golden_values() -> None:
+    read = node("dump", DATA / "stream" / "people_1.bin")["messages"][0]
+    expected = json.loads((DATA / "stream" / "people_1.json").read_text(encoding="utf-8"))
+    for name, array in expected["arrays"].items():
+        np.testing.assert_array_equal(np.float32(read["people"][name]), np.float32(np.ravel(array["values"])))
+    assert read["about"]["camera"] == expected["metadata"]["camera"]
+    assert read["about"]["missing"] == expected["metadata"]["missing"]
 
 
 @pytest.mark.parametrize(

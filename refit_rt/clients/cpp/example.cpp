@@ -37,7 +37,7 @@ int main(int count, char** arguments) {
         const refit_rt::People& people = message.people;
         using namespace std::chrono;
         const double now_s = duration<double>(system_clock::now().time_since_epoch()).count();
-        std::printf("frame %lld  %s  %zu people  age %.0f ms", static_cast<long long>(message.frame),
+        std::printf("frame %lld  %s  people %zu  age %.0f ms", static_cast<long long>(message.frame),
                     message.status.c_str(), people.size(), 1000 * (now_s - message.captured_unix_s));
         for (std::size_t person = 0; person < people.size(); ++person) {
             const refit_rt::Vec3 pelvis = refit_rt::unity.point(refit_rt::joint_of(people.joints_world, person, 0));
