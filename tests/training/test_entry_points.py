@@ -20,7 +20,7 @@ CASES = [  # module, arguments, what the line says; {} is a folder that holds th
     ("training.body.base_mesh", "--base {}/gone.obj", r"gone\.obj: not a readable \.obj mesh \(.*\)\. Fetch it again"),
     ("training.body.base_mesh", "--base {}/small.obj", r"small\.obj: has 3 vertices, not 19158\. Give MakeHuman's"),
     ("training.checkpoint", "{}/gone.pt {}/out.pt", r"gone\.pt: no such file"),
-    ("training.checkpoint", "{}/damaged.pt {}/out.pt", r"damaged\.pt: not a checkpoint"),
+    ("training.checkpoint", "{}/damaged.pt {}/out.pt", r"damaged\.pt: is a text, not a checkpoint\. Give a checkpoint"),
     ("training.demo", "--motion {}/gone", r"gone: not recorded motion \(.*\)\. See training/README\.md"),
     ("training.demo", "--motion {}/damaged.npz", r"damaged\.npz: not recorded motion \(.*\)\. See training/README\.md"),
     ("training.demo", "--motion {}/gone --every 0", r"--every 0: must be at least 1"),
