@@ -20,7 +20,7 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from refit_rt.capture.fields import Fields
-from refit_rt.capture.turn import turned
+from refit_rt.capture.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Film:
         context.thread_count = min(MOST_THREADS, os.cpu_count() or 1) if large else 1
         context.thread_type = ThreadType.SLICE if live else ThreadType.AUTO
         self._fields = Fields()
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._turn = VideoReformatter(), Turn()
         self._told: set[str] = set()
         self._where, self._patience_s = where, patience_s
         self.error = ""  # what ended the reading before the end; empty: nothing did
@@ -194,7 +194,7 @@ class Film:
             self._tell("pictures are interlaced: the missing lines of each are interpolated")
         how = Interpolation.BICUBIC if resized else None
         bgr = self._reformatter.reformat(frame, *size, format="bgr24", interpolation=how, threads=1)
-        return turned(bgr.to_ndarray(), frame)
+        return self._turn.upright(bgr.to_ndarray(), frame)
 
     def _tell(self, text: str) -> None:
         if text not in self._told:

@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from refit_rt.capture.film_times import FilmTimes
 from refit_rt.errors import UserError
 from tests.support.filmed import grey, source_of
 from tests.support.films import ball, greys, place, woven, write_film
+from tests.support.paths import ROOT
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg (Debian: ffmpeg)")
 UNEVEN_S = np.cumsum([0, 0.033, 0.05, 0.1, 0.02, 0.033, 0.2, 0.033, 0.033, 0.033])
@@ -227,3 +229,20 @@ def test_times_that_repeat_do_not_stretch_the_film():
     times = FilmTimes("odd.avi", 25, may_jump=False)
     got = [times.next(s) for s in (0.0, 0.0, 0.08, 0.08, 0.16, None, 0.24)]
     np.testing.assert_allclose(got, [0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24], atol=1e-6)
+
+
+def test_decoding_keeps_no_pictures_in_memory():
+    """300 pictures of 1280 x 720 are 400 MB as they are decoded."""
+    code = (
+        "from refit_rt.capture.film import Film\nfrom refit_rt.files import ASSETS\nimport resource\n"
+        "film = Film(str(ASSETS / 'demo' / 'demo.mp4'))\npeaks = []\n"
+        "for shown in film.frames():\n"
+        "    film.picture(shown.frame)\n"
+        "    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(len(peaks), peaks[-1] - peaks[50])"
+    )
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, grown = map(int, done.stdout.split())
+    assert count == 300
+    assert grown < 60_000 * (1 if sys.platform == "linux" else 1024)  # kB on Linux, bytes on macOS

@@ -155,7 +155,9 @@ def test_an_address_where_no_camera_answers_is_an_error_with_the_cure(monkeypatc
     monkeypatch.setattr(nodes, "FIRST_S", 0.1)
     with pytest.raises(UserError, match=r"tcp://127.0.0.1:9: no camera answers. Start it there: refit-rt camera 0 --"):
         open_source(config.Capture(source="tcp://127.0.0.1:9"), lossless=False)
-    with pytest.raises(UserError, match=r"tcp://nothing: is not an address \(it needs a host and a port\). Give one like tcp://HOST"):
+    with pytest.raises(
+        UserError, match=r"tcp://nothing: is not an address \(it needs a host and a port\). Give one like tcp://HOST"
+    ):
         open_source(config.Capture(source="tcp://nothing"), lossless=False)
 
 
