@@ -46,7 +46,7 @@ def bind(socket: zmq.Socket, address: str, setting: str, example: str) -> str:
 
 
 def connect(socket: zmq.Socket, address: str, example: str) -> None:
-    """Connects. ZeroMQ waits for the program that binds the address. Raises UserError for a malformed one, with the example."""
+    """Connects. ZeroMQ waits for the program that binds the address. Raises UserError for a malformed one."""
     if wrong := fault(address, binds=False):
         raise UserError(f"{address}: is not an address ({wrong}). Give one like {example}")
     socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))

@@ -45,7 +45,7 @@ class Capture(Group, frozen=True):
     pace: Literal["auto", "live", "lossless"] = "auto"
     """live: the newest frame wins; lossless: every frame is processed; auto: lossless for a file with --out."""
     fps: NotNegative = 0.0
-    """Frame rate requested from a webcam, or at which a file without times, or one played live, is shown; 0: its own."""
+    """Frame rate asked of a webcam, or at which a file without times, or one played live, is shown; 0: its own."""
     width: Annotated[int, Meta(ge=0)] = 1280
     """Image width requested from a webcam, in pixels; 0: its own choice."""
     height: Annotated[int, Meta(ge=0)] = 720

@@ -321,7 +321,8 @@ def test_an_npz_of_three_hundred_betas_is_cut_to_ten(tmp_path, smpl):
     lean = {key: smpl[key][:50] for key in ("v_template", "posedirs", "weights")} | {"f": smpl["f"] % 50}
     wide = np.concatenate([smpl["shapedirs"][:50], np.ones((50, 3, 290))], 2)
     np.savez(
-        tmp_path / "SMPL_NEUTRAL.npz", **(plain(smpl) | lean | {"shapedirs": wide, "J_regressor": np.ones((24, 50))})  # type: ignore[arg-type]
+        tmp_path / "SMPL_NEUTRAL.npz",
+        **(plain(smpl) | lean | {"shapedirs": wide, "J_regressor": np.ones((24, 50))}),  # type: ignore[arg-type]
     )
     np.testing.assert_allclose(read_smpl(tmp_path / "SMPL_NEUTRAL.npz")["shapedirs"], smpl["shapedirs"][:50], atol=1e-7)
 
