@@ -11,7 +11,7 @@ from refit_rt.errors import UserError
 # 12 s is 9.5 s old whatever the publisher sets. With CONFLATE on its side (stream/subscribe.py) it is 0.02 s old.
 QUEUED = 4
 SYSTEM_BYTES = 32768  # a subscriber that keeps one message and 8 kB itself is then 2.7 s late instead of 9.5 s
-LINGER_MS = 100  # the longest time that closing waits for the last message to be sent
+LINGER_MS = 500  # the longest time that closing waits for the last message to be sent
 
 
 class Publisher:

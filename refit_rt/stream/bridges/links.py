@@ -10,7 +10,7 @@ from refit_rt.addresses import bind
 from refit_rt.errors import UserError
 
 Encode = Callable[[Any], list[tuple[int, bytes]]]  # an item → messages, each with how far its port is above the first
-QUEUED, LINGER_MS = 4, 100  # as in stream/publish.py
+QUEUED, LINGER_MS = 4, 500  # as in stream/publish.py
 EXAMPLE = "sonic://127.0.0.1:5556"
 
 
