@@ -127,6 +127,7 @@ def test_a_network_camera_that_hangs_up_is_opened_again():
     source.close()
     server.shutdown()
     server.server_close()
-    assert [f.index for f in frames] == list(range(12))
+    indices = [f.index for f in frames]
+    assert indices == sorted(set(indices)), "the newest wins: a frame that is not taken in time is passed over"
     assert frames[0].size == (64, 48)
     assert source.runs_by_itself
