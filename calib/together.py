@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from calib.bodies import Track, Watched
 from refit_rt.cameras import Camera, Rig
 from refit_rt.errors import UserError
+from refit_rt.track.newcomers import grouped
 
 PELVIS = 0
 # Joints whose poses are compared: shoulders, arms, hips, legs, neck and head; the pelvis first
@@ -249,16 +250,3 @@ def apart(eyes: np.ndarray, rays: np.ndarray) -> np.ndarray:
     size = np.linalg.norm(normal, axis=-1)
     between = np.abs(((eyes[None] - eyes[:, None])[:, :, None] * normal).sum(-1)) / np.maximum(size, 1e-9)
     return np.median(between, axis=-1)
-
-
-def grouped(away: np.ndarray, cameras: np.ndarray, gate_m: float) -> np.ndarray:
-    """(n,) numbers of groups, nearest pairs first: at most one of a camera, and each within the gate of each other."""
-    group = np.arange(len(away))
-    first, second = np.nonzero(np.triu(away < gate_m, 1) & (cameras[:, None] != cameras))
-    for pair in np.argsort(away[first, second], kind="stable"):
-        one, other = group == group[first[pair]], group == group[second[pair]]
-        if (one & other).any() or np.isin(cameras[one], cameras[other]).any():
-            continue
-        if away[np.ix_(one, other)].max() < gate_m:
-            group[other] = group[first[pair]]
-    return group

@@ -75,7 +75,7 @@ def test_a_name_that_has_only_ipv6_asks_for_it(monkeypatch):
     assert needs_ipv6("tcp://six:5560")
     assert not needs_ipv6("tcp://four:5560")
     assert needs_ipv6("tcp://[fe80::1%eth0]:5560")
-    assert not needs_ipv6("ipc:///tmp/stream")
+    assert not needs_ipv6("ipc://stream")
 
 
 def test_a_free_port_is_reported_in_the_log(caplog):

@@ -23,7 +23,6 @@ FLOAT, USHORT, UINT = 5126, 5123, 5125
 ARRAY, ELEMENTS = 34962, 34963  # what a buffer view is for
 KINDS = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 COLOURS = ((0.80, 0.62, 0.48), (0.45, 0.62, 0.82), (0.60, 0.76, 0.50), (0.82, 0.58, 0.72), (0.85, 0.78, 0.45))
-INFLUENCES = 4  # what every engine reads
 
 
 def write_glb(path: Path, people: Sequence[Performance], body: Body, names: Sequence[str]) -> None:
@@ -89,9 +88,7 @@ class Scene:
 
     def _mesh(self, one: Performance, body: Body, person: str) -> None:
         surface = body.template + body.shape_dirs @ one.betas - body.rest_pelvis(one.betas)
-        bones = np.argsort(-body.skinning, 1)[:, :INFLUENCES]
-        weights = np.take_along_axis(body.skinning, bones, 1).astype(np.float64)
-        weights /= weights.sum(1, keepdims=True)
+        bones, weights = skeleton.influences(body)
         attributes = {
             "POSITION": self._accessor(surface.astype("<f4"), FLOAT, ARRAY, bounds=True),
             "NORMAL": self._accessor(normals(surface, body.faces).astype("<f4"), FLOAT, ARRAY),

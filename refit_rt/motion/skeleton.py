@@ -4,6 +4,7 @@ import numpy as np
 
 from refit_rt.body.smpl import Body
 
+INFLUENCES = 4  # of a vertex: what every engine reads
 MINE = 0.5  # a vertex that moves with a joint by more than this belongs to it
 
 
@@ -31,3 +32,10 @@ def tips(body: Body, betas: np.ndarray) -> dict[int, np.ndarray]:
         reach = (surface[body.skinning[:, joint] > MINE] - rest[joint]) @ along
         found[joint] = along * max(float(reach.max(initial=0.0)), 0.01)
     return found
+
+
+def influences(body: Body) -> tuple[np.ndarray, np.ndarray]:
+    """The joints (vertex, 4) that move each vertex most, and their weights (vertex, 4), which sum to 1."""
+    joints = np.argsort(-body.skinning, 1)[:, :INFLUENCES]
+    weights = np.take_along_axis(body.skinning, joints, 1).astype(np.float64)
+    return joints, weights / weights.sum(1, keepdims=True)

@@ -16,7 +16,7 @@ from refit_rt.body.smpl import Body
 from refit_rt.errors import UserError
 from refit_rt.files import write_whole
 from refit_rt.motion import skeleton
-from refit_rt.motion.gltf import COLOURS, INFLUENCES
+from refit_rt.motion.gltf import COLOURS
 from refit_rt.motion.performance import Performance
 from refit_rt.types import JOINTS
 
@@ -84,9 +84,7 @@ def _add(
     mesh.CreateSubdivisionSchemeAttr("none")
     mesh.CreateDisplayColorAttr([Gf.Vec3f(*colour)])
     binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
-    joints = np.argsort(-body.skinning, 1)[:, :INFLUENCES]
-    weights = np.take_along_axis(body.skinning, joints, 1).astype(np.float64)
-    weights /= weights.sum(1, keepdims=True)
-    binding.CreateJointIndicesPrimvar(False, INFLUENCES).Set(joints.reshape(-1).tolist())
-    binding.CreateJointWeightsPrimvar(False, INFLUENCES).Set(weights.reshape(-1).tolist())
+    joints, weights = skeleton.influences(body)
+    binding.CreateJointIndicesPrimvar(False, skeleton.INFLUENCES).Set(joints.reshape(-1).tolist())
+    binding.CreateJointWeightsPrimvar(False, skeleton.INFLUENCES).Set(weights.reshape(-1).tolist())
     binding.CreateSkeletonRel().SetTargets([bones.GetPath()])

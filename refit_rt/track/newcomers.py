@@ -146,15 +146,22 @@ def gathered(strays: list[Stray], sight: Sight) -> list[list[Stray]]:
     is near to each other one."""
     away = apart(strays, sight)
     cameras = np.array([one.camera for one in strays])
-    first, second = np.nonzero(np.triu(away < SAME_M))
-    group = np.arange(len(strays))
+    group = grouped(away, cameras, SAME_M)
+    return [[strays[k] for k in np.flatnonzero(group == name)] for name in dict.fromkeys(group.tolist())]
+
+
+def grouped(away: np.ndarray, cameras: np.ndarray, gate_m: float) -> np.ndarray:
+    """Numbers of groups (n,), nearest pairs first: at most one of a camera, and each within the gate of each other.
+    away: (n, n) metres between them. cameras: (n,) of which camera each is."""
+    group = np.arange(len(away))
+    first, second = np.nonzero(np.triu(away < gate_m, 1) & (cameras[:, None] != cameras))
     for pair in np.argsort(away[first, second], kind="stable"):
         one, other = group == group[first[pair]], group == group[second[pair]]
         if (one & other).any() or np.isin(cameras[one], cameras[other]).any():
             continue
-        if away[np.ix_(one, other)].max() < SAME_M:
+        if away[np.ix_(one, other)].max() < gate_m:
             group[other] = group[first[pair]]
-    return [[strays[k] for k in np.flatnonzero(group == name)] for name in dict.fromkeys(group.tolist())]
+    return group
 
 
 def apart(strays: list[Stray], sight: Sight) -> np.ndarray:

@@ -26,6 +26,18 @@ def message_of(count: int) -> bytes:
     return wire.encode(crowd(count), RUN, sent_s=100.145)
 
 
+# Messages that every client refuses, and what it says of them.
+WRONG = [
+    (b"", "not a refit_rt message"),
+    (b"\xff" * 64, "not a refit_rt message"),
+    (wire.pack({"schema": "refit_rt.people/9"}, {}), "schema 'refit_rt.people/9'"),
+    (wire.pack({"schema": wire.SCHEMA}, {}), "incomplete message: no 'status'"),
+    (message_of(1)[:-1], "'iterations' does not lie within the message"),
+    (message_of(1).replace(b'"frame":"7"', b'"frame":"x"'), "'frame' is not a number"),
+    (message_of(1).replace(b"[1,24,3]", b"[1,25,3]"), "another type or shape"),
+]
+
+
 @pytest.fixture(scope="session")
 def messages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Messages of 0, 1 and 3 people, as files."""

@@ -15,7 +15,7 @@ from refit_rt.stream import wire
 from refit_rt.stream.bridges.bodies import bodies_of
 from refit_rt.stream.publish import Publisher
 from refit_rt.types import PUBLISHED_FIELDS
-from tests.clients.conftest import RUN, crowd, message_of
+from tests.clients.conftest import RUN, WRONG, crowd, message_of
 from tests.support.fakes import people
 from tests.support.paths import DATA
 
@@ -77,18 +77,7 @@ def test_it_finds_the_golden_values(dump: Path, tmp_path: Path) -> None:
     assert read["camera"] == expected["metadata"]["camera"]
 
 
-@pytest.mark.parametrize(
-    ("message", "text"),
-    [
-        (b"", "not a refit_rt message"),
-        (b"\xff" * 64, "not a refit_rt message"),
-        (wire.pack({"schema": "refit_rt.people/9"}, {}), "schema 'refit_rt.people/9'"),
-        (wire.pack({"schema": wire.SCHEMA}, {}), "incomplete message: no 'status'"),
-        (message_of(1)[:-1], "'iterations' does not lie within the message"),
-        (message_of(1).replace(b'"frame":"7"', b'"frame":"x"'), "'frame' is not a number"),
-        (message_of(1).replace(b"[1,24,3]", b"[1,25,3]"), "another type or shape"),
-    ],
-)
+@pytest.mark.parametrize(("message", "text"), WRONG)
 def test_it_says_what_is_wrong(dump: Path, message: bytes, text: str, tmp_path: Path) -> None:
     done = said(dump, message, tmp_path)
     assert done.returncode == 1

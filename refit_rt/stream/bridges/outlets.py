@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from refit_rt.axes import AXES
 from refit_rt.body.smpl import Body
 from refit_rt.errors import UserError
 from refit_rt.live.latest import Closed, Latest
@@ -73,9 +74,6 @@ class Row:
         return int(value)
 
 
-AXES_NAMES = ("gltf", "opencv", "unity", "unreal", "blender")
-
-
 def _vmc(row: Row, body: Body) -> Link:
     encode = vmc.Vmc(row.count("people", 1, 1, 64), row.option("origin", "person", ("person", "world")))
     return Datagrams(_live(encode), row.host, row.port)
@@ -86,7 +84,7 @@ def _sonic(row: Row, body: Body) -> Link:
 
 
 def _json(row: Row, body: Body) -> Link:
-    encode = _live(json_lines.JsonLines(row.option("axes", "gltf", AXES_NAMES)))
+    encode = _live(json_lines.JsonLines(row.option("axes", "gltf", tuple(AXES))))
     return Lines(encode, sys.stdout.buffer) if row.host == "stdout" else Datagrams(encode, row.host, row.port)
 
 
