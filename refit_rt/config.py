@@ -166,6 +166,8 @@ class Publish(Group, frozen=True):
     """ZeroMQ address that the publisher binds. Anything but 127.0.0.1 opens it to the network."""
     outlets: tuple[str, ...] = ()
     """More streams, as vmc://127.0.0.1:39539, sonic://, websocket:// or json:// (docs/stream.md)."""
+    pictures: str = ""
+    """Address at which refit-rt view finds the pictures with the bodies, as tcp://127.0.0.1:5561; empty: none."""
 
 
 class Out(Group, frozen=True):
