@@ -40,8 +40,8 @@ class Capture(Group, frozen=True):
     """Constant delay of a camera of `sources`, subtracted from its times, in seconds; else the calibration's."""
     pictures: Literal["auto", "clip", "stills"] = "auto"
     """What a folder of pictures holds: frames of a clip; stills, each a picture by itself; auto: as recognised."""
-    name: str = "camera"
-    """Name of the camera in every message and in the calibration file."""
+    name: Annotated[str, Meta(pattern="^[^,]*$")] = "camera"
+    """Name of the camera in every message and in the calibration file, without commas."""
     pace: Literal["auto", "live", "lossless"] = "auto"
     """live: the newest frame wins; lossless: every frame is processed; auto: lossless for a file with --out."""
     fps: NotNegative = 0.0

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from refit_rt import config
-from refit_rt.cameras import Camera, camera_for, check_calibration, lens
+from refit_rt.cameras import Camera, camera_for, check_calibration, floor_of, lens
 from refit_rt.capture.cuts import Cuts
 from refit_rt.capture.picture import as_bgr
 from refit_rt.fit.smooth import Smoother
@@ -57,6 +57,7 @@ class Follower:
         self._limited = live and not settings.track.max_people
         self._left_out = 0  # people who are seen and not fitted, as last reported
         self._smoother = Smoother(settings.smooth, fitter.body)
+        self._floor = floor_of(settings.camera)
         # Size and EXIF focal length of the last picture, and its camera; one tuple, because several threads ask
         self._camera: tuple[tuple[tuple[int, int], float | None], Camera] | None = None
         self._size: tuple[int, int] | None = None  # of the last picture of a clip
@@ -95,7 +96,8 @@ class Follower:
         with self._timings.measure("track"):
             keep = self._tracker.observe(people)
         with self._timings.measure("smooth"):
-            return frame, self._smoother.smooth(people if keep.all() else people.take(keep), camera)
+            people = self._smoother.smooth(people if keep.all() else people.take(keep), camera)
+            return frame, replace(people, floor=self._floor)
 
     def straight(self, frame: Frame) -> Frame:
         """A frame whose picture has no distortion any more: that on which bodies lie. Any thread may ask."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refit_rt import config, geometry
-from refit_rt.cameras import Camera, lens, read_rig
+from refit_rt.cameras import Camera, floor_of, lens, read_rig
 from refit_rt.capture.cuts import is_blank, thumbnail
 from refit_rt.errors import UserError
 from refit_rt.fit import kernels
@@ -55,6 +55,7 @@ class RigFollower:
         self._cameras, self._settings, self._detector, self._closer = cameras, settings, detector, closer
         self._tracker, self._timings, self._live = tracker, timings or Timings(), live
         self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
+        self._floor = floor_of(settings.camera)
         self._smoother, self._knocked = Smoother(settings.smooth, fitter.body), Knocked(cameras)
         self._unusable = [""] * len(cameras)  # why each camera's last frame was
 
@@ -76,7 +77,7 @@ class RigFollower:
         with self._timings.measure("smooth"):
             kept = [fit for fit, good in zip(fits, keep, strict=True) if good]
             self._knocked.note(time_s, findings, kept)
-            people = people_of(tick, self._cameras[0], kept, self.fitter)
+            people = replace(people_of(tick, self._cameras, kept, self.fitter), floor=self._floor)
             several = np.array([len(fit.views) > 1 for fit in kept], bool)
             return tick, self._smoother.smooth(people, self._cameras[0], measured=several)
 
@@ -154,8 +155,9 @@ def why_unusable(frame: Frame, camera: Camera) -> str:
     return "shows nothing: is it covered?" if is_blank(thumbnail(frame.image)) else ""
 
 
-def people_of(tick: FrameSet, camera: Camera, fits: list[WorldFit], fitter: "ViewsFitter") -> People:
-    """The message of a tick, in the frame of one camera."""
+def people_of(tick: FrameSet, cameras: list[Camera], fits: list[WorldFit], fitter: "ViewsFitter") -> People:
+    """The message of a tick, in the frame of the first camera."""
+    camera = cameras[0]
     header = {
         "camera": camera.name,
         "frame_index": tick.index,
@@ -166,6 +168,8 @@ def people_of(tick: FrameSet, camera: Camera, fits: list[WorldFit], fitter: "Vie
         "focal_px": camera.focal_px,
         "centre_px": camera.centre_px,
         "missing": tick.missing,
+        "cameras": tuple(one.name for one in cameras),
+        "world_from_cameras": tuple(one.place for one in cameras),
     }
     if not fits:
         return People.empty(**header)
@@ -188,6 +192,7 @@ def people_of(tick: FrameSet, camera: Camera, fits: list[WorldFit], fitter: "Vie
         "box": np.concatenate([joints_px.min(1), joints_px.max(1)], 1),
         "confidence": [fit.confidence for fit in fits],
         "iterations": [fit.iterations for fit in fits],
+        "views": [sum(1 << view for view in fit.views) for fit in fits],
         "roll": np.arctan2(dx, -dy),
     }
     return People.of(rows, **header)

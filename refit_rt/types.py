@@ -20,8 +20,12 @@ PERSON_FIELDS: dict[str, tuple[type, tuple[int, ...]]] = {
     "box": (np.float32, (4,)),  # x0 y0 x1 y1, image pixels
     "confidence": (np.float32, ()),  # 0..1
     "iterations": (np.int32, ()),  # updates made
+    "views": (np.int32, ()),  # bit i: camera i of `cameras` showed the person; 0: nobody saw the person in this frame
+    "contacts": (np.float32, (4,)),  # 0..1: whether the joints CONTACTS stand on the floor; 0 where that is not known
     "roll": (np.float32, ()),  # radians by which the person leans clockwise in the image
 }
+CONTACTS = (7, 8, 10, 11)  # the joints of `contacts`: l_ankle, r_ankle, l_foot, r_foot
+ADDED_FIELDS = frozenset({"views", "contacts"})  # messages and recordings of earlier releases lack them: all 0 then
 INTERNAL_FIELDS = frozenset({"roll"})  # between the fit and the tracker; version 1 of the stream does not carry them
 PUBLISHED_FIELDS = {name: row for name, row in PERSON_FIELDS.items() if name not in INTERNAL_FIELDS}
 
@@ -225,8 +229,13 @@ class People:
     box: np.ndarray  # (n, 4) float32
     confidence: np.ndarray  # (n,) float32
     iterations: np.ndarray  # (n,) int32
+    views: np.ndarray  # (n,) int32
+    contacts: np.ndarray  # (n, 4) float32
     roll: np.ndarray  # (n,) float32
     missing: tuple[str, ...] = ()  # cameras of a rig that have no frame in this tick
+    cameras: tuple[str, ...] = ()  # names; the first is `camera`. Empty: an earlier release does not say
+    world_from_cameras: tuple[tuple[float, ...], ...] = ()  # of each: the upper (3, 4) of its matrix, row after row
+    floor: tuple[float, ...] | None = None  # (4,) world: unit normal, upwards, and metres; None: not known
 
     @classmethod
     def of(cls, rows: dict[str, Any], **header: Any) -> "People":

@@ -4,14 +4,14 @@ import math
 from pathlib import Path
 
 from refit_rt import config
-from refit_rt.cameras.files import FORMATS, Format, format_of, read_camera, read_rig, write_rig
+from refit_rt.cameras.files import FORMATS, Format, format_of, read_camera, read_floor, read_rig, write_rig
 from refit_rt.cameras.own import SCHEMA
 from refit_rt.cameras.rig import Camera, Figures, Rig
 from refit_rt.cameras.seen import seen_from
 
 __all__ = [
-    "FORMATS", "SCHEMA", "Camera", "Figures", "Format", "Rig", "camera_for", "check_calibration", "format_of",
-    "read_camera", "read_rig", "seen_from", "write_rig",
+    "FORMATS", "SCHEMA", "Camera", "Figures", "Format", "Rig", "camera_for", "check_calibration", "floor_of",
+    "format_of", "read_camera", "read_floor", "read_rig", "seen_from", "write_rig",
 ]  # fmt: skip
 
 
@@ -32,6 +32,13 @@ def camera_for(settings: config.Camera, name: str, size: tuple[int, int], file_f
     else:
         focal_px = file_focal_px or math.hypot(width, height)
     return Camera(name, size, focal_px, ((width - 1) / 2, (height - 1) / 2))
+
+
+def floor_of(settings: config.Camera) -> tuple[float, ...] | None:
+    """The floor's plane in the world, as `types.People` has it, where the calibration file knows it. Raises
+    UserError."""
+    known = settings.calibration and read_floor(Path(settings.calibration).expanduser())
+    return (0.0, 1.0, 0.0, 0.0) if known else None
 
 
 def check_calibration(settings: config.Camera, name: str) -> None:

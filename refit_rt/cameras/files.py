@@ -51,6 +51,11 @@ def read_camera(path: Path, name: str, size: tuple[int, int] | None = None) -> C
         raise UserError(f"{path}: camera '{name}' {error}. {CURE}") from error
 
 
+def read_floor(path: Path) -> bool:
+    """Whether a calibration file says that the world's y = 0 is the floor. Raises UserError."""
+    return _content(path).floor
+
+
 def read_rig(path: Path, size: tuple[int, int] | None = None, unit_m: float = 1.0) -> Rig:
     """A calibration file, or a folder, in any of the FORMATS; docstrings of their modules say what each holds.
 

@@ -45,6 +45,11 @@ class Camera:
         """(3,) metres: the centre of projection in the world."""
         return self.world_from_camera[:3, 3]
 
+    @property
+    def place(self) -> tuple[float, ...]:
+        """The 12 numbers of the upper three rows of `world_from_camera`, row after row: as the stream has them."""
+        return tuple(self.world_from_camera[:3].ravel().tolist())
+
     def world(self, points: np.ndarray) -> np.ndarray:
         """Camera-frame points (..., 3) → world points (..., 3), metres."""
         return points @ self.world_from_camera[:3, :3].T + self.world_from_camera[:3, 3]

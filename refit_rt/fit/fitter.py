@@ -198,6 +198,8 @@ def people_of(frame: Frame, camera: Camera, ids: np.ndarray, fits: list[Fitted])
         "size": frame.size,
         "focal_px": camera.focal_px,
         "centre_px": camera.centre_px,
+        "cameras": (frame.camera,),
+        "world_from_cameras": (camera.place,),
     }
     if not fits:
         return People.empty(**header)
@@ -216,6 +218,7 @@ def people_of(frame: Frame, camera: Camera, ids: np.ndarray, fits: list[Fitted])
         "box": np.concatenate([points.min(1), points.max(1)], 1),
         "confidence": [f.confidence for f in fits],
         "iterations": [f.iterations for f in fits],
+        "views": np.ones(len(fits)),
         "roll": [f.roll for f in fits],
     }
     return People.of(rows, **header)

@@ -20,14 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from refit_rt.errors import UserError
 from refit_rt.files import ROOM, write_whole
 from refit_rt.stream.wire import FRAME_OF_REFERENCE
-from refit_rt.types import PUBLISHED_FIELDS, People
+from refit_rt.types import ADDED_FIELDS, PUBLISHED_FIELDS, People
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ STILL_ROW = np.dtype(
     [(name, ROW[name]) for name in COLUMNS]
     + [("picture_focal_px", "<f4"), ("picture_size", "<i4", (2,)), ("name", f"<U{NAME_CHARACTERS}")]
 )
+PLACES = ("cameras", "world_from_cameras", "floor")  # facts that are left out where they are not known
 FACTS = ("focal_px", "fps", "size", "body", "bundle", "schema")
 GENDER = "neutral"  # of the body model: AMASS names it
 AXES = f"{FRAME_OF_REFERENCE}; joints_world: y up, metres"
@@ -73,6 +74,8 @@ class Motion:
     box: np.ndarray  # (N, 4) float32
     confidence: np.ndarray  # (N,) float32
     iterations: np.ndarray  # (N,) int32
+    views: np.ndarray  # (N,) int32
+    contacts: np.ndarray  # (N, 4) float32
     focal_px: float
     fps: float
     size: tuple[int, int]  # width, height in pixels
@@ -81,12 +84,18 @@ class Motion:
     schema: str = SCHEMA
     gender: str = GENDER
     axes: str = AXES  # in words; the file has `fps` once more as `mocap_framerate`, AMASS's name
+    cameras: tuple[str, ...] = ()  # names; empty: not known, as in files of earlier releases
+    world_from_cameras: tuple[tuple[float, ...], ...] = ()  # of each: the upper (3, 4) of its matrix, row after row
+    floor: tuple[float, ...] | None = None  # (4,) as in People, as it was known at the end; None: it was not
     name: np.ndarray | None = None  # (N,) str, the picture's file without its folder
     picture_focal_px: np.ndarray | None = None  # (N,) float32; `focal_px` is the first picture's
     picture_size: np.ndarray | None = None  # (N, 2) int32 width, height in pixels; `size` is the first picture's
 
     def people(self, frame: int, camera: str = "") -> People:
-        """The people of one frame. A recording keeps no principal point, so the image centre stands in for it."""
+        """The people of one frame. A recording keeps no principal point, so the image centre stands in for it.
+
+        camera: a name for the camera of a file that keeps none.
+        """
         rows = np.flatnonzero(self.frame == frame)
         size, focal_px = self.size, self.focal_px
         if self.picture_size is not None and self.picture_focal_px is not None and len(rows):
@@ -94,7 +103,7 @@ class Motion:
             focal_px = float(self.picture_focal_px[rows[0]])
         return People.of(
             {name: getattr(self, NAMES.get(name, name))[rows] for name in PUBLISHED_FIELDS},
-            camera=camera,
+            camera=self.cameras[0] if self.cameras else camera,
             frame_index=frame,
             captured_s=0.0,
             time_s=float(self.time_s[rows[0]]) if len(rows) else 0.0,
@@ -102,6 +111,9 @@ class Motion:
             size=size,
             focal_px=focal_px,
             centre_px=((size[0] - 1) / 2, (size[1] - 1) / 2),
+            cameras=self.cameras,
+            world_from_cameras=self.world_from_cameras,
+            floor=self.floor,
         )
 
 
@@ -157,6 +169,7 @@ class MotionWriter:
         """Makes the unfinished file."""
         self._first = first
         self._facts |= {"focal_px": float(first.focal_px), "size": [int(side) for side in first.size]}
+        self._facts |= known_places(first)
         row = [(name, kind, *shape) for name, kind, *shape in self._row.descr]
         self._part, self._file = _created(self._path)
         self._file.write(MAGIC + json.dumps(self._facts | {"row": row}).encode() + b"\n")
@@ -170,6 +183,7 @@ class MotionWriter:
         if file is None or self._part is None or self._first is None:
             return
         last, written = self._last or self._first, False
+        self._facts |= known_places(last)
         if not self._facts["fps"]:
             self._facts["fps"] = _rate(last.frame_index - self._first.frame_index, last.time_s - self._first.time_s)
         try:
@@ -228,6 +242,11 @@ class MotionWriter:
             raise UserError(f"{self._path}: cannot be written ({error.strerror}). {self._cure}") from error
 
 
+def known_places(people: People) -> dict[str, Any]:
+    """The facts about cameras and floor that a frame's people have: those of PLACES that are known."""
+    return {name: fact for name in PLACES if (fact := getattr(people, name))}
+
+
 def unfinished(path: Path) -> list[Path]:
     """The unfinished files beside a recording that bear its name, newest last: of runs that were killed or still
     go on.
@@ -283,6 +302,9 @@ def read_motion(path: Path) -> Motion:
     except Exception as error:  # numpy, zipfile, json and zlib each raise their own error for damaged bytes
         raise UserError(f"{path}: is not a motion.npz ({error}). {cure}") from error
     shapes = {name: ROW[name].shape for name in COLUMNS}
+    if "frame" in entries:  # an earlier release does not know them
+        added = {name: np.zeros((len(entries["frame"]), *shapes[name]), ROW[name].base) for name in ADDED_FIELDS}
+        entries = added | entries
     if "name" in entries:  # a recording of stills
         shapes |= STILL_COLUMNS
     missing = [name for name in (*shapes, *FACTS) if name not in entries]
@@ -302,6 +324,11 @@ def read_motion(path: Path) -> Motion:
         )
     known = ("focal_px", "fps", "body", "bundle", "schema", "gender", "axes")
     facts = {name: entries[name].item() for name in known if name in entries}
+    if "cameras" in entries and "world_from_cameras" in entries:
+        facts["cameras"] = tuple(map(str, entries["cameras"]))
+        facts["world_from_cameras"] = tuple(map(tuple, entries["world_from_cameras"].reshape(-1, 12).tolist()))
+    if "floor" in entries:
+        facts["floor"] = tuple(entries["floor"].reshape(4).tolist())
     width, height = (int(side) for side in entries["size"])
     return Motion(**{name: entries[name] for name in shapes}, size=(width, height), **facts)
 

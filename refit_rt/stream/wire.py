@@ -15,13 +15,14 @@ separated by commas, and is left out where all have one.
 """
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 
 from refit_rt.errors import UserError
-from refit_rt.types import PUBLISHED_FIELDS, People
+from refit_rt.types import ADDED_FIELDS, PUBLISHED_FIELDS, People
 
 SCHEMA = "refit_rt.people/1"
 FRAME_OF_REFERENCE = "opencv-camera: x right, y down, z forward, metres"
@@ -74,12 +75,35 @@ def encode(people: People, run: Run, sent_s: float, status: str = "live") -> byt
         "body": run.body,
         "bundle": run.bundle,
     }
+    if people.cameras:
+        about["cameras"] = ",".join(people.cameras)
+        about["world_from_cameras"] = ",".join(map(_numbers, people.world_from_cameras))
     if people.missing:  # of a rig's cameras
         about["missing"] = ",".join(people.missing)
+    if people.floor:
+        about["floor"] = _numbers(people.floor)
     arrays = {}
     for name, code in TENSORS.items():
         arrays[name] = (code, np.ascontiguousarray(getattr(people, name), DTYPES[code]))
     return pack(about, arrays)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """Numbers as text, with seven digits."""
+    return " ".join(f"{value:.7g}" for value in values)
+
+
+def _names(about: dict[str, str], key: str) -> tuple[str, ...]:
+    """What commas join in a text, which may be absent."""
+    return tuple(about[key].split(",")) if about.get(key) else ()
+
+
+def _read_numbers(text: str, count: int) -> tuple[float, ...]:
+    """`count` finite numbers in a text. Raises ValueError."""
+    values = tuple(float(one) for one in text.split(" "))
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise ValueError(f"'{text}' is not {count} numbers")
+    return values
 
 
 def pack(about: dict[str, str], arrays: dict[str, tuple[str, np.ndarray]]) -> bytes:
@@ -132,8 +156,12 @@ def decode(blob: bytes) -> Message:
             f"stream: schema '{schema}', but this version reads '{SCHEMA}'. Use the same version on both sides"
         )
     try:
+        cameras = _names(about, "cameras")
+        places = _names(about, "world_from_cameras") if cameras else ()
+        if len(places) != len(cameras):
+            raise ValueError(f"{len(places)} places of {len(cameras)} cameras")
         people = People.of(
-            {name: arrays[name] for name in TENSORS},
+            {name: arrays[name] for name in TENSORS if name in arrays or name not in ADDED_FIELDS},
             camera=about["camera"],
             frame_index=int(about["frame"]),
             captured_s=float(about["captured_s"]),
@@ -142,7 +170,10 @@ def decode(blob: bytes) -> Message:
             size=(int(about["width_px"]), int(about["height_px"])),
             focal_px=float(about["focal_px"]),
             centre_px=(float(about["centre_x_px"]), float(about["centre_y_px"])),
-            missing=tuple(about["missing"].split(",")) if about.get("missing") else (),
+            missing=_names(about, "missing"),
+            cameras=cameras,
+            world_from_cameras=tuple(_read_numbers(place, 12) for place in places),
+            floor=_read_numbers(about["floor"], 4) if "floor" in about else None,
         )
         facts = {key: about[key] for key in ("status", "body", "bundle")}
         return Message(people, float(about["captured_unix_s"]), float(about["age_s"]), **facts)

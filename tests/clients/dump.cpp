@@ -32,6 +32,13 @@ int main(int, char** arguments) {
     list("ids", p.ids), list("poses", p.poses), list("betas", p.betas), list("trans", p.trans);
     list("joints_camera", p.joints_camera), list("joints_px", p.joints_px), list("joints_world", p.joints_world);
     list("box", p.box), list("confidence", p.confidence), list("iterations", p.iterations);
+    list("views", p.views), list("contacts", p.contacts), list("floor", m.floor);
+    std::vector<double> places;
+    for (const auto& place : m.world_from_cameras) places.insert(places.end(), place.begin(), place.end());
+    list("world_from_cameras", places);
+    std::printf(",\"cameras\":[");
+    for (std::size_t i = 0; i < m.cameras.size(); ++i) std::printf("%s\"%s\"", i ? "," : "", m.cameras[i].c_str());
+    std::printf("]");
     for (const refit_rt::Axes* axes : refit_rt::all_axes) {
         std::vector<double> points, quaternions;
         for (std::size_t person = 0; person < p.size(); ++person)

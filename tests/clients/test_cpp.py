@@ -55,6 +55,15 @@ def test_it_reads_what_python_writes(dump: Path, count: int, tmp_path: Path) -> 
     assert [read[key] for key in ("status", "camera", "body", "bundle")] == ["live", sent.camera, "free", "edge"]
     facts = [7, 2, 1.7e9 + 100.125, 100.125, 0.125, 0.02, 640, 480, 800, *sent.centre_px]
     np.testing.assert_allclose(read["numbers"], facts, rtol=1e-15)
+    assert read["cameras"] == list(sent.cameras)
+    np.testing.assert_allclose(read["world_from_cameras"], np.ravel(sent.world_from_cameras), atol=1e-6)
+    assert tuple(read["floor"]) == sent.floor
+
+
+def test_a_message_of_an_earlier_build_is_read(dump: Path, tmp_path: Path) -> None:
+    read = json.loads(said(dump, (DATA / "stream" / "people_1_first.bin").read_bytes(), tmp_path).stdout)
+    assert (len(read["ids"]), read["camera"]) == (2, "front")
+    assert [read[name] for name in ("views", "contacts", "cameras", "world_from_cameras", "floor")] == [[]] * 5
 
 
 def test_its_axes_are_those_of_python(dump: Path, tmp_path: Path) -> None:
@@ -87,7 +96,7 @@ def test_it_says_what_is_wrong(dump: Path, message: bytes, text: str, tmp_path: 
 def test_fields_that_it_does_not_know_are_skipped(dump: Path, tmp_path: Path) -> None:
     about, arrays = wire.unpack(message_of(1))
     rows = {name: (wire.TENSORS[name], array) for name, array in arrays.items()}
-    newer = wire.pack(about | {"later": "ü"}, {"contacts": ("U8", np.ones((1, 4), np.uint8)), **rows})
+    newer = wire.pack(about | {"later": "ü"}, {"touches": ("U8", np.ones((1, 4), np.uint8)), **rows})
     assert said(dump, newer, tmp_path).returncode == 0
 
 

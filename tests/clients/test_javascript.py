@@ -49,6 +49,15 @@ def test_it_reads_what_python_writes(messages: list[Path]) -> None:
         facts = {"frame": 7, "dropped": 2, "captured_unix_s": 1.7e9 + 100.125, "time_s": 0.125, "age_s": 0.02}
         assert {key: about[key] for key in facts} == facts
         assert (about["width_px"], about["height_px"], about["focal_px"]) == (640, 480, 800)
+        assert (tuple(about["cameras"]), tuple(about["floor"])) == (sent.cameras, sent.floor)
+        np.testing.assert_allclose(about["world_from_cameras"], sent.world_from_cameras, atol=1e-6)
+
+
+def test_a_message_of_an_earlier_build_is_read() -> None:
+    read = node("dump", DATA / "stream" / "people_1_first.bin")["messages"][0]
+    assert (read["people"]["count"], read["about"]["camera"]) == (2, "front")
+    assert [read["people"][name] for name in ("views", "contacts")] == [None, None]
+    assert [read["about"][name] for name in ("cameras", "world_from_cameras", "floor")] == [None] * 3
 
 
 def test_it_finds_the_golden_values() -> None:
@@ -74,7 +83,7 @@ def test_fields_that_it_does_not_know_are_skipped(tmp_path: Path) -> None:
     about, arrays = wire.unpack(message_of(1))
     rows = {name: (wire.TENSORS[name], array) for name, array in arrays.items()}
     path = tmp_path / "message.bin"
-    path.write_bytes(wire.pack(about | {"later": "ü"}, {"contacts": ("U8", np.ones((1, 3), np.uint8)), **rows}))
+    path.write_bytes(wire.pack(about | {"later": "ü"}, {"touches": ("U8", np.ones((1, 3), np.uint8)), **rows}))
     assert node("dump", path)["messages"][0]["about"]["later"] == "ü"
 
 

@@ -57,12 +57,39 @@ def test_the_file_has_exactly_the_entries_of_the_format(tmp_path):
         assert set(archive.files) == {
             *("frame", "time_s", "person", "poses", "betas", "trans", "joints_camera", "joints_px", "joints_world"),
             *("box", "confidence", "iterations", "focal_px", "fps", "size", "body", "bundle", "schema"),
-            *("gender", "mocap_framerate", "axes"),
+            *("views", "contacts", "gender", "mocap_framerate", "axes"),
         }
         assert (archive["gender"], archive["mocap_framerate"], archive["fps"]) == ("neutral", 30, 30)
         assert str(archive["axes"]).startswith("opencv-camera: x right, y down, z forward, metres")
         assert archive["poses"].shape == (1, 72)
         assert archive["joints_world"].shape == (1, 24, 3)
+
+
+def test_cameras_views_floor_and_contacts_are_kept_and_may_be_absent(tmp_path):
+    path, place = tmp_path / "motion.npz", tuple(range(12))
+    known = replace(people([1, 5]), camera="a", cameras=("a", "b"), world_from_cameras=(place, place[::-1]))
+    known = replace(known, views=np.array([3, 2], np.int32), contacts=np.eye(2, 4, dtype=np.float32))
+    writer = npz.MotionWriter(path, 30.0, "free", "edge")
+    writer.add(known)
+    writer.add(replace(known, frame_index=8, time_s=0.1, floor=(0.0, 1.0, 0.0, -1.5)))  # found while it is recorded
+    writer.close()
+    read = npz.read_motion(path)
+    assert (read.cameras, read.world_from_cameras, read.floor) == (
+        known.cameras,
+        known.world_from_cameras,
+        (0, 1, 0, -1.5),
+    )
+    shown = read.people(8)
+    np.testing.assert_array_equal(shown.views, known.views)
+    np.testing.assert_array_equal(shown.contacts, known.contacts)
+    assert (shown.camera, shown.cameras, shown.floor) == ("a", ("a", "b"), (0, 1, 0, -1.5))
+    with np.load(path) as archive:
+        earlier = {name: archive[name] for name in archive.files if name not in (*npz.PLACES, *npz.ADDED_FIELDS)}
+    np.savez(path, allow_pickle=False, **earlier)
+    first = npz.read_motion(path).people(8, "one")
+    assert (first.camera, first.cameras, first.floor) == ("one", (), None)
+    assert not first.views.any()
+    assert not first.contacts.any()
 
 
 def test_a_recording_of_stills_has_name_lens_and_size_of_each_picture(tmp_path):

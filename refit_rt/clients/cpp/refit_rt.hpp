@@ -48,6 +48,8 @@ struct People {
     std::vector<float> box;                // (n, 4) x0 y0 x1 y1, image pixels
     std::vector<float> confidence;         // (n) 0..1
     std::vector<std::int32_t> iterations;  // (n)
+    std::vector<std::int32_t> views;       // (n) bit i: camera i of `cameras` showed the person; empty: not sent
+    std::vector<float> contacts;           // (n, 4) 0..1: l_ankle, r_ankle, l_foot, r_foot on the floor; empty: not sent
 
     std::size_t size() const { return ids.size(); }
 };
@@ -63,6 +65,9 @@ struct Message {
     double age_s = 0;            // from grab to send
     std::int64_t width_px = 0, height_px = 0;
     double focal_px = 0, centre_x_px = 0, centre_y_px = 0;
+    std::vector<std::string> cameras;  // names, the first is `camera`; empty: not sent
+    std::vector<std::array<double, 12>> world_from_cameras;  // of each, the upper three rows of its matrix, metres
+    std::vector<double> floor;  // world: unit normal x y z, upwards, and metres; empty: not known
     std::map<std::string, std::string> about;  // all metadata as text, also what this version does not know
     People people;
 };
@@ -374,7 +379,7 @@ inline bool read_entry(Json& json, Entry& entry) {
 // The names of the arrays that are read: another one, of a newer version, is skipped.
 inline bool is_read(const std::string& name) {
     for (const char* one : {"ids", "poses", "betas", "trans", "joints_camera", "joints_px", "joints_world", "box",
-                            "confidence", "iterations"})
+                            "confidence", "iterations", "views", "contacts"})
         if (name == one) return true;
     return false;
 }
@@ -421,6 +426,49 @@ inline std::string text_of(const std::map<std::string, std::string>& about, cons
     const auto found = about.find(key);
     if (found == about.end()) return std::string("incomplete message: no '") + key + "'";
     out = found->second;
+    return "";
+}
+
+// Splits a text at every `mark`.
+inline std::vector<std::string> parts_of(const std::string& text, char mark) {
+    std::vector<std::string> parts(1);
+    for (const char c : text) {
+        if (c == mark) parts.emplace_back();
+        else parts.back() += c;
+    }
+    return parts;
+}
+
+// Finite numbers with spaces between them: exactly as many as `out` has.
+template <class Numbers>
+bool numbers_of(const std::string& text, Numbers& out) {
+    const std::vector<std::string> parts = parts_of(text, ' ');
+    if (parts.size() != out.size()) return false;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        std::istringstream in(parts[i]);
+        in.imbue(std::locale::classic());  // a decimal point, whatever the user's language
+        if (!(in >> out[i]) || in.peek() != std::char_traits<char>::eof() || !std::isfinite(out[i])) return false;
+    }
+    return true;
+}
+
+// `cameras`, `world_from_cameras` and `floor`, which may be absent. Returns what is wrong, or an empty text.
+inline std::string read_places(Message& message) {
+    const auto& about = message.about;
+    const auto names = about.find("cameras"), places = about.find("world_from_cameras"), floor = about.find("floor");
+    if (names != about.end() && !names->second.empty()) {
+        message.cameras = parts_of(names->second, ',');
+        if (places == about.end()) return "incomplete message: no 'world_from_cameras'";
+        for (const std::string& place : parts_of(places->second, ','))
+            if (!numbers_of(place, message.world_from_cameras.emplace_back()))
+                return "'world_from_cameras' has a place that is not 12 numbers";
+        if (message.world_from_cameras.size() != message.cameras.size())
+            return "'world_from_cameras' has another number of places than 'cameras' of names";
+    }
+    if (floor != about.end()) {
+        message.floor.resize(4);
+        if (!numbers_of(floor->second, message.floor)) return "'floor' is not 4 numbers";
+    }
     return "";
 }
 
@@ -481,6 +529,9 @@ inline std::string decode(const void* data, std::size_t size, Message& message) 
     array("box", {4}, people.box);
     array("confidence", {}, people.confidence);
     array("iterations", {}, people.iterations);
+    if (entries.count("views")) array("views", {}, people.views);
+    if (entries.count("contacts")) array("contacts", {4}, people.contacts);
+    if (error.empty()) error = read_places(read);
     if (error.empty()) message = std::move(read);
     return error;
 }

@@ -33,7 +33,10 @@ const ARRAYS = {
   box: ["F32", [4]],
   confidence: ["F32", []],
   iterations: ["I32", []],
+  views: ["I32", []], // bit i: camera i of about.cameras showed the person
+  contacts: ["F32", [4]], // 0 to 1: l_ankle, r_ankle, l_foot, r_foot on the floor
 };
+const ADDED = ["views", "contacts"]; // null in `people` where the sender does not know them
 const TYPES = { I64: BigInt64Array, I32: Int32Array, F32: Float32Array };
 
 // Bytes that are no message of this schema. No other error leaves `decode`.
@@ -43,7 +46,8 @@ export class DecodeError extends Error {
 
 // bytes: ArrayBuffer, Uint8Array or Node's Buffer → {about, people}. Throws DecodeError.
 //
-// about: the metadata; what is a number is one. people: count, and one flat array per quantity, row after row; `ids` is
+// about: the metadata; what is a number is one. Also cameras (names), world_from_cameras (12 numbers each: the upper
+// three rows of its matrix) and floor (unit normal x y z and metres); null: not sent, or not known. people: count, and one flat array per quantity, row after row; `ids` is
 // an array of numbers. Joint j of person i in joints_world starts at (i * 24 + j) * 3. The arrays are copies.
 export function decode(bytes) {
   const all = ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : viewOf(bytes);
@@ -58,9 +62,15 @@ export function decode(bytes) {
   );
   for (const key of TEXTS) check(key in about, `incomplete message: no '${key}'`);
   for (const key of NUMBERS) about[key] = numberOf(about, key);
+  about.cameras = about.cameras ? about.cameras.split(",") : null;
+  about.world_from_cameras = about.cameras ? placesOf(about) : null;
+  about.floor = "floor" in about ? numbersOf(about.floor, 4, "floor") : null;
   const data = all.subarray(8 + length);
   const people = { count: countOf(entries) };
-  for (const name of Object.keys(ARRAYS)) people[name] = arrayOf(entries, name, people.count, data);
+  for (const name of Object.keys(ARRAYS)) {
+    const absent = ADDED.includes(name) && !(name in entries);
+    people[name] = absent ? null : arrayOf(entries, name, people.count, data);
+  }
   people.ids = Array.from(people.ids, Number);
   return { about, people };
 }
@@ -149,6 +159,22 @@ function numberOf(about, key) {
   const value = about[key].trim() === "" ? NaN : Number(about[key]);
   check(Number.isFinite(value), `'${key}' is not a number`);
   return value;
+}
+
+function numbersOf(text, count, key) {
+  const numbers = text.split(" ").map((one) => (one === "" ? NaN : Number(one)));
+  check(numbers.length === count && numbers.every(Number.isFinite), `'${key}' is not ${count} numbers`);
+  return numbers;
+}
+
+function placesOf(about) {
+  check("world_from_cameras" in about, "incomplete message: no 'world_from_cameras'");
+  const places = about.world_from_cameras.split(",").map((text) => numbersOf(text, 12, "world_from_cameras"));
+  check(
+    places.length === about.cameras.length,
+    "'world_from_cameras' has another number of places than 'cameras' of names",
+  );
+  return places;
 }
 
 function countOf(entries) {
