@@ -25,10 +25,12 @@ from refit_rt.live.stage import Timings
 from refit_rt.motion.npz import MotionWriter
 from refit_rt.sender import Sender
 from refit_rt.stream.bridges.outlets import Outlets, check_rows
+from refit_rt.stream.pictures import PicturePublisher
 from refit_rt.stream.publish import Publisher
 from refit_rt.stream.wire import Run
 
 if TYPE_CHECKING:
+    from refit_rt.draw.live_pictures import LivePictures
     from refit_rt.draw.mosaic import MosaicWriter
     from refit_rt.follow_rig import RigFollower
 
@@ -44,6 +46,7 @@ class Opened:
     source: Source | SyncedSource
     publisher: Publisher | None
     folder: Path | None  # of motion.npz, and of overlay.mp4 or the folder overlay
+    picture_publisher: PicturePublisher | None = None
 
     @property
     def fps(self) -> float:
@@ -94,6 +97,17 @@ class Opened:
             return MosaicWriter(Mosaic(body, follower.cameras), video)
         return OverlayWriter(path, rate, lambda size: Overlay(body, size).draw, live=not self.lossless)
 
+    def pictures(self, follower: "Follower | RigFollower") -> "LivePictures | None":
+        """Pictures for viewers, of all views for a rig; None: none are asked for."""
+        if self.picture_publisher is None:
+            return None
+        from refit_rt.draw.live_pictures import LivePictures
+        from refit_rt.draw.mosaic import Mosaic
+
+        body = follower.fitter.body
+        mosaic = None if isinstance(follower, Follower) else Mosaic(body, follower.cameras)
+        return LivePictures(self.picture_publisher, body, mosaic)
+
 
 @contextmanager
 def opened(settings: config.Settings) -> Iterator[Opened]:
@@ -126,7 +140,10 @@ def opened(settings: config.Settings) -> Iterator[Opened]:
         publisher = Publisher(settings.publish.address) if settings.publish.enabled else None
         if publisher is not None:
             undo.callback(publisher.close)
-        yield Opened(settings, lossless, source, publisher, folder)
+        shown = PicturePublisher(settings.publish.pictures) if _shows_pictures(settings) else None
+        if shown is not None:
+            undo.callback(shown.close)
+        yield Opened(settings, lossless, source, publisher, folder, shown)
         undo.pop_all()
 
 
@@ -192,6 +209,10 @@ def repeatable(settings: config.Settings) -> config.Settings:
     threads = settings.fit.threads or os.cpu_count() or 1
     fit = msgspec.structs.replace(settings.fit, deadline_ms=0.0, threads=threads)
     return msgspec.structs.replace(settings, fit=fit)
+
+
+def _shows_pictures(settings: config.Settings) -> bool:
+    return settings.publish.enabled and bool(settings.publish.pictures)
 
 
 def _remove_empty(folder: Path) -> None:

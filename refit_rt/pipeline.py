@@ -2,6 +2,7 @@
 
 ```
 capture ──▶ follow (detect when due · track · fit · smooth) ──▶ send (stream · motion.npz) ──▶ draw (overlay.mp4)
+                                                                 └──▶ pictures (for viewers; it is never waited for)
 ```
 Each stage is a thread, each arrow a one-item mailbox. Live, the newest frame wins and the lost ones are counted;
 lossless, every frame goes all the way. Following people is one thread, because each frame starts from the bodies of the
@@ -23,11 +24,12 @@ from refit_rt.live.interrupt import ended_by_signals
 from refit_rt.live.latest import Latest
 from refit_rt.live.stage import Stage, Timings
 from refit_rt.opening import Opened, opened
-from refit_rt.sender import Report
+from refit_rt.sender import Report, Sender
 from refit_rt.types import Frame, FrameSet, People, Status
 from refit_rt.watch import LogLines, Show, finish, watch
 
 if TYPE_CHECKING:
+    from refit_rt.draw.live_pictures import LivePictures
     from refit_rt.follow_rig import RigFollower
 
 log = logging.getLogger(__name__)
@@ -50,11 +52,16 @@ class Pipeline:
             follower = (load or loader(ends))(ends.settings, self._timings, not ends.lossless)
             sender, overlay = ends.sender(follower, self._timings), ends.overlay(follower)
             drawn: Latest[tuple[Frame | FrameSet, People]] | None = Latest(ends.lossless) if overlay else None
+            pictures = ends.pictures(follower)
+            shown: Latest[tuple[Frame | FrameSet, People]] | None = Latest() if pictures else None
             self._stages = [
                 capture,
                 stage("follow", follower.step, frames, people, close=follower.close),
-                stage("send", sender.send, people, drawn, close=sender.close),
+                stage("send", partial(_sent, sender.send, shown), people, drawn, close=partial(_ended, sender, shown)),
             ]
+            if pictures and shown:
+                show = partial(_shown, pictures, follower.straight)
+                self._stages.append(Stage("pictures", show, shown, close=pictures.close))  # most frames are not shown
             if overlay and drawn:
                 draw = partial(_drawn, overlay.draw, follower.straight)
                 self._stages.append(stage("draw", draw, drawn, close=overlay.close))
@@ -101,6 +108,29 @@ class Pipeline:
         """The frame as it came, timed from its grab: this far its decoding took."""
         self._timings.add("capture", time.monotonic() - frame.captured_s)
         return frame
+
+
+def _sent(send: Callable, shown: "Latest | None", item: "tuple | Status") -> "tuple | None":
+    """Sends one frame's people, and offers them to be shown, which takes the newest alone."""
+    sent = send(item)
+    if shown is not None and sent is not None:
+        shown.put(sent)
+    return sent
+
+
+def _ended(sender: Sender, shown: "Latest | None") -> None:
+    """Ends the sender, and the stage that shows what was sent."""
+    try:
+        sender.close()
+    finally:
+        if shown is not None:
+            shown.close()
+
+
+def _shown(pictures: "LivePictures", straight: Callable, item: tuple) -> None:
+    """Shows bodies over pictures that are made straight for it alone."""
+    frame, people = item
+    pictures.show(frame, people, straight)
 
 
 def _drawn(draw: Callable, straight: Callable, item: tuple[Frame | FrameSet, People]) -> None:

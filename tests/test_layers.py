@@ -18,7 +18,7 @@ LAYERS = [
     {"compiler", "inference"},
     {"stream", "cameras", "body", "capture", "detect"},
     {"model", "track", "motion", "draw", "stream.bridges"},
-    {"bundle.read"},
+    {"bundle.read", "view"},
     {"bundle"},
     {"runners"},
     {"runners.cpu"},

@@ -7,6 +7,7 @@ VERBS = {  # verb → module of refit_rt.commands, first line of its help; "benc
     "measure": ("measure", "Measure a person's shape in a recording, for --fit.shapes."),
     "bridge": ("bridge", "Send a stream on to VMC, SONIC, WebSocket or JSON."),
     "replay": ("replay", "Publish a recording as if it were live."),
+    "view": ("view", "Show streams in the browser: bodies, trails, cameras, the live picture and plots."),
     "export": ("export", "Turn a recording into AMASS, BVH, glTF, USD or CSV."),
     "client": ("client", "Copy out a client of the stream: C++, JavaScript and others."),
     "listen": ("listen", "Subscribe to a stream and print one line per message: people, rate, age."),

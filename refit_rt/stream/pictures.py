@@ -1,0 +1,49 @@
+"""Publishes pictures to viewers: each message is one JPEG."""
+
+import logging
+
+import zmq
+
+from refit_rt.addresses import bind, host_of
+from refit_rt.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SETTING = "publish.pictures"
+EXAMPLE = "tcp://127.0.0.1:5561"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+QUEUED = 2  # pictures kept for a slow viewer
+
+
+class PicturePublisher:
+    """Binds the address, and knows whether there are subscribers. One thread uses it, as with Publisher."""
+
+    address: str  # as bound: with the real port where `:*` was given
+
+    def __init__(self, address: str) -> None:
+        """Raises UserError when the address is malformed or in use."""
+        self._context, self._watched = zmq.Context(), False
+        self._socket = self._context.socket(zmq.XPUB)  # a PUB socket does not say whether it has subscribers
+        self._socket.setsockopt(zmq.SNDHWM, QUEUED)
+        try:
+            self.address = bind(self._socket, address, SETTING, EXAMPLE)
+        except UserError:
+            self._context.destroy(linger=0)
+            raise
+        if address.startswith("tcp://") and host_of(address) not in LOOPBACK:
+            log.warning("%s: %s shows the pictures of people to everybody in the network", SETTING, self.address)
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is a subscriber."""
+        while self._socket.poll(0):
+            self._watched = self._socket.recv()[:1] == b"\x01"  # ZeroMQ reports the first one and the end of the last
+        return self._watched
+
+    def send(self, jpeg: bytes) -> None:
+        """Sends one picture. It never waits."""
+        self._socket.send(jpeg)
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._context.destroy(linger=0)

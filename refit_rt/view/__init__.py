@@ -1,0 +1,1 @@
+"""The viewer: streams of people → a page in the browser."""
