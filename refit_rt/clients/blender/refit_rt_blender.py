@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import struct
+import textwrap
 import threading
 import time
 import zipfile
@@ -274,7 +275,7 @@ class Newest:
                     receiver.close()
             except (OSError, RefitError) as error:
                 text = str(error) if isinstance(error, RefitError) else f"no connection ({error.strerror or error})"
-                self.trouble = f"{self.address}: {text}. Trying again"
+                self.trouble = f"{text}. Trying again"
                 self._stop.wait(RETRY_S)
 
     def _keep(self, blob: bytes | None) -> None:
@@ -745,10 +746,9 @@ class _editing:  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         bpy.ops.object.mode_set(mode="OBJECT")
-        if self._active is not None:
-            self._layer.objects.active = self._active
-            if self._mode != "OBJECT":
-                bpy.ops.object.mode_set(mode=self._mode)
+        self._layer.objects.active = self._active
+        if self._mode != "OBJECT":
+            bpy.ops.object.mode_set(mode=self._mode)
         if self._override:
             self._override.__exit__(None, None, None)
 
@@ -1162,8 +1162,11 @@ if bpy is not None:
             recording = live is not None and live.recording
             text = "Stop and keep the keyframes" if recording else "Record keyframes"
             layout.operator("refit_rt.record", text=text, icon="REC", depress=recording)
-            for line in live.lines() if live is not None else ():
-                layout.label(text=line)
+            across = max(20, int(context.region.width / context.preferences.system.ui_scale / 8))  # letters
+            lines = live.lines() if live is not None else []
+            below = layout.column(align=True)
+            for line in (part for line in lines for part in textwrap.wrap(line, across)):
+                below.label(text=line)
 
     class RefitImport(bpy.types.Operator, ImportHelper):
         """Makes an animated armature of each person in a motion.npz"""
