@@ -1165,8 +1165,8 @@ if bpy is not None:
             across = max(20, int(context.region.width / context.preferences.system.ui_scale / 8))  # letters
             lines = live.lines() if live is not None else []
             below = layout.column(align=True)
-            for line in (part for line in lines for part in textwrap.wrap(line, across)):
-                below.label(text=line)
+            for text in (part for line in lines for part in textwrap.wrap(line, across)):
+                below.label(text=text)
 
     class RefitImport(bpy.types.Operator, ImportHelper):
         """Makes an animated armature of each person in a motion.npz"""
