@@ -88,6 +88,12 @@ def local(address: str) -> str:
     return re.sub(r"^tcp://\[::\]:", "tcp://[::1]:", address)
 
 
+def is_open(address: str) -> bool:
+    """Whether what is bound at an address can be reached from other machines."""
+    host = host_of(address)
+    return bool(host) and host != "localhost" and not host.startswith("127.") and host != "[::1]"
+
+
 def host_of(address: str) -> str:
     parts = TCP.fullmatch(address)
     return parts["host"] if parts else ""

@@ -164,6 +164,8 @@ class Publish(Group, frozen=True):
     """Off: nothing is published."""
     address: str = "tcp://127.0.0.1:5560"
     """ZeroMQ address that the publisher binds. Anything but 127.0.0.1 opens it to the network."""
+    key: str = ""
+    """File NAME.key_secret, made where missing: encrypts stream and pictures; readers need NAME.key; empty: open."""
     outlets: tuple[str, ...] = ()
     """More streams, as vmc://127.0.0.1:39539, sonic://, websocket:// or json:// (docs/stream.md)."""
     pictures: str = ""

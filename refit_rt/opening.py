@@ -137,10 +137,10 @@ def opened(settings: config.Settings) -> Iterator[Opened]:
         capture = settings.capture
         source = open_sources(capture, lossless) if capture.sources else open_source(capture, lossless)
         undo.callback(source.close)
-        publisher = Publisher(settings.publish.address) if settings.publish.enabled else None
+        publisher = Publisher(settings.publish.address, settings.publish.key) if settings.publish.enabled else None
         if publisher is not None:
             undo.callback(publisher.close)
-        shown = PicturePublisher(settings.publish.pictures) if _shows_pictures(settings) else None
+        shown = PicturePublisher(settings.publish.pictures, settings.publish.key) if _shows_pictures(settings) else None
         if shown is not None:
             undo.callback(shown.close)
         yield Opened(settings, lossless, source, publisher, folder, shown)

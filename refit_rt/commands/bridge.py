@@ -17,6 +17,7 @@ def bridge(
     /,
     *,
     address: str = "tcp://127.0.0.1:5560",
+    key: File = "",
     body: File = "",
     once: bool = False,
 ) -> int:
@@ -28,6 +29,7 @@ def bridge(
     Args:
         outlets: Any number of outlets.
         address: The stream to subscribe to.
+        key: The publisher's public key, of a stream that is encrypted (publish.key).
         body: The body file of SONIC's skeleton, if it is not the free body.
         once: End when the stream ends, instead of waiting for the next one.
     """
@@ -41,7 +43,7 @@ def bridge(
     if not outlets:
         raise UserError(f"bridge: names no outlet. Give one or more of {', '.join(KINDS)}, as in refit-rt bridge vmc")
     stop = threading.Event()
-    with ended_by_signals(stop), closing(Listener(address, newest=True)) as listener:
+    with ended_by_signals(stop), closing(Listener(address, newest=True, key=key)) as listener:
         sending = Outlets(outlets, Run(0.0), load_body(Path(body).expanduser() if body else None))
         try:
             say(f"listening to {address}, sending to {', '.join(outlets)}; Ctrl-C ends")

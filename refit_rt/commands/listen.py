@@ -24,6 +24,7 @@ def listen(
     address: Positional[Annotated[str, arg(metavar="[ADDRESS]")]] = "tcp://127.0.0.1:5560",
     /,
     *,
+    key: File = "",
     record: File = "",
     once: bool = False,
     every: bool = False,
@@ -36,6 +37,7 @@ def listen(
 
     Args:
         address: The address that a publisher binds.
+        key: The publisher's public key, of a stream that is encrypted (publish.key).
         record: Also write the messages of one run to this file, a motion.npz.
         once: End when the stream ends, instead of waiting for the next one.
         every: Skip no message, even if that makes it late. A recording skips none.
@@ -53,7 +55,7 @@ def listen(
     with ExitStack() as ends:
         ends.enter_context(ended_by_signals(stop))
         recording = ends.enter_context(closing(Recording(record)))
-        listener = ends.enter_context(closing(Listener(address, newest=not (every or record))))
+        listener = ends.enter_context(closing(Listener(address, newest=not (every or record), key=key)))
         meter = Meter()
         if not (quiet or json):
             say(f"listening to {address}, Ctrl-C ends")

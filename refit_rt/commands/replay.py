@@ -57,7 +57,7 @@ def replay(
     step_s, span = 1 / motion.fps if motion.fps > 0 else 1 / 30, int(indices[-1] - indices[0]) + 1
     with ExitStack() as ends:
         ends.enter_context(ended_by_signals(stop))
-        publisher = ends.enter_context(closing(Publisher(publish.address))) if publish.enabled else None
+        publisher = ends.enter_context(closing(Publisher(publish.address, publish.key))) if publish.enabled else None
         used = load_body(Path(body).expanduser() if body else None)
         outlets = ends.enter_context(closing(Outlets(publish.outlets, run, used)))
         say(f"publishing {len(indices)} frames at {publish.address if publisher else 'the outlets'}; Ctrl-C ends")

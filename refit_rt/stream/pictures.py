@@ -4,14 +4,14 @@ import logging
 
 import zmq
 
-from refit_rt.addresses import bind, host_of
+from refit_rt.addresses import bind, is_open
 from refit_rt.errors import UserError
+from refit_rt.stream import curve
 
 log = logging.getLogger(__name__)
 
 SETTING = "publish.pictures"
 EXAMPLE = "tcp://127.0.0.1:5561"
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 QUEUED = 2  # pictures kept for a slow viewer
 
 
@@ -20,17 +20,19 @@ class PicturePublisher:
 
     address: str  # as bound: with the real port where `:*` was given
 
-    def __init__(self, address: str) -> None:
-        """Raises UserError when the address is malformed or in use."""
+    def __init__(self, address: str, key: str = "") -> None:
+        """key: as of Publisher. Raises UserError when the address is malformed or in use, or the key is of no use."""
         self._context, self._watched = zmq.Context(), False
         self._socket = self._context.socket(zmq.XPUB)  # a PUB socket does not say whether it has subscribers
         self._socket.setsockopt(zmq.SNDHWM, QUEUED)
         try:
+            if key:
+                curve.serve(self._socket, key, "publish.key")
             self.address = bind(self._socket, address, SETTING, EXAMPLE)
         except UserError:
             self._context.destroy(linger=0)
             raise
-        if address.startswith("tcp://") and host_of(address) not in LOOPBACK:
+        if is_open(self.address) and not key:
             log.warning("%s: %s shows the pictures of people to everybody in the network", SETTING, self.address)
 
     @property

@@ -1,9 +1,14 @@
 """Publishes messages to subscribers over ZeroMQ."""
 
+import logging
+
 import zmq
 
-from refit_rt.addresses import bind
+from refit_rt.addresses import bind, is_open
 from refit_rt.errors import UserError
+from refit_rt.stream import curve
+
+log = logging.getLogger(__name__)
 
 # Messages kept per subscriber in this process, and bytes in the system. What is more is left out for that subscriber.
 # Both are small, yet they do not keep a slow subscriber in time: its own side keeps 1000 messages before it stops
@@ -23,18 +28,26 @@ class Publisher:
 
     address: str  # as bound: with the real port where `:*` was given
 
-    def __init__(self, address: str) -> None:
-        """Raises UserError when the address is malformed or in use."""
+    def __init__(self, address: str, key: str = "") -> None:
+        """key: the file of a secret key (`curve.serve`), with which the stream is encrypted; empty: it is not. Raises
+        UserError when the address is malformed or in use, or the key is of no use."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, QUEUED)
         self._socket.setsockopt(zmq.SNDBUF, SYSTEM_BYTES)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         try:
+            if key:
+                curve.serve(self._socket, key, "publish.key")
             self.address = bind(self._socket, address, "publish.address", "tcp://127.0.0.1:PORT")
         except UserError:
             self._context.destroy(linger=0)
             raise
+        if is_open(self.address) and not key:
+            log.warning(
+                "publish.address: everybody in the network can read %s. --publish.key studio.key_secret encrypts it",
+                self.address,
+            )
 
     def send(self, message: bytes) -> None:
         """Sends one message. It never waits for a subscriber."""

@@ -91,8 +91,8 @@ def test_a_slow_terminal_skips_messages_and_a_recording_does_not(monkeypatch, tm
     asked = []
 
     class Ended(Listener):
-        def __init__(self, address: str, newest: bool = True) -> None:
-            super().__init__(address, newest)
+        def __init__(self, address: str, newest: bool = True, key: str = "") -> None:
+            super().__init__(address, newest, key)
             asked.append(newest)
 
         def get(self, wait_ms: int = 0) -> wire.Message | None:
