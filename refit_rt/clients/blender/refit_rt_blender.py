@@ -57,6 +57,8 @@ LEGS = ((1, 4, 7), (2, 5, 8))  # hip, knee, ankle
 TOWARDS = {0: 3, 1: 4, 2: 5, 3: 6, 4: 7, 5: 8, 6: 9, 7: 10, 8: 11, 9: 12, 12: 15} | {
     joint: joint + (3 if joint < 16 else 2) for joint in range(13, 22) if joint != HEAD
 }
+TIPS_M = {HEAD: 0.18, 22: 0.08, 23: 0.08}  # lengths of those bones
+SHORTEST_M = 0.03  # Blender removes a bone without a length
 BONES = {
     "smpl": (
         *("Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3"),
@@ -709,9 +711,10 @@ def made_armature(scene: Any, name: str, offsets: np.ndarray, place: int) -> Any
     heads, tails = _heads(offsets), np.zeros((JOINTS, 3))
     for joint in range(JOINTS):
         towards = TOWARDS.get(joint)
-        bone = offsets[joint] / 2 if towards is None else heads[towards] - heads[joint]
+        bone = offsets[joint] if towards is None else heads[towards] - heads[joint]
         length = np.linalg.norm(bone)
-        tails[joint] = heads[joint] + (bone * max(1, 0.03 / length) if length > 1e-6 else (0, 0, 0.03))
+        wanted = max(length, SHORTEST_M) if towards is not None else TIPS_M.get(joint, SHORTEST_M)
+        tails[joint] = heads[joint] + (bone / length * wanted if length > 1e-6 else (0, 0, wanted))
     armature = bpy.data.objects.new(name, bpy.data.armatures.new(name))
     armature[OWN] = place
     armature.show_in_front = True
@@ -1160,7 +1163,7 @@ if bpy is not None:
             column.prop(settings, "place")
             layout.operator("refit_rt.listen", text="Listen" if live is None else "Stop", depress=live is not None)
             recording = live is not None and live.recording
-            text = "Stop and keep the keyframes" if recording else "Record keyframes"
+            text = "Stop recording" if recording else "Record keyframes"
             layout.operator("refit_rt.record", text=text, icon="REC", depress=recording)
             across = max(20, int(context.region.width / context.preferences.system.ui_scale / 8))  # letters
             lines = live.lines() if live is not None else []
