@@ -43,7 +43,7 @@ def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["cobol", "folder"], "there is none named 'cobol'. Give one of cpp"),
+        (["cobol", "folder"], "there is none named 'cobol'. Give one of blender"),
         (["cpp"], "names no folder. Give one, as in refit-rt client cpp refit-rt-cpp"),
         (["cpp", "taken"], "taken: is there and is not empty"),
     ],
