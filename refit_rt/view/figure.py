@@ -27,11 +27,14 @@ def colour_of(person: int) -> np.ndarray:
 
 
 class Mesh:
-    """A skinned mesh, of which only the bones travel while its shape stays."""
+    """A skinned mesh, of which only the bones travel while its shape stays.
+
+    It is never taken out of the scene: in viser 1.1, a page becomes blank when a skinned mesh leaves it.
+    """
 
     def __init__(self, scene: "SceneApi", name: str, person: int, body: Body) -> None:
         self._scene, self._name, self._body, self._person = scene, name, body, person
-        self._handle: MeshSkinnedHandle | None = None
+        self.handle: MeshSkinnedHandle | None = None
         self._rest: Rest | None = None
         self._made_s = -float("inf")
         self._sent = np.zeros((JOINTS, 3)), np.zeros((JOINTS, 4))
@@ -40,7 +43,7 @@ class Mesh:
         """joints (24, 3), metres, and wxyz (24, 4) of the world; betas (10,)."""
         if self._wants_shape(betas):
             self._make(betas)
-        handle, (places, turns) = self._handle, self._sent
+        handle, (places, turns) = self.handle, self._sent
         assert handle is not None
         wxyz = wxyz * np.where((wxyz * turns).sum(1, keepdims=True) < 0, -1.0, 1.0)  # q and -q are one rotation
         for bone in np.flatnonzero(np.abs(joints - places).max(1) > STILL_M).tolist():
@@ -49,10 +52,17 @@ class Mesh:
             handle.bones[bone].wxyz = turns[bone] = wxyz[bone]
         handle.visible = True
 
+    def become(self, person: int) -> None:
+        """Shows another person from now on."""
+        self._person = person
+        if self.handle is not None:
+            red, green, blue = colour_of(person).tolist()
+            self.handle.color = (red, green, blue)
+
     def hide(self) -> None:
         """Keeps it for later."""
-        if self._handle is not None:
-            self._handle.visible = False
+        if self.handle is not None:
+            self.handle.visible = False
 
     def _wants_shape(self, betas: np.ndarray) -> bool:
         if self._rest is None:
@@ -67,7 +77,7 @@ class Mesh:
         skin = np.zeros((len(rest.vertices), JOINTS), np.float32)
         np.put_along_axis(skin, joints, weights.astype(np.float32), 1)
         self._sent = rest.joints.astype(np.float64), np.tile([1.0, 0.0, 0.0, 0.0], (JOINTS, 1))
-        self._handle = self._scene.add_mesh_skinned(
+        self.handle = self._scene.add_mesh_skinned(
             self._name,
             rest.vertices,
             self._body.faces,
@@ -85,14 +95,18 @@ class Sticks:
     def __init__(self, scene: "SceneApi", name: str, person: int) -> None:
         colour, points = colour_of(person), np.zeros((JOINTS, 3), np.float32)
         self._root = scene.add_frame(name, show_axes=False)
-        self._joints = scene.add_point_cloud(f"{name}/joints", points, colour, point_size=JOINT_M, point_shape="circle")
+        self.joints = scene.add_point_cloud(f"{name}/joints", points, colour, point_size=JOINT_M, point_shape="circle")
         self._sticks = scene.add_line_segments(f"{name}/sticks", _pairs(points), colour, thickness=STICK_M)
 
     def show(self, joints: np.ndarray, wxyz: np.ndarray, betas: np.ndarray) -> None:
         """joints (24, 3), metres, world. The rest is not used."""
         points = joints.astype(np.float32)
-        self._joints.points, self._sticks.points = points, _pairs(points)
+        self.joints.points, self._sticks.points = points, _pairs(points)
         self._root.visible = True
+
+    def become(self, person: int) -> None:
+        """Shows another person from now on."""
+        self.joints.colors = self._sticks.colors = colour_of(person)
 
     def hide(self) -> None:
         """Keeps them for later."""

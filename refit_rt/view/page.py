@@ -1,6 +1,7 @@
 """The page's server: viser on a free port, without output of its own and without ways out of this machine."""
 
 import logging
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ def check_port(host: str, port: int) -> None:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
-        raise UserError(_taken(host, port, (error.strerror or str(error)).lower())) from error
+        number = error.errno or 0  # Python's own text for it repeats the address
+        reason = os.strerror(number) if number > 0 else str(error)
+        raise UserError(_taken(host, port, reason.lower())) from error
 
 
 def url_of(server: "ViserServer") -> str:

@@ -52,11 +52,12 @@ class Plot:
         )
 
     def add(self, now_s: float, values: Sequence[float]) -> None:
-        """A value of each stream; NaN where there is none."""
-        self._points.append((now_s, *values))
-        while now_s - self._points[0][0] > PLOTTED_S:
+        """A value of each stream; NaN where there is none, which uPlot cannot draw."""
+        if np.isfinite(values).any():
+            self._points.append((now_s, *np.nan_to_num(values)))
+        while self._points and now_s - self._points[0][0] > PLOTTED_S:
             self._points.popleft()
-        columns = np.array(self._points).T
+        columns = np.array(self._points).reshape(-1, 1 + len(values)).T
         self._handle.data = (columns[0] - now_s, *columns[1:])
 
 
@@ -82,7 +83,7 @@ class Panel:
             self.rates = Plot(server, "frames per second", names, colours)
         plots.dock_below(gui.main_panel)
         self._panel: PanelHandle | None = None
-        self._picture: GuiImageHandle | None = None
+        self.picture: GuiImageHandle | None = None
 
     @property
     def chosen(self) -> str:
@@ -106,19 +107,24 @@ class Panel:
 
     def show_picture(self, picture: np.ndarray) -> None:
         """Shows a picture (height, width, 3) uint8 RGB in a window of its own."""
-        if self._picture is None:
+        if self.picture is None:
             self._panel = self._server.gui.add_panel()
             with self._panel.add_tab("Picture"):
-                self._picture = self._server.gui.add_image(picture, format="jpeg", jpeg_quality=80)
+                self.picture = self._server.gui.add_image(picture, format="jpeg", jpeg_quality=80)
             self._panel.float(x=GAP_PX, y=GAP_PX, width=PICTURE_WIDTH_PX)
         else:
-            self._picture.image = picture
-        if self._panel is not None and not self._panel.visible:
+            self.picture.image = picture
+        if self._panel is not None and not self.shows_picture:
             self._panel.visible = True
+
+    @property
+    def shows_picture(self) -> bool:
+        """Whether the window of the picture is open."""
+        return self._panel is not None and self._panel.visible
 
     def hide_picture(self) -> None:
         """No picture comes any more."""
-        if self._panel is not None and self._panel.visible:
+        if self._panel is not None and self.shows_picture:
             self._panel.visible = False
 
     def _set(self, key: str, handle: "GuiHtmlHandle", content: str) -> None:

@@ -66,9 +66,9 @@ class Scene:
         self.unknown = ""  # name of a body that is not at hand
         self._server, self._node, self._name, self._body = server, f"/{node}", name, body
         self._colour, self._alone = colour, alone
-        self._stature, self._people = Stature(body, 0.0), dict[int, Person]()
-        self._guessed, self._frame = GuessedFloor(), -1
-        self._trails = self._cameras_visible = True
+        self._stature, self._people, self._free = Stature(body, 0.0), dict[int, Person](), list[Person]()
+        self._guessed, self.frame = GuessedFloor(), -1  # frame: index of the newest one
+        self._trails = self._shows_cameras = True
         self.root = server.scene.add_frame(self._node, show_axes=False)
         side = ALONE_M if alone else BESIDE_M
         self.floor = server.scene.add_grid(
@@ -86,8 +86,13 @@ class Scene:
             visible=False,
         )
         self._floor_at, self._foot = np.full(4, np.nan), (0.0, 0.0)
-        self._cameras: list[CameraFrustumHandle] = []
-        self._cameras_of: tuple = ()
+        self.cameras: list[CameraFrustumHandle] = []
+        self._placed: tuple = ()
+
+    @property
+    def made(self) -> int:
+        """How many figures have been made."""
+        return len(self._people) + len(self._free)
 
     @property
     def figures(self) -> dict[int, Mesh | Sticks]:
@@ -97,9 +102,9 @@ class Scene:
     def show(self, message: Message) -> None:
         """Puts the scene into the state of a message."""
         people = message.people
-        if people.frame_index < self._frame:  # another run has begun
+        if people.frame_index < self.frame:  # another run has begun
             self.clear()
-        self._frame = people.frame_index
+        self.frame = people.frame_index
         self.unknown = message.body if message.body != self._body.name else ""
         self._show_floor(people)
         self._show_people(people)
@@ -109,7 +114,7 @@ class Scene:
         """Nobody, and nothing known of the floor."""
         for person in list(self._people):
             self._remove(person)
-        self._guessed, self._frame, self.rows = GuessedFloor(), -1, []
+        self._guessed, self.frame, self.rows = GuessedFloor(), -1, []
 
     def hide_people(self) -> None:
         """Nobody is seen; trails and floor stay."""
@@ -121,7 +126,7 @@ class Scene:
     def camera_side(self) -> np.ndarray:
         """The level direction (3,) from the people to the first camera; towards +z if they stand below it."""
         centre = np.zeros(3) if self.centre is None else self.centre
-        at = np.reshape(self._cameras_of[1][0] if self._cameras_of else AT_ORIGIN, (3, 4))[:, 3]
+        at = np.reshape(self._placed[1][0] if self._placed else AT_ORIGIN, (3, 4))[:, 3]
         level = (at - centre) * (1.0, 0.0, 1.0)
         length = np.linalg.norm(level)
         return level / length if length > 0.2 else np.array([0.0, 0.0, 1.0])
@@ -135,8 +140,7 @@ class Scene:
                 one = self._add(person)
             one.figure.show(joints[row], turns[row], people.betas[row])
             one.label.position = joints[row, HEAD] + (0, LABEL_M, 0)
-            one.label.visible = True
-            one.seen_s = now_s
+            one.label.visible, one.line.visible, one.seen_s = True, self._trails, now_s
             if one.trail.add(joints[row, 0], people.time_s) and self._trails:
                 self._draw_trail(person, one)
         for person, one in list(self._people.items()):
@@ -155,23 +159,37 @@ class Scene:
         ]
 
     def _add(self, person: int) -> Person:
+        """Takes what another person has left, or something new."""
         if person in self._people:
             self._remove(person)
-        scene, name = self._server.scene, f"{self._node}/{person}"
+        kind = Sticks if self.unknown else Mesh
+        one = next((free for free in self._free if isinstance(free.figure, kind)), None)
+        if one is None:
+            one = self._new(person)
+        else:
+            self._free.remove(one)
+            one.figure.become(person)
+        one.label.text = str(person) if self._alone else f"{self._name} {person}"
+        one.trail = Trail()
+        one.line.points = np.zeros((0, 2, 3), np.float32)
+        self._people[person] = one
+        return one
+
+    def _new(self, person: int) -> Person:
+        scene, name = self._server.scene, f"{self._node}/{self.made}"
         scene.add_frame(name, show_axes=False)
-        figure = (
-            Sticks(scene, f"{name}/body", person) if self.unknown else Mesh(scene, f"{name}/body", person, self._body)
-        )
-        text = str(person) if self._alone else f"{self._name} {person}"
-        label = scene.add_label(f"{name}/label", text, anchor="bottom-center", font_screen_scale=1.1)
+        path = f"{name}/body"
+        figure = Sticks(scene, path, person) if self.unknown else Mesh(scene, path, person, self._body)
+        label = scene.add_label(f"{name}/label", "", anchor="bottom-center", font_screen_scale=1.1)
         nothing = np.zeros((0, 2, 3), np.float32)
         line = scene.add_line_segments(f"{name}/trail", nothing, nothing.astype(np.uint8), thickness=TRAIL_M)
-        self._people[person] = Person(figure, label, line, Trail())
-        return self._people[person]
+        return Person(figure, label, line, Trail())
 
     def _remove(self, person: int) -> None:
-        del self._people[person]
-        self._server.scene.remove_by_name(f"{self._node}/{person}")
+        one = self._people.pop(person)
+        one.figure.hide()
+        one.label.visible = one.line.visible = False
+        self._free.append(one)
 
     def _draw_trail(self, person: int, one: Person) -> None:
         segments = one.trail.segments()
@@ -194,9 +212,9 @@ class Scene:
 
     def show_cameras(self, wanted: bool) -> None:
         """Shows or hides the cameras."""
-        for camera in self._cameras:
+        for camera in self.cameras:
             camera.visible = wanted
-        self._cameras_visible = wanted
+        self._shows_cameras = wanted
 
     def _show_floor(self, people: People) -> None:
         self._guessed.add(people.joints_world, people.time_s)
@@ -220,15 +238,15 @@ class Scene:
     def _show_cameras(self, people: People) -> None:
         names, places = people.cameras or (people.camera,), people.world_from_cameras or (AT_ORIGIN,)
         of = names, places, people.size, people.focal_px
-        if of != self._cameras_of:
-            for old in self._cameras:
+        if of != self._placed:
+            for old in self.cameras:
                 old.remove()
-            self._cameras_of = of
-            self._cameras = [
+            self._placed = of
+            self.cameras = [
                 self._camera(f"{self._node}/cameras/{number}", name, place, people)
                 for number, (name, place) in enumerate(zip(names, places, strict=True))
             ]
-        for name, camera in zip(names, self._cameras, strict=True):
+        for name, camera in zip(names, self.cameras, strict=True):
             colour = MISSING if name in people.missing else self._colour
             if camera.color != colour:
                 camera.color = colour
@@ -248,7 +266,7 @@ class Scene:
             color=self._colour,
             wxyz=tf.SO3.from_matrix(matrix[:, :3]).wxyz,
             position=matrix[:, 3],
-            visible=self._cameras_visible,
+            visible=self._shows_cameras,
             cast_shadow=False,
             variant="filled",
         )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAWN_PER_S = 30.0  # at most: of three people at 60 messages per second, each is drawn in 8 ms of one core
+UNSEEN_PER_S = 4.0  # while no page is open
 PANEL_S = 0.25
 PICTURE_GONE_S = 3.0
 BESIDE_M = 4.0  # between two streams
@@ -86,9 +87,9 @@ class Viewer:
     ) -> None:
         """streams: name and address of each. pictures: the address of published pictures; empty: none. folder: of
         recordings. record: makes the recording of a path. Raises UserError for a malformed address."""
-        self._server, self._folder, self._record = server, folder, record
+        self.server, self._folder, self._record = server, folder, record
         self._news, self._wants_record, self._looked = threading.Event(), False, False
-        self._panel_s, self._recorded = -float("inf"), ""
+        self._panel_s, self.recorded = -float("inf"), ""
         self.streams: list[Stream] = []
         self.pictures: PictureFeed | None = None
         try:
@@ -103,11 +104,11 @@ class Viewer:
             self.close()
             raise
         self.panel = Panel(server, [one.name for one in self.streams], [one.colour for one in self.streams])
-        self.panel.record.on_click(lambda _: self._press_record())
+        self.panel.record.on_click(lambda _: self.press_record())
         self.panel.record.visible = record is not None
         self.panel.look.on_click(lambda event: self._look(event.client))
         server.on_client_connect(self._look)
-        self._arrange()
+        self.arrange()
 
     def run(self, stop: threading.Event) -> None:
         """Shows what comes until `stop` is set."""
@@ -116,17 +117,18 @@ class Viewer:
             self._news.clear()
             began_s = time.monotonic()
             self.step()
-            stop.wait(max(0.0, 1 / DRAWN_PER_S - (time.monotonic() - began_s)))
+            per_s = DRAWN_PER_S if self.server.get_clients() else UNSEEN_PER_S
+            stop.wait(max(0.0, 1 / per_s - (time.monotonic() - began_s)))
 
     def step(self) -> None:
         """Brings the page up to the newest messages, once."""
-        with self._server.atomic():
+        with self.server.atomic():
             for stream in self.streams:
                 self._step_stream(stream)
         if not self._looked and any(stream.scene.centre is not None for stream in self.streams):
             self._looked = True
             self._set_home()
-            for client in self._server.get_clients().values():
+            for client in self.server.get_clients().values():
                 self._look(client)
         self._step_picture()
         if time.monotonic() - self._panel_s >= PANEL_S:
@@ -141,7 +143,7 @@ class Viewer:
                 stream.recorder.close()
         if self.pictures is not None:
             self.pictures.close()
-        self._server.stop()
+        self.server.stop()
 
     def _step_stream(self, stream: Stream) -> None:
         message = stream.feed.take()
@@ -160,7 +162,7 @@ class Viewer:
             self.panel.hide_picture()
 
     def _step_panel(self) -> None:
-        self._arrange()
+        self.arrange()
         lines, now_s = [stream.line() for stream in self.streams], time.monotonic()
         numbers = [stream.feed.rate_and_age() for stream in self.streams]
         self.panel.write(lines)
@@ -168,7 +170,7 @@ class Viewer:
         self.panel.ages.add(now_s, [age_ms for _, age_ms in numbers])
         self._step_recording()
 
-    def _arrange(self) -> None:
+    def arrange(self) -> None:
         """Shows the chosen streams, beside each other or in one world."""
         panel, last = self.panel, len(self.streams) - 1
         for number, stream in enumerate(self.streams):
@@ -179,7 +181,8 @@ class Viewer:
             stream.scene.show_trails(panel.trails.value)
             stream.scene.show_cameras(panel.cameras.value)
 
-    def _press_record(self) -> None:
+    def press_record(self) -> None:
+        """Begins or ends a recording, at the next step."""
         self._wants_record = not self._wants_record
         self._panel_s = -float("inf")
 
@@ -191,7 +194,7 @@ class Viewer:
         if running and (ended or not self._wants_record):
             self._end_recording(running)
         going = [stream.recorder for stream in self.streams if stream.recorder is not None]
-        text = ", ".join(f"{one.path}: {one.count} frames" for one in going) or self._recorded
+        text = ", ".join(f"{one.path}: {one.count} frames" for one in going) or self.recorded
         self.panel.write_recording(bool(going), text)
 
     def _begin_recording(self) -> None:
@@ -203,7 +206,7 @@ class Viewer:
             try:
                 stream.recorder = Recorder(stream.feed.address, str(self._folder / f"{name}.npz"), self._record)
             except UserError as error:
-                self._wants_record, self._recorded = False, str(error)
+                self._wants_record, self.recorded = False, str(error)
 
     def _end_recording(self, running: Sequence[Stream]) -> None:
         said = []
@@ -213,10 +216,10 @@ class Viewer:
                 recorder.close()
                 written = f"{recorder.path} is written: {recorder.count} frames"
                 said.append(recorder.error or (written if recorder.count else "nothing came, so nothing is written"))
-        self._wants_record, self._recorded = False, ". ".join(said)
-        log.info("%s", self._recorded)
+        self._wants_record, self.recorded = False, ". ".join(said)
+        log.info("%s", self.recorded)
 
-    def _view(self, aspect: float, fov_rad: float) -> tuple[np.ndarray, np.ndarray] | None:
+    def view(self, aspect: float, fov_rad: float) -> tuple[np.ndarray, np.ndarray] | None:
         """The camera's place and what it looks at, to see everybody who is shown; None: nobody was seen."""
         shown = [one for one in self.streams if self.panel.chosen in (EVERYTHING, one.name)]
         seen = [(one, one.scene.centre) for one in shown if one.scene.centre is not None]
@@ -229,15 +232,15 @@ class Viewer:
         return looks_from(middle, seen[0][0].scene.camera_side(), spread_m, fov_rad, aspect)
 
     def _set_home(self) -> None:
-        camera = self._server.initial_camera
-        if (view := self._view(16 / 9, camera.fov)) is not None:
+        camera = self.server.initial_camera
+        if (view := self.view(16 / 9, camera.fov)) is not None:
             camera.position, camera.look_at = view
 
     def _look(self, client: "ClientHandle | None") -> None:
         """Moves a visitor's camera so that it sees everybody."""
         if client is None:
             return
-        view = self._view(client.camera.aspect, client.camera.fov)
+        view = self.view(client.camera.aspect, client.camera.fov)
         if view is not None:
             with client.atomic():
                 client.camera.position, client.camera.look_at = view
