@@ -19,6 +19,7 @@ VERBS = {  # verb → module of refit_rt.commands, first line of its help; "benc
     "build": ("build", "Build the TensorRT engines of a bundle for this GPU."),
     "bench live": ("bench", "Measure the whole pipeline on a 720p clip at 60 frames per second."),
     "bench people": ("bench", "Measure what each further person costs."),
+    "bench stream": ("bench", "Measure what the stream and its outlets add, and how many subscribers it feeds."),
     "bench encoder": ("bench", "Measure the encoder in every precision."),
     "bench loop": ("bench", "Measure the compiled loop against torch."),
     "bench kernels": ("bench", "Measure the CUDA kernels of the loop against torch."),

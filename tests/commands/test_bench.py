@@ -1,5 +1,6 @@
 """The verbs `bench …`: what they print, and what they measure."""
 
+import re
 import sys
 import threading
 import time
@@ -11,10 +12,11 @@ import pytest
 from refit_rt import config
 from refit_rt.__main__ import command
 from refit_rt.commands import machine
-from refit_rt.commands.bench import live, people
+from refit_rt.commands.bench import live, people, stream
 from refit_rt.commands.bench.table import Table, command_of
 from refit_rt.commands.bench.timing import BLOCK, medians_ms
 from refit_rt.fit.fitter import Fitter
+from refit_rt.stream.bridges.outlets import KINDS
 from refit_rt.stream.latency import Latency
 
 TABLE = Table(["one iteration", "µs", "ratio"], [["torch", "6400.0", "1.0"], ["numba", "131.5", "48.7"]])
@@ -60,6 +62,24 @@ def test_every_measurement_can_be_printed_as_markdown(capsys, monkeypatch: pytes
     assert "\n| numba | 131.5 | 48.7 |\n" in shown
     assert command(["bench", what]) == 0
     assert capsys.readouterr().out == TABLE.text() + "\n"
+
+
+def test_bench_stream_measures_the_stream_each_outlet_and_subscribers(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"FRAMES": 30, "SUBSCRIBERS": (2,), "RATES": (20,), "WORKED": 2, "TIMES": 1}.items():
+        monkeypatch.setattr(stream, name, value)
+    assert command(["bench", "stream"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in shown[1:]] == [
+        "the stream, ZeroMQ",
+        *(f"outlet {kind}" for kind in KINDS),
+        "2 subscribers, in a second process",
+        "a subscriber that works for 0.1 s per message",
+        "a late subscriber's first message",
+        "the next message of a publisher that starts again",
+    ]
+    figures = [float(text) for line in shown[1:] for text in re.findall(r"([\d.]+) ms", line)]
+    assert len(figures) == 2 * (len(shown) - 1)
+    assert all(0 < figure < 5000 for figure in figures)
 
 
 def test_bench_alone_is_bench_live(capsys, monkeypatch: pytest.MonkeyPatch) -> None:

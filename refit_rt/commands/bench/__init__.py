@@ -1,4 +1,4 @@
-"""The verbs `bench live`, `people`, `encoder`, `loop` and `kernels`: each measures a part of refit_rt here."""
+"""The verbs `bench live`, `people`, `stream`, `encoder`, `loop` and `kernels`: each measures a part of refit_rt."""
 
 from refit_rt.commands.bench.table import Table, command_of
 from refit_rt.commands.shared import say, torch_needed
@@ -36,6 +36,20 @@ def bench_people(*, markdown: bool = False, fit: Fit, smooth: Smooth) -> int:
     from refit_rt.commands.bench.people import measure
 
     return _print(measure(fit, smooth), command_of("bench people", fit=fit, smooth=smooth) if markdown else "")
+
+
+def bench_stream(*, markdown: bool = False) -> int:
+    """Measure what the stream and its outlets add, and how many subscribers it feeds.
+
+    Three people at 60 frames per second go through the stream and through each outlet. Then one publisher feeds 1, 10
+    and 50 subscribers at rates that rise until one of them loses more than a hundredth of the messages.
+
+    Args:
+        markdown: Print a Markdown table that names this command and the processor.
+    """
+    from refit_rt.commands.bench.stream import measure
+
+    return _print(measure(), command_of("bench stream") if markdown else "")
 
 
 def bench_encoder(*, markdown: bool = False, fit: Fit) -> int:
