@@ -66,13 +66,13 @@ def _add(
     motion.CreateScalesAttr([Gf.Vec3h(1, 1, 1)] * JOINTS)
     turns, places = motion.CreateRotationsAttr(), motion.CreateTranslationsAttr()
     seen = UsdGeom.Imageable(root).CreateVisibilityAttr()
-    local = np.repeat(offsets[None], len(one.pelvis), 0)
+    local = np.repeat(offsets[None].astype(np.float32), len(one.pelvis), 0)
     local[:, 0] = one.pelvis
+    flat = Rotation.from_matrix(one.rotations.reshape(-1, 3, 3)).as_quat(canonical=True)
+    quaternions = flat.reshape(-1, JOINTS, 4).astype(np.float32)  # x y z w, as USD keeps them
     for frame in range(len(one.pelvis)):
-        quaternions = Rotation.from_matrix(one.rotations[frame]).as_quat(canonical=True)
-        turns.Set([Gf.Quatf(float(w), float(x), float(y), float(z)) for x, y, z, w in quaternions], frame)
-        translations = np.ascontiguousarray(local[frame], np.float32)
-        places.Set(Vt.Vec3fArray.FromNumpy(translations), frame)
+        turns.Set(Vt.QuatfArray.FromNumpy(quaternions[frame]), frame)
+        places.Set(Vt.Vec3fArray.FromNumpy(local[frame]), frame)
         if frame == 0 or one.there[frame] != one.there[frame - 1]:
             seen.Set("inherited" if one.there[frame] else "invisible", frame)
     UsdSkel.BindingAPI.Apply(bones.GetPrim()).CreateAnimationSourceRel().SetTargets([motion.GetPath()])
