@@ -9,8 +9,15 @@ from refit_rt.commands.shared import File, say
 from refit_rt.config import AxesName
 from refit_rt.errors import UserError
 
-Target = Literal["amass", "bvh", "glb", "usd", "csv"]
-SUFFIXES = {"amass": (".npz",), "bvh": (".bvh",), "glb": (".glb",), "usd": (".usdc", ".usda"), "csv": (".csv",)}
+Target = Literal["amass", "bvh", "glb", "usd", "csv", "npz"]
+SUFFIXES = {
+    "amass": (".npz",),
+    "bvh": (".bvh",),
+    "glb": (".glb",),
+    "usd": (".usdc", ".usda"),
+    "csv": (".csv",),
+    "npz": (".npz",),
+}
 ONE_EACH = ("amass", "bvh")  # these formats hold one person, so that each person gets a file
 
 
@@ -29,11 +36,12 @@ def export(
     """Turn a recording into AMASS, BVH, glTF, USD or CSV.
 
     Args:
-        recording: A motion.npz of refit-rt run --out.
-        to: The format. amass and bvh hold one person, and write one file each; glb, usd and csv hold everybody.
+        recording: A motion.npz of refit-rt run --out, or the motion.unfinished of a run that was killed.
+        to: The format. amass and bvh hold one person, and write one file each; glb, usd and csv hold everybody. npz is
+            a motion.npz again: of a motion.unfinished, or of one person.
         out: The file to write; beside the recording if it is not given. Several files have the person's number added.
         person: The number of the one person to export; everybody if it is not given.
-        fps: Frames per second of the result; 0 keeps the recording's. csv has the recording's own frames.
+        fps: Frames per second of the result; 0 keeps the recording's. csv and npz have the recording's own frames.
         names: What joints are called in bvh, glb and usd: smpl, mixamo, vrm, unreal, or a .json file {joint: name}.
         frame: Axes and unit of csv: gltf, opencv, unity, unreal (cm) or blender. The other formats have their own.
         body: The body file of the recording, if it is not the free body.
@@ -48,12 +56,16 @@ def export(
     target = _target(path, to, out)
     called = bone_names(names)
     motion = read_motion(path)
-    if to == "csv":
+    if to in ("csv", "npz"):
         from refit_rt.motion.csv import write_csv
+        from refit_rt.motion.npz import write_motion
 
         if person is not None and person not in motion.person:
             raise UserError(f"{path}: the recording has no person {person}")
-        write_csv(target, motion, AXES[frame], person)
+        if to == "csv":
+            write_csv(target, motion, AXES[frame], person)
+        else:
+            write_motion(target, motion, person)
         say(f"{target}: {len(motion.frame) if person is None else int((motion.person == person).sum())} rows")
         return 0
     used = load_body(Path(body).expanduser() if body else None)

@@ -247,6 +247,18 @@ def known_places(people: People) -> dict[str, Any]:
     return {name: fact for name in PLACES if (fact := getattr(people, name))}
 
 
+def write_motion(path: Path, motion: Motion, person: int | None = None) -> None:
+    """Writes a recording, or one person of it, as motion.npz. Raises UserError when it cannot be written."""
+    writer = MotionWriter(path, motion.fps, motion.body, motion.bundle, stills=motion.name is not None)
+    try:
+        for row in np.unique(motion.frame, return_index=True)[1]:
+            people = motion.people(int(motion.frame[row]))
+            shown = people if person is None else people.take(people.ids == person)
+            writer.add(shown, "" if motion.name is None else str(motion.name[row]))
+    finally:
+        writer.close()
+
+
 def unfinished(path: Path) -> list[Path]:
     """The unfinished files beside a recording that bear its name, newest last: of runs that were killed or still
     go on.

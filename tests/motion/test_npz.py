@@ -92,6 +92,23 @@ def test_cameras_views_floor_and_contacts_are_kept_and_may_be_absent(tmp_path):
     assert not first.contacts.any()
 
 
+def test_an_unfinished_recording_and_one_person_become_a_motion_npz(tmp_path, capsys):
+    whole = recorded(tmp_path / "whole.npz", [[1, 5], [], [5]])
+    writer = npz.MotionWriter(tmp_path / "run.npz", 30.0, "free", "edge")
+    for k, ids in enumerate([[1, 5], [], [5]]):
+        writer.add(people(ids, k / 10))
+    left = shutil.copy(tmp_path / "run.unfinished", tmp_path / "motion.unfinished")
+    writer.close()
+    assert command(["export", str(left), "--to", "npz"]) == 0
+    assert "motion.npz: 3 rows" in capsys.readouterr().out
+    read = npz.read_motion(tmp_path / "motion.npz")
+    for name in (*npz.COLUMNS, *npz.FACTS):
+        np.testing.assert_array_equal(getattr(read, name), getattr(whole, name), err_msg=name)
+    assert command(["export", str(left), "--to", "npz", "--person", "5", "--out", str(tmp_path / "five.npz")]) == 0
+    assert set(npz.read_motion(tmp_path / "five.npz").person.tolist()) == {5}
+    assert command(["export", str(tmp_path / "five.npz"), "--to", "npz"]) == 2
+
+
 def test_a_recording_of_stills_has_name_lens_and_size_of_each_picture(tmp_path):
     writer = npz.MotionWriter(tmp_path / "motion.npz", 30, "free", "edge", stills=True)
     first, nobody = people([0, 1]), replace(people([]), frame_index=8)
