@@ -88,6 +88,7 @@ SOLE_M = 0.02  # from the joint at the ball of the foot down to the floor
 STILL_M = 0.0005  # a bone that moves less against its parent gets no keyframes of its location
 RETRY_S = 1.0
 ANSWER_S = 3.0  # to wait for a connection
+SILENT_S = 60.0  # after which a connection counts as lost: the outlet's own pings come more often
 MOST_KEPT = 3600  # messages that wait while Blender is busy during a recording: a minute of 60 per second
 MOST_BYTES = 16 * 2**20  # of one message: 14,000 people
 
@@ -350,7 +351,7 @@ class WebSocket:
         parts = urlsplit(address)
         host, secure = parts.hostname or "", parts.scheme == "wss"
         port = parts.port or (443 if secure else 80)
-        self._stop, self._buffer = stop, bytearray()
+        self._stop, self._buffer, self._heard_s = stop, bytearray(), time.monotonic()
         self._socket = socket.create_connection((host, port), ANSWER_S)
         try:
             if secure:
@@ -440,7 +441,10 @@ class WebSocket:
         try:
             data = self._socket.recv(65_536)
         except TimeoutError:
+            if time.monotonic() - self._heard_s > SILENT_S:
+                raise ConnectionResetError(f"nothing heard for {SILENT_S:.0f} s") from None
             return
+        self._heard_s = time.monotonic()
         if not data:
             raise ConnectionResetError("the outlet has closed the connection")
         self._buffer += data
