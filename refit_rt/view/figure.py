@@ -10,6 +10,7 @@ from refit_rt.draw.overlay import COLOURS_BGR
 from refit_rt.motion.skeleton import influences
 from refit_rt.types import JOINTS
 from refit_rt.view.bones import Rest, rest_of, shape_change_m
+from refit_rt.view.inside import Bones
 
 if TYPE_CHECKING:
     from viser import MeshSkinnedHandle, SceneApi
@@ -35,6 +36,7 @@ class Mesh:
     def __init__(self, scene: "SceneApi", name: str, person: int, body: Body) -> None:
         self._scene, self._name, self._body, self._person = scene, name, body, person
         self.handle: MeshSkinnedHandle | None = None
+        self._bones: Bones | None = None
         self._rest: Rest | None = None
         self._made_s = -float("inf")
         self._sent = np.zeros((JOINTS, 3)), np.zeros((JOINTS, 4))
@@ -43,13 +45,15 @@ class Mesh:
         """joints (24, 3), metres, and wxyz (24, 4) of the world; betas (10,)."""
         if self._wants_shape(betas):
             self._make(betas)
-        handle, (places, turns) = self.handle, self._sent
+        handle, bones, (places, turns) = self.handle, self._bones, self._sent
         assert handle is not None
+        assert bones is not None
         wxyz = wxyz * np.where((wxyz * turns).sum(1, keepdims=True) < 0, -1.0, 1.0)  # q and -q are one rotation
-        for bone in np.flatnonzero(np.abs(joints - places).max(1) > STILL_M).tolist():
-            handle.bones[bone].position = places[bone] = joints[bone]
-        for bone in np.flatnonzero(np.abs(wxyz - turns).max(1) > STILL_TURN).tolist():
-            handle.bones[bone].wxyz = turns[bone] = wxyz[bone]
+        moved = np.flatnonzero(np.abs(joints - places).max(1) > STILL_M)
+        turned = np.flatnonzero(np.abs(wxyz - turns).max(1) > STILL_TURN)
+        places[moved], turns[turned] = joints[moved], wxyz[turned]
+        bones.move(moved, places)
+        bones.turn(turned, turns)
         handle.visible = True
 
     def become(self, person: int) -> None:
@@ -86,6 +90,7 @@ class Mesh:
             skin_weights=skin,
             color=colour_of(self._person),
         )
+        self._bones = Bones(self.handle)
         self._rest, self._made_s = rest, time.monotonic()
 
 

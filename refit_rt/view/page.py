@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from refit_rt.errors import UserError
+from refit_rt.view.inside import whole_frames
 
 if TYPE_CHECKING:
     from viser import ViserServer
@@ -14,7 +15,6 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PANEL_PX = 340
-WINDOW = 10_000  # messages: of a hundred people
 AMBIENT = 0.45  # of viser's own light; with all of it, pale colours become white
 FOV_RAD = 0.75  # of the page's own camera, from bottom to top
 
@@ -44,15 +44,6 @@ def open_page(host: str, port: int, title: str) -> "ViserServer":
     server.gui.main_panel.dock_right()  # beside the scene; a phone has it below
     server.gui.main_panel.set_width(PANEL_PX)
     return server
-
-
-def whole_frames(server: "ViserServer") -> None:
-    """Lets one window of viser's messages hold a frame of everybody.
-
-    Each bone is two messages, and viser sends at most 128 in one window. To a browser that is slow, the rest of a frame
-    then goes with a later one, and a body is torn between two poses. viser has no setting for it.
-    """
-    server._websock_server._broadcast_buffer.max_window_size = WINDOW
 
 
 def check_port(host: str, port: int) -> None:

@@ -20,6 +20,7 @@ from refit_rt.types import People
 from refit_rt.view.bones import rest_of
 from refit_rt.view.figure import Mesh, Sticks
 from refit_rt.view.floor import turn_of
+from refit_rt.view.inside import inner_of
 from refit_rt.view.page import open_page
 from refit_rt.view.viewer import Viewer
 from tests.support.dancer import danced
@@ -73,8 +74,12 @@ def test_the_bones_are_at_the_joints_and_the_skinned_surface_is_the_body(shown, 
         assert error_m.max() < 0.03  # four influences per vertex
 
 
-def test_the_scene_follows_a_moving_person(shown, body) -> None:
+@pytest.mark.parametrize("inner", [True, False], ids=["inner functions of viser", "public functions of viser"])
+def test_the_scene_follows_a_moving_person(shown, body, monkeypatch, inner: bool) -> None:
+    if not inner:
+        monkeypatch.setattr("refit_rt.view.inside.inner_of", lambda handle: None)
     viewer, source, _ = shown()
+    assert inner_of(viewer.streams[0].scene.figures[2].handle) is not None or not inner
     scene = viewer.streams[0].scene
     for k in (26, 33):
         people = danced(body, IDS, k)
