@@ -155,6 +155,8 @@ class Smooth(Group, frozen=True):
     """Off: the fitted bodies are published unfiltered."""
     strength: Positive = 2.5
     """Noise of the fits that is assumed, in multiples of the measured one: more is calmer, and later."""
+    feet: bool = True
+    """Feet that stand on the floor stay where they are, and contacts says which. Off: contacts are 0."""
 
 
 class Publish(Group, frozen=True):

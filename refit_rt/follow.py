@@ -13,6 +13,7 @@ from refit_rt import config
 from refit_rt.cameras import Camera, camera_for, check_calibration, floor_of, lens
 from refit_rt.capture.cuts import Cuts
 from refit_rt.capture.picture import as_bgr
+from refit_rt.fit.feet import Feet
 from refit_rt.fit.smooth import Smoother
 from refit_rt.live.beside import AtOnce, Beside
 from refit_rt.live.stage import Timings
@@ -56,7 +57,7 @@ class Follower:
         self._each_s = 0.0  # mean time of one person's fit, where it limits how many are fitted; 0: it does not
         self._limited = live and not settings.track.max_people
         self._left_out = 0  # people who are seen and not fitted, as last reported
-        self._smoother = Smoother(settings.smooth, fitter.body)
+        self._smoother, self._feet = Smoother(settings.smooth, fitter.body), Feet(settings.smooth, fitter.body)
         self._floor = floor_of(settings.camera)
         # Size and EXIF focal length of the last picture, and its camera; one tuple, because several threads ask
         self._camera: tuple[tuple[tuple[int, int], float | None], Camera] | None = None
@@ -97,7 +98,8 @@ class Follower:
             keep = self._tracker.observe(people)
         with self._timings.measure("smooth"):
             people = self._smoother.smooth(people if keep.all() else people.take(keep), camera)
-            return frame, replace(people, floor=self._floor)
+            upright = not self._settings.camera.calibration
+            return frame, self._feet.plant(replace(people, floor=self._floor), camera, upright)
 
     def straight(self, frame: Frame) -> Frame:
         """A frame whose picture has no distortion any more: that on which bodies lie. Any thread may ask."""
@@ -112,6 +114,7 @@ class Follower:
         self._tracker.forget()
         self.fitter.forget()
         self._smoother.forget()
+        self._feet.forget()
         self._looking.forget()
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from refit_rt.cameras import Camera, floor_of, lens, read_rig
 from refit_rt.capture.cuts import is_blank, thumbnail
 from refit_rt.errors import UserError
 from refit_rt.fit import kernels
+from refit_rt.fit.feet import Feet
 from refit_rt.fit.smooth import Smoother
 from refit_rt.live.beside import AtOnce, Beside
 from refit_rt.live.stage import Timings
@@ -56,7 +57,8 @@ class RigFollower:
         self._tracker, self._timings, self._live = tracker, timings or Timings(), live
         self._looking = Beside(self._look, "detect") if live else AtOnce(self._look)
         self._floor = floor_of(settings.camera)
-        self._smoother, self._knocked = Smoother(settings.smooth, fitter.body), Knocked(cameras)
+        self._smoother, self._feet = Smoother(settings.smooth, fitter.body), Feet(settings.smooth, fitter.body)
+        self._knocked = Knocked(cameras)
         self._unusable = [""] * len(cameras)  # why each camera's last frame was
 
     def step(self, tick: FrameSet) -> tuple[FrameSet, People]:
@@ -79,7 +81,8 @@ class RigFollower:
             self._knocked.note(time_s, findings, kept)
             people = replace(people_of(tick, self._cameras, kept, self.fitter), floor=self._floor)
             several = np.array([len(fit.views) > 1 for fit in kept], bool)
-            return tick, self._smoother.smooth(people, self._cameras[0], measured=several)
+            people = self._smoother.smooth(people, self._cameras[0], measured=several)
+            return tick, self._feet.plant(people, self._cameras[0], measured=several)
 
     def close(self) -> None:
         """Ends the detector's thread, where there is one."""
