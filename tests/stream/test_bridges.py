@@ -67,6 +67,7 @@ def test_the_floor_is_where_the_lower_foot_was():
     np.testing.assert_allclose(origin.place(joints, 0.3)[1], -1.22, atol=0.01)
     joints[0, 0] = 3
     assert origin.place(joints, 0.4)[0] == 1, "who walks moves away from the middle"
+    np.testing.assert_allclose(origin.place(joints, 0.5, (0.0, 1.0, 0.0, -1.5)), [1, -1.5, -4], err_msg="it is known")
 
 
 # --- VMC
@@ -213,13 +214,14 @@ def test_wrists_take_what_the_elbow_cannot(body):
 
 
 def test_a_line_of_json_fits_a_packet_and_holds_the_person(body):
-    people = danced(body, [2, 1234567], 33)
+    people = replace(danced(body, [2, 1234567], 33), contacts=np.tile(np.float32([0, 0.333, 1, 0.5]), (2, 1)))
     for axes in AXES:
         lines = json_lines.JsonLines(axes)(bodies_of(people))
         for row, (_, line) in enumerate(lines):
             assert len(line) <= 1400
             read = json.loads(line)
             assert (read["id"], read["axes"], read["frame"]) == (people.ids[row], axes, 33)
+            assert read["contacts"] == [0, 0.33, 1, 0.5]
             joints = np.reshape(read["joints"], (24, 3))
             metre = AXES[axes].units_per_m
             expected = AXES[axes].points(people.joints_world[row].astype(float))

@@ -10,6 +10,7 @@ from refit_rt.types import JOINTS, People
 L_FOOT, R_FOOT = 10, 11
 SOLE_M = 0.02  # from the joint at the ball of the foot down to the floor
 RISE_M_PER_S = 0.02  # at which the floor is given up where no foot has touched it
+LEVEL = 0.7  # the least upward part of a floor's normal: a plane that is steeper is none to stand on
 AWAY_S = 2.0  # after which a person's place goes to somebody else
 
 
@@ -55,17 +56,21 @@ class Places:
 
 
 class Origin:
-    """Where a person stands on the floor: the place of the first sight becomes the middle, and the floor is where the
-    lower foot is, for without a rig the world's origin is the camera, and its floor is not known."""
+    """Where a person stands on the floor: the place of the first sight becomes the middle. Where the floor is not known,
+    it is where the lower foot is."""
 
     def __init__(self) -> None:
         self._start: np.ndarray | None = None  # (3,) metres: x, floor, z
         self._time_s = 0.0
 
-    def place(self, joints: np.ndarray, time_s: float) -> np.ndarray:
-        """The point (3,), metres, world, that becomes the origin. joints (24, 3)."""
+    def place(self, joints: np.ndarray, time_s: float, floor: tuple[float, ...] | None = None) -> np.ndarray:
+        """The point (3,), metres, world, that becomes the origin. joints (24, 3). floor: as in types.People."""
         lowest = float(joints[[L_FOOT, R_FOOT], 1].min()) - SOLE_M
-        if self._start is None:
+        if floor is not None and floor[1] > LEVEL:
+            start = joints[0] if self._start is None else self._start
+            height = (floor[3] - floor[0] * start[0] - floor[2] * start[2]) / floor[1]
+            self._start = np.array([start[0], height, start[2]])
+        elif self._start is None:
             self._start = np.array([joints[0, 0], lowest, joints[0, 2]])
         else:
             self._start[1] = min(self._start[1] + RISE_M_PER_S * max(time_s - self._time_s, 0.0), lowest)

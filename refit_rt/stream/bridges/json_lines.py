@@ -32,6 +32,7 @@ class JsonLines:
                 "time_s": round(people.time_s, 3),
                 "id": person,
                 "confidence": round(float(people.confidence[row]), 2),
+                "contacts": [round(float(one), 2) for one in people.contacts[row]],
                 "axes": self._axes.name,
                 "joints": places[row].ravel().tolist(),
                 "turns": turns[row].ravel().tolist(),

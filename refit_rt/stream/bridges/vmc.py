@@ -38,7 +38,8 @@ class Vmc:
         for person, place in held.items():
             row = ids.index(person)
             joints = bodies.joints[row]
-            middle = np.zeros(3) if self._world else self._origins[person].place(joints, bodies.time_s)
+            floor = bodies.people.floor
+            middle = np.zeros(3) if self._world else self._origins[person].place(joints, bodies.time_s, floor)
             hips = unity.points(joints[0] - middle)
             turns = unity.quaternions(bodies.rotations[row])
             messages = [osc("/VMC/Ext/Root/Pos", "root", *NOWHERE)]
