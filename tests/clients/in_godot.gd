@@ -22,9 +22,9 @@ func _init():
 		numbers += message.about.get("floor", [])
 		_keep(path + ".numbers", numbers)
 		found["messages"].append({"error": message.error, "camera": message.about.get("camera"), "names": message.people.keys()})
-	if job["poses"] != "":
-		found["poses"] = _poses(job)
+	found["poses"] = _poses(job)
 	_fuzz(job["fuzz"], found["fuzzed"])
+	found["heard"] = _heard(job["live"])
 	var file = File.new()
 	file.open("found.json", File.WRITE)
 	file.store_string(JSON.print(found))
@@ -92,6 +92,24 @@ func _posed(tools, skeleton, body):
 		world.append(upper * Transform(turns[joint], at))
 		numbers += [world[joint].origin.x, world[joint].origin.y, world[joint].origin.z]
 	return numbers
+
+
+# The frames of ten messages of an outlet, which sends the next one when Godot has answered its ping.
+func _heard(url):
+	var decoder = Decoder.new()
+	var client = WebSocketClient.new()
+	var frames = []
+	client.connect_to_url(url)
+	for _i in range(5000):
+		client.poll()
+		var connected = client.get_connection_status() == NetworkedMultiplayerPeer.CONNECTION_CONNECTED
+		while connected and client.get_peer(1).get_available_packet_count() > 0:
+			frames.append(decoder.decode(client.get_peer(1).get_packet()).about.frame)
+		if frames.size() >= 10:
+			break
+		OS.delay_msec(2)
+	client.disconnect_from_host()
+	return frames
 
 
 # Messages in one file, each after its length.

@@ -1,10 +1,13 @@
 """The Godot client: decoder and poses in Godot 3, whose GDScript they share; the node for Godot 4 is parsed alone."""
 
+import itertools
 import json
 import random
 import shutil
+import socket
 import struct
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from refit_rt.body.smpl import PARENTS, load_body
 from refit_rt.commands.client import CLIENTS
 from refit_rt.motion.skeleton import offsets, rest_joints
 from refit_rt.stream import wire
+from refit_rt.stream.bridges.outlets import Outlets
 from refit_rt.types import PUBLISHED_FIELDS
 from tests.clients.conftest import RUN, WRONG, crowd, message_of
 from tests.clients.test_python import mutated
@@ -69,17 +73,35 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     bones = np.random.default_rng(4)
     whole = character(bones)
     away = [[[5, 8], 0.0], [[8], 1.0], [[8, 9], 1.5], [[8, 9], 3.5], [[5, 9, 8], 4.0], [[7], 0.1]]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     job = {
         "messages": [f"{k}.bin" for k in range(len(blobs))],
         "fuzz": "fuzz.bin",
         "poses": "dancer.bin",
         "skeletons": [whole, turned_round(whole)],
         "places": away,
+        "live": f"ws://127.0.0.1:{port}",
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    done = subprocess.run(
-        [GODOT, "--no-window", "-s", SCRIPT.name], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
+    outlet, stop = Outlets([f"websocket://127.0.0.1:{port}"], RUN, load_body()), threading.Event()
+    frames = [danced(load_body(), [1, 4], k) for k in range(100)]
+
+    def send() -> None:
+        for k in itertools.count():
+            outlet.send(frames[k % 100])
+            if stop.wait(1 / 60):
+                return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        call = [GODOT, "--no-window", "-s", SCRIPT.name]
+        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        stop.set()
+        thread.join()
+        outlet.close()
     assert (folder / "found.json").is_file(), done.stdout + done.stderr
     # Godot 3 keeps JSON's surrogate pairs as two characters each. Godot 4 joins them.
     text = (folder / "found.json").read_bytes().decode("utf-8", "surrogatepass")
@@ -138,6 +160,12 @@ def test_mutated_messages_are_read_or_refused(found: tuple[dict, Path]) -> None:
     counts = found[0]["fuzzed"]
     assert counts["accepted"] + counts["refused"] == MUTATED
     assert MUTATED / 100 < counts["accepted"] < MUTATED / 2
+
+
+def test_godots_websocket_hears_the_outlet(found: tuple[dict, Path]) -> None:
+    frames = found[0]["heard"]
+    assert len(frames) >= 10
+    assert len(set(frames)) == len(frames)
 
 
 def test_bodies_are_those_of_the_body_model(found: tuple[dict, Path]) -> None:
