@@ -97,6 +97,19 @@ def test_cameras_without_a_frame_are_named_and_the_person_is_followed_by_the_oth
         assert people[index].camera == FIRST.name  # also where that one is missing
         assert 1000 * np.abs(people[index].joints_world[0] - joints).max() < 8
     assert people[7].ids.tolist() == []
+    assert [people[index].views.tolist() for index in (4, 5, 6)] == [[0b111], [0b101], [0b010]]
+    assert people[7].cameras == ("cam0", "cam1", "cam2")
+
+
+def test_the_message_says_where_cameras_and_floor_are(tmp_path: Path) -> None:
+    write_rig(Rig(tuple(CAMERAS), floor=True), tmp_path / "rig.json")
+    settings = config.Settings(camera=config.Camera(calibration=str(tmp_path / "rig.json")))
+    people = follower(standing(1), settings)[0].step(tick(0, frames(CAMERAS, 0)))[1]
+    places = np.reshape(people.world_from_cameras, (3, 3, 4))
+    for place, camera in zip(places, CAMERAS, strict=True):
+        np.testing.assert_allclose(place, camera.world_from_camera[:3], atol=1e-9)
+    assert people.floor == (0, 1, 0, 0)
+    assert run(1)[0].floor is None
 
 
 def test_a_camera_that_shows_nothing_counts_as_missing_and_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
