@@ -693,11 +693,12 @@ def _axis(vector: np.ndarray) -> np.ndarray:
 
 def _curves(action: Any, data: Any) -> Any:
     """A function (data path, index, group) → new curve of an action, in every version of Blender."""
-    if hasattr(action, "fcurves"):  # to 4.5
+    slot = action.slots.new(id_type="OBJECT", name="refit_rt") if hasattr(action, "slots") else None  # from 4.4
+    if slot is not None:
+        data.action_slot = slot
+    if hasattr(action, "fcurves"):  # to 4.5: those of the first slot
         return lambda path, index, group: action.fcurves.new(path, index=index, action_group=group)
-    slot = action.slots.new(id_type="OBJECT", name="refit_rt")
     bag = action.layers.new("refit_rt").strips.new(type="KEYFRAME").channelbag(slot, ensure=True)
-    data.action_slot = slot
     return lambda path, index, group: bag.fcurves.new(path, index=index, group_name=group)
 
 
