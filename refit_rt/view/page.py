@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PANEL_PX = 340
-AMBIENT = 0.45  # of viser's own light; with all of it, pale colours become white
+SKY, GROUND = 1.6, (150, 150, 150)  # light from everywhere, beside viser's lamp, which throws the shadows
 FOV_RAD = 0.75  # of the page's own camera, from bottom to top
 
 
@@ -38,7 +38,8 @@ def open_page(host: str, port: int, title: str) -> "ViserServer":
     whole_frames(server)
     setattr(server, "request_share_url", _not_shared)  # noqa: B010 - a page could ask for a tunnel to the internet
     server.scene.set_up_direction("+y")
-    server.scene.configure_environment_map("warehouse", environment_intensity=AMBIENT)
+    server.scene.configure_environment_map(None)  # 100 kB, and bodies are black until it has been read
+    server.scene.add_light_hemisphere("/sky", ground_color=GROUND, intensity=SKY, position=(0.0, 1.0, 0.0))
     server.initial_camera.fov = FOV_RAD
     server.gui.configure_theme(show_logo=False, show_share_button=False)
     server.gui.main_panel.dock_right()  # beside the scene; a phone has it below

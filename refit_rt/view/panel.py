@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 PLOTTED_S = 30.0
 EVERYTHING = "all"
-PLOT_PX = 130
+PLOT_PX = 120
 FROM_ZERO = {"min": {"pad": 0.0, "soft": 0.0, "mode": 1}, "max": {"pad": 0.2, "soft": 10.0, "mode": 1}}  # uPlot's range
-PICTURE_WIDTH_PX, GAP_PX = 420, 12
+PICTURE_WIDTH_PX, GAP_PX = 360, 12
 FIGURES = "font-variant-numeric:tabular-nums"
 
 
@@ -49,6 +49,7 @@ class Plot:
             legend={"show": len(names) > 1},
             cursor={"show": False},
             height=PLOT_PX,
+            padding=(12, 24, 0, 0),
         )
 
     def add(self, now_s: float, values: Sequence[float]) -> None:
@@ -111,7 +112,7 @@ class Panel:
             self._panel = self._server.gui.add_panel()
             with self._panel.add_tab("Picture"):
                 self.picture = self._server.gui.add_image(picture, format="jpeg", jpeg_quality=80)
-            self._panel.float(x=GAP_PX, y=GAP_PX, width=PICTURE_WIDTH_PX)
+            self._panel.float(x=GAP_PX, y=-GAP_PX, width=PICTURE_WIDTH_PX)  # at the lower left
         else:
             self.picture.image = picture
         if self._panel is not None and not self.shows_picture:

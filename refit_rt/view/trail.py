@@ -6,7 +6,7 @@ import numpy as np
 
 KEPT_S = 6.0
 EVERY_S = 0.1  # between two points
-FADED = 0.75  # how far the oldest end has gone to the background
+FADED = 0.6  # how far the oldest end has gone to the background
 JUMP_M = 0.8  # between two points: a person who was lost and is found elsewhere leaves a gap
 
 
