@@ -12,6 +12,8 @@ from refit_rt.files import write_whole
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 README = "README.md"
+# What a client has from another one: where it goes, and the file.
+BORROWED = {"unreal": {"Source/RefitRtLiveLink/Private/refit_rt.hpp": "cpp/refit_rt.hpp"}}
 
 
 def client(
@@ -38,8 +40,8 @@ def client(
     target = Path(folder).expanduser()
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise UserError(f"{target}: is there and is not empty. Give an empty folder or a new name")
-    for path in _files(name):
-        with write_whole(target / path.relative_to(CLIENTS / name), "Give a folder of your own") as made:
+    for place, path in _files(name).items():
+        with write_whole(target / place, "Give a folder of your own") as made:
             shutil.copyfile(path, made)
     say(f"{target}: begin with {target / README}")
     return 0
@@ -50,9 +52,11 @@ def clients() -> list[str]:
     return sorted(path.parent.name for path in CLIENTS.glob(f"*/{README}"))
 
 
-def _files(name: str) -> list[Path]:
+def _files(name: str) -> dict[str, Path]:
+    """Where each file goes in the copy, and the file."""
     inside = (path for path in (CLIENTS / name).rglob("*") if "__pycache__" not in path.parts)
-    return sorted(path for path in inside if path.is_file())
+    own = {path.relative_to(CLIENTS / name).as_posix(): path for path in sorted(inside) if path.is_file()}
+    return own | {place: CLIENTS / path for place, path in BORROWED.get(name, {}).items()}
 
 
 def _title(name: str) -> str:

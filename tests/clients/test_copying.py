@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from refit_rt.__main__ import command
-from refit_rt.commands.client import CLIENTS, clients
+from refit_rt.commands.client import BORROWED, CLIENTS, clients
 
 
 def test_without_a_name_it_lists_every_client(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["client"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == clients()
-    assert {"cpp", "javascript"} <= set(clients())
+    assert {"cpp", "javascript", "unity", "unreal"} <= set(clients())
     assert set(clients()) == {path.name for path in CLIENTS.iterdir() if path.is_dir() and any(path.glob("*.*"))}
 
 
@@ -22,10 +22,11 @@ def test_a_client_is_copied_whole(name: str, tmp_path: Path, capsys: pytest.Capt
     target = tmp_path / "new" / name
     assert command(["client", name, str(target)]) == 0
     assert str(target / "README.md") in capsys.readouterr().out
-    files = {path.relative_to(CLIENTS / name) for path in (CLIENTS / name).rglob("*") if path.is_file()}
-    files = {path for path in files if "__pycache__" not in path.parts}
-    assert {path.relative_to(target) for path in target.rglob("*") if path.is_file()} == files
-    assert all(filecmp.cmp(CLIENTS / name / path, target / path, shallow=False) for path in files)
+    files = {path.relative_to(CLIENTS / name): path for path in (CLIENTS / name).rglob("*") if path.is_file()}
+    files = {place: path for place, path in files.items() if "__pycache__" not in path.parts}
+    files |= {Path(place): CLIENTS / path for place, path in BORROWED.get(name, {}).items()}
+    assert {path.relative_to(target) for path in target.rglob("*") if path.is_file()} == files.keys()
+    assert all(filecmp.cmp(path, target / place, shallow=False) for place, path in files.items())
 
 
 def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(
