@@ -9,7 +9,7 @@ from refit_rt.compiler import njit
 
 SWINGING = -3.0  # odds of a foot of which nothing is known: about 1 to 20
 MOST_ODDS = 6.0
-STEADY_S = 0.03  # speeds are means over this time
+STEADY_S = 0.015  # speeds are means over this time
 EVIDENCE_S = 0.04  # speeds in this time are one observation
 STANDING_S, SWINGING_S = 0.7, 0.4  # mean durations while walking (Perry and Burnfield 2010)
 SWING_HEIGHT_M = 0.12  # mean, and deviation, of a foot in the air
@@ -141,7 +141,8 @@ def hold(points, dt_s, axes, deviation, odds, stands, share, place, spread, offs
             square = 0.0
             for a in range(3):
                 at = (1 - share[foot]) * points[foot, a] + share[foot] * points[foot + 2, a] - place[0, a]
-                offset[foot, 0, a], offset[foot, 1, a] = place[1 + foot, a] - at, 0.0
+                offset[foot, 1, a] = (place[1 + foot, a] - at - offset[foot, 0, a]) / dt_s
+                offset[foot, 0, a] = place[1 + foot, a] - at
                 square += offset[foot, 0, a] ** 2
             if square > MOST_M**2:
                 odds[foot], odds[foot + 2] = SWINGING, SWINGING
@@ -241,10 +242,11 @@ def bend(rotations, joints, hip, move):
         return
     most = BEND * sine / length
     wanted = min(max(wanted, length - most), length + most, 0.9999 * (upper + lower))
-    extend, turn = np.eye(3), np.empty((3, 3))
+    extend, turn = np.empty((3, 3)), np.empty((3, 3))
+    for a in range(3):
+        axis[a] /= max(sine, 1e-12)
+    _about(axis, 0.0, 1.0, extend)
     if sine > 1e-9:
-        for a in range(3):
-            axis[a] /= sine
         # The angle between thigh and shank, 0 for a straight leg, by the law of cosines
         now = np.arccos(min(max((length**2 - upper**2 - lower**2) / (2 * upper * lower), -1.0), 1.0))
         then = np.arccos(min(max((wanted**2 - upper**2 - lower**2) / (2 * upper * lower), -1.0), 1.0))
@@ -257,14 +259,33 @@ def bend(rotations, joints, hip, move):
         axis[a] /= max(sine, 1e-12)
     size = np.sqrt(sine**2 + cosine**2)
     _about(axis, sine / size, cosine / size, turn)
-    upper_turn = rotations[0] @ rotations[hip]
-    lower_turn = upper_turn @ rotations[knee]
-    foot_turn = lower_turn @ rotations[ankle]
-    upper_turn = turn @ upper_turn
-    lower_turn = turn @ extend @ lower_turn
-    rotations[hip] = rotations[0].T.copy() @ upper_turn
-    rotations[knee] = upper_turn.T.copy() @ lower_turn
-    rotations[ankle] = lower_turn.T.copy() @ foot_turn
+    upper_turn, lower_turn, foot_turn = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
+    part = np.empty((3, 3))
+    _times(rotations[0], rotations[hip], part)
+    _times(turn, part, upper_turn)
+    _times(part, rotations[knee], foot_turn)
+    _times(extend, foot_turn, part)
+    _times(turn, part, lower_turn)
+    _times(foot_turn, rotations[ankle], part)
+    _from(rotations[0], upper_turn, rotations[hip])
+    _from(upper_turn, lower_turn, rotations[knee])
+    _from(lower_turn, part, rotations[ankle])
+
+
+@njit(nogil=True)
+def _times(a, b, out):
+    """out = a b, (3, 3) each."""
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
+
+
+@njit(nogil=True)
+def _from(a, b, out):
+    """out = a transposed, times b, (3, 3) each."""
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = a[0, i] * b[0, j] + a[1, i] * b[1, j] + a[2, i] * b[2, j]
 
 
 @njit(nogil=True)

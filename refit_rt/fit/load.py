@@ -10,6 +10,7 @@ from refit_rt import config
 from refit_rt.bundle.read import AGAIN, ERRORS, Bundle, find_bundle, load_bundle
 from refit_rt.cameras import Camera
 from refit_rt.errors import UserError
+from refit_rt.fit.feet import Feet
 from refit_rt.fit.fitter import Fitter
 from refit_rt.fit.mirror import Moment
 from refit_rt.fit.place import averaged
@@ -69,7 +70,7 @@ def warm_up(settings: config.Fit, runner: Runner, bundle: Bundle) -> None:
     began_s = monotonic()
     anybody = msgspec.structs.replace(settings, min_confidence=0.0, warm=True)
     fitter = Fitter(anybody, runner, bundle.body, bundle.crop, errors=errors_of(bundle))
-    smoother = Smoother(config.Smooth(), bundle.body)
+    smoother, feet = Smoother(config.Smooth(), bundle.body), Feet(config.Smooth(), bundle.body)
     ids, box, ones = np.arange(CROWD), np.array([100, 100, 300, 400], np.float32), np.ones(CROWD, np.float32)
     for index in range(2):
         picture = np.zeros((NOBODY.size[1], NOBODY.size[0], 3), np.uint8)
@@ -77,7 +78,7 @@ def warm_up(settings: config.Fit, runner: Runner, bundle: Bundle) -> None:
         seen = np.tile(np.linspace(100, 300, 17)[:, None] * (1, 1, 0) + (0, 0, 1), (CROWD, 1, 1))
         first = np.full(CROWD, index == 0)
         tracks = Tracks(frame, ids, np.tile(box, (CROWD, 1)), 0 * ones, ones, first, seen, frame.time_s)
-        smoother.smooth(fitter.fit(tracks, NOBODY), NOBODY)
+        feet.plant(smoother.smooth(fitter.fit(tracks, NOBODY), NOBODY), NOBODY)
     still = Pose(np.tile(np.eye(3), (JOINTS, 1, 1)), np.zeros(10), np.zeros(3))
     averaged(*(Moment(time_s, still) for time_s in (2.0, 1.0, 0.0)))  # the second frame may have started cold
     log.info("ready to fit after %.1f s", monotonic() - began_s)
