@@ -22,6 +22,7 @@ def view(
     open: FlagCreatePairsOff[bool] = False,  # noqa: A002 - the option's name
     out: Folder = "out/view",
     body: File = "",
+    key: File = "",
 ) -> int:
     """Show streams in the browser: bodies, trails, cameras, the live picture and plots.
 
@@ -34,6 +35,7 @@ def view(
         open: Open the page in the browser of this machine.
         out: Folder of the recordings that the page's button makes.
         body: The body file of the streams, if they are not of the free body.
+        key: The publisher's public key, of streams and pictures that are encrypted (publish.key).
     """
     from refit_rt.body.smpl import load_body
     from refit_rt.commands.listen import Recording
@@ -46,7 +48,7 @@ def view(
     used, stop = load_body(Path(body).expanduser() if body else None), threading.Event()
     with ended_by_signals(stop):
         server = open_page(host, port, "refit_rt")
-        with closing(Viewer(server, streams, used, pictures, Path(out).expanduser(), Recording)) as viewer:
+        with closing(Viewer(server, streams, used, pictures, Path(out).expanduser(), Recording, key)) as viewer:
             say(f"{url_of(server)} shows {', '.join(address for _, address in streams)}; Ctrl-C ends")
             if open:
                 webbrowser.open(url_of(server))

@@ -17,21 +17,24 @@ log = logging.getLogger(__name__)
 
 RATE_S = 2.0  # over which the rate and the age are taken
 SILENT_S = 2.5  # a source that waits sends once per second
+SAID_S = 10.0  # so long the reason of a message that could not be read is shown; then the count is
 JOIN_S = 1.0
 
 
 class Feed:
     """Subscribes to one stream in a thread of its own. A message that is not taken is replaced by the next one."""
 
-    def __init__(self, address: str, news: Callable[[], object] = lambda: None) -> None:
-        """news: called when a message has come. Raises UserError for a malformed address."""
-        self.address, self.bad, self.count = address, 0, 0  # messages that could not be read; those that could
+    def __init__(self, address: str, news: Callable[[], object] = lambda: None, key: str = "") -> None:
+        """news: called when a message has come. key: as of Listener. Raises UserError for a malformed address and for a
+        key of no use."""
+        self.address, self.bad = address, 0  # messages that could not be read
+        self._problem, self._problem_s = "", -float("inf")  # why the newest of them could not, and when
         self.status = ""  # of the newest message; empty: none came
         self._news, self._lock, self._stop = news, threading.Lock(), threading.Event()
         self._newest: Message | None = None
         self._heard_s = 0.0
         self._seen: deque[tuple[float, float, int]] = deque()  # captured_s, age_s and frames sent so far, of live ones
-        self._listener = Listener(address, newest=True)
+        self._listener = Listener(address, newest=True, key=key)
         self._thread = threading.Thread(target=self._run, name=f"view {address}", daemon=True)
         self._thread.start()
 
@@ -50,6 +53,15 @@ class Feed:
     def lost(self) -> bool:
         """Whether a stream that was heard is silent."""
         return bool(self.status) and self.status != "ended" and self.silent_s > SILENT_S
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the stream, in words; empty: nothing."""
+        if not self.bad:
+            return ""
+        if time.monotonic() - self._problem_s < SAID_S:
+            return self._problem
+        return f"{self.bad} message{'s' * (self.bad != 1)} could not be read"
 
     def rate_and_age(self) -> tuple[float, float]:
         """Frames per second that the stream publishes, and the age of its messages in ms, at their arrival: the median.
@@ -80,9 +92,9 @@ class Feed:
                     self._add(message)
 
     def _refuse(self, error: UserError) -> None:
-        if not self.bad:
+        if str(error) != self._problem:
             log.warning("%s: %s", self.address, error)
-        self.bad += 1
+        self.bad, self._problem, self._problem_s = self.bad + 1, str(error), time.monotonic()
 
     def _add(self, message: Message) -> None:
         people, age_s = message.people, time.time() - message.captured_unix_s
@@ -94,7 +106,7 @@ class Feed:
                 while people.captured_s - self._seen[0][0] > RATE_S:
                     self._seen.popleft()
             self._newest, self.status = message, message.status
-            self._heard_s, self.count = time.monotonic(), self.count + 1
+            self._heard_s = time.monotonic()
         self._news()
 
 

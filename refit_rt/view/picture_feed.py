@@ -9,8 +9,9 @@ import zmq
 
 from refit_rt.addresses import connect
 from refit_rt.errors import UserError
+from refit_rt.stream import curve
+from refit_rt.stream.pictures import EXAMPLE
 
-EXAMPLE = "tcp://127.0.0.1:5561"
 WAKE_MS = 100
 JOIN_S = 1.0
 
@@ -18,8 +19,9 @@ JOIN_S = 1.0
 class PictureFeed:
     """Subscribes to pictures, each a message that is a JPEG, in a thread of its own."""
 
-    def __init__(self, address: str) -> None:
-        """Raises UserError for a malformed address."""
+    def __init__(self, address: str, key: str = "") -> None:
+        """key: the file of the publisher's public key. Raises UserError for a malformed address and for a key of no
+        use."""
         self.address, self.bad = address, 0  # messages that are no pictures
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._newest: np.ndarray | None = None
@@ -29,6 +31,8 @@ class PictureFeed:
         self._socket.setsockopt(zmq.CONFLATE, 1)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         try:
+            if key:
+                curve.trust(self._socket, key)
             connect(self._socket, address, EXAMPLE)
         except UserError:
             self._context.destroy(linger=0)

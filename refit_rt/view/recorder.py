@@ -27,11 +27,17 @@ class Recording(Protocol):
 class Recorder:
     """Subscribes to a stream in a thread of its own, without leaving out messages, and records it."""
 
-    def __init__(self, address: str, path: str, make: Callable[[str], Recording]) -> None:
-        """make: the recording of a path. Raises UserError for a path or an address that cannot be used."""
+    def __init__(self, address: str, path: str, make: Callable[[str], Recording], key: str = "") -> None:
+        """make: the recording of a path. key: as of Listener. Raises UserError for a path, an address or a key that
+        cannot be used."""
         self.path, self.error, self.count = path, "", 0  # messages recorded
-        self._recording, self._stop = make(path), threading.Event()
-        self._listener = Listener(address, newest=False)
+        self._stop = threading.Event()
+        self._listener = Listener(address, newest=False, key=key)
+        try:
+            self._recording = make(path)
+        except UserError:
+            self._listener.close()
+            raise
         self._thread = threading.Thread(target=self._run, name=f"record {path}", daemon=True)
         self._thread.start()
 

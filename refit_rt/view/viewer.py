@@ -53,7 +53,7 @@ class Stream:
     def line(self) -> Line:
         """Its state, for the panel."""
         feed, (rate, age_ms) = self.feed, self.feed.rate_and_age()
-        note = f"{feed.bad} unreadable message{'s' * (feed.bad != 1)}" if feed.bad else ""
+        note = feed.problem
         if self.scene.unknown:
             note = f"body '{self.scene.unknown}' is not at hand: sticks. Start with --body FILE" + f". {note}" * bool(
                 note
@@ -84,10 +84,12 @@ class Viewer:
         pictures: str = "",
         folder: Path | None = None,
         record: Callable[[str], Recording] | None = None,
+        key: str = "",
     ) -> None:
         """streams: name and address of each. pictures: the address of published pictures; empty: none. folder: of
-        recordings. record: makes the recording of a path. Raises UserError for a malformed address."""
-        self.server, self._folder, self._record = server, folder, record
+        recordings. record: makes the recording of a path. key: the file of the publishers' public key. Raises UserError
+        for a malformed address and for a key of no use."""
+        self.server, self._folder, self._record, self._key = server, folder, record, key
         self._news, self._wants_record, self._looked = threading.Event(), False, False
         self._panel_s, self.recorded = -float("inf"), ""
         self.streams: list[Stream] = []
@@ -95,11 +97,11 @@ class Viewer:
         try:
             for number, (name, address) in enumerate(streams):
                 colour = COLOURS[number % len(COLOURS)]
-                feed = Feed(address, self._news.set)
+                feed = Feed(address, self._news.set, key)
                 scene = Scene(server, f"stream{number}", name, body, colour, alone=len(streams) == 1)
                 self.streams.append(Stream(name, colour, feed, scene))
             if pictures:
-                self.pictures = PictureFeed(pictures)
+                self.pictures = PictureFeed(pictures, key)
         except UserError:
             self.close()
             raise
@@ -204,7 +206,9 @@ class Viewer:
                 continue
             name = f"motion-{stamp}" + (f"-{stream.name}" if len(self.streams) > 1 else "")
             try:
-                stream.recorder = Recorder(stream.feed.address, str(self._folder / f"{name}.npz"), self._record)
+                stream.recorder = Recorder(
+                    stream.feed.address, str(self._folder / f"{name}.npz"), self._record, self._key
+                )
             except UserError as error:
                 self._wants_record, self.recorded = False, str(error)
 

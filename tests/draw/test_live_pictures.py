@@ -57,7 +57,8 @@ def test_nothing_is_drawn_unless_a_viewer_subscribes(address) -> None:
     pictures.close()
 
 
-def test_a_viewer_gets_small_pictures_with_bodies(address, viewer) -> None:
+def test_a_viewer_gets_small_pictures_with_bodies(address, viewer, monkeypatch) -> None:
+    monkeypatch.setattr("refit_rt.draw.live_pictures.PER_S", 0.01)
     body = load_body()
     publisher = PicturePublisher(address)
     pictures, people = LivePictures(publisher, body), danced(body, [1], 20)

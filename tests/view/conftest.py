@@ -26,8 +26,8 @@ def body() -> Body:
 class Source:
     """A stream that a test publishes."""
 
-    def __init__(self, address: str) -> None:
-        self.address, self._publisher = address, Publisher(address)
+    def __init__(self, address: str, key: str = "") -> None:
+        self.address, self._publisher = address, Publisher(address, key)
 
     def send(self, people: People, status: str = "live", name: str = "free") -> None:
         now_s = time.monotonic()
@@ -59,9 +59,9 @@ def viewer_of(body: Body, tmp_path: Path) -> Iterator[Callable[..., Viewer]]:
     """A viewer of streams, by names and addresses, on a page of its own."""
     viewers: list[Viewer] = []
 
-    def made(*streams: tuple[str, str], pictures: str = "") -> Viewer:
+    def made(*streams: tuple[str, str], pictures: str = "", key: str = "") -> Viewer:
         server = open_page("127.0.0.1", 0, "test")
-        viewers.append(Viewer(server, streams, body, pictures, tmp_path / "recorded", Recording))
+        viewers.append(Viewer(server, streams, body, pictures, tmp_path / "recorded", Recording, key))
         return viewers[-1]
 
     yield made

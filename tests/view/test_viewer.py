@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import viser.transforms
@@ -16,6 +17,7 @@ from refit_rt.commands.view import named
 from refit_rt.errors import UserError
 from refit_rt.motion.npz import read_motion
 from refit_rt.motion.skeleton import influences
+from refit_rt.stream.pictures import PicturePublisher
 from refit_rt.types import People
 from refit_rt.view.bones import rest_of
 from refit_rt.view.figure import Mesh, Sticks
@@ -24,7 +26,7 @@ from refit_rt.view.inside import inner_of
 from refit_rt.view.page import open_page
 from refit_rt.view.viewer import Viewer
 from tests.support.dancer import danced
-from tests.view.conftest import until
+from tests.view.conftest import Source, until
 
 IDS = [1, 2, 12]
 
@@ -165,7 +167,7 @@ def test_a_stream_that_is_lost_comes_back(shown, source_of, body, monkeypatch) -
     assert stream.line().text.startswith("ended")
 
 
-def test_messages_that_cannot_be_read_are_counted_and_left_out(shown, body) -> None:
+def test_messages_that_cannot_be_read_are_counted_and_left_out(shown, body, monkeypatch) -> None:
     viewer, source, people = shown()
     stream = viewer.streams[0]
     wrong = replace(people, joints_world=np.full_like(people.joints_world, np.nan), frame_index=99)
@@ -173,8 +175,25 @@ def test_messages_that_cannot_be_read_are_counted_and_left_out(shown, body) -> N
         until(lambda number=number: stream.feed.bad > number, send, viewer.step)
     later = danced(body, IDS, 30)
     until(lambda: stream.scene.frame == 30, lambda: source.send(later), viewer.step)
-    assert f"{stream.feed.bad} unreadable messages" in stream.line().note
+    assert "joints_world holds values that are not finite numbers" in stream.line().note
+    monkeypatch.setattr("refit_rt.view.feed.SAID_S", 0.0)
+    assert stream.line().note == f"{stream.feed.bad} messages could not be read"
     assert np.abs(bones(stream.scene.figures[1])[0] - later.joints_world[0]).max() < 1e-3
+
+
+def test_an_encrypted_stream_and_its_pictures_are_shown_to_who_has_the_key(tmp_path, viewer_of, body) -> None:
+    secret = str(tmp_path / "studio.key_secret")
+    source = Source(f"ipc://{tmp_path}/stream", secret)
+    publisher = PicturePublisher(f"ipc://{tmp_path}/pictures", secret)
+    people, jpeg = danced(body, IDS, 20), cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    key = str(tmp_path / "studio.key")
+    viewer = viewer_of(("A", source.address), pictures=publisher.address, key=key)
+    shows(viewer, lambda: source.send(people), people)
+    until(lambda: viewer.panel.picture, lambda: publisher.send(jpeg), viewer.step)
+    stranger = viewer_of(("A", source.address))
+    until(lambda: "is encrypted" in stranger.streams[0].line().note, stranger.step)
+    source.close()
+    publisher.close()
 
 
 def test_the_button_records_every_message(shown, body, tmp_path: Path) -> None:
