@@ -223,13 +223,26 @@ def body() -> Body:
 
 
 ROOT_PLACE, ROOT_TURN = np.array([3.0, 1.0, -2.0]), Rotation.from_euler("y", 40, degrees=True)
+LEGS, ARMS = ((1, 4, 7, 10), (2, 5, 8, 11)), ((16, 18, 20), (17, 19, 21))
 ARMATURE_SCALE = 0.01  # as of a model in centimetres
 
 
 def rig(body: Body, path: Path, *options: str, size: float = 1.0, missing: tuple[str, ...] = ()) -> np.ndarray:
-    """A humanoid with the person's proportions, `size` times as large, the axes of whose bones lie anyhow. Returns its
-    bones (22, 3) in the T-pose, in the avatar's axes, whose floor is at 0."""
-    rest = UNITY.points(body.joint_template + body.joint_shape_dirs @ BETAS)[:22]
+    """A humanoid with the person's proportions, `size` times as large, the axes of whose bones lie anyhow.
+
+    Its legs hang straight, and its arms 10 degrees lower than SMPL's. Returns its bones (22, 3) in the T-pose, in the
+    avatar's axes, whose floor is at 0.
+    """
+    smpl = UNITY.points(body.joint_template + body.joint_shape_dirs @ BETAS)[:22]
+    rest = smpl.copy()
+    for hip, knee, ankle, toes in LEGS:
+        rest[knee] = rest[hip] - [0, np.linalg.norm(smpl[knee] - smpl[hip]), 0]
+        rest[ankle] = rest[knee] - [0, np.linalg.norm(smpl[ankle] - smpl[knee]), 0]
+        rest[toes] = rest[ankle] + smpl[toes] - smpl[ankle]
+    for (shoulder, *arm), sign in zip(ARMS, (1, -1), strict=True):
+        lower = Rotation.from_euler("z", sign * 10, degrees=True)
+        rest[arm] = rest[shoulder] + lower.apply(smpl[arm] - smpl[shoulder])
+        assert rest[arm[1], 1] < smpl[arm[1], 1] - 0.05
     rest = size * (rest - [rest[0, 0], rest[[10, 11], 1].min() - 0.02, rest[0, 2]])
     turns = Rotation.from_quat(np.random.default_rng(1).normal(size=(22, 4)))
     armature = Rotation.from_euler("x", -90, degrees=True)

@@ -638,6 +638,13 @@ namespace RefitRt
             return body;
         }
 
+        /// <summary>The way from a joint to the next one of its limb in the T-pose.</summary>
+        public Vec3 Along(int joint, int next)
+        {
+            Quat turn = Turns[joint];
+            return new Quat(-turn.X, -turn.Y, -turn.Z, turn.W) * (Joints[next] - Joints[joint]);
+        }
+
         private double Apart(int a, int b) { return (Joints[a] - Joints[b]).Length; }
 
         /// <summary>How the camera is turned in the world.</summary>

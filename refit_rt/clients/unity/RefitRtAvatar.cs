@@ -1,7 +1,8 @@
 // A component that turns the bones of a humanoid avatar as a person of a refit_rt stream. It stands beside the Animator.
 //
 // A bone's turn in the world is the joint's turn (relative to SMPL's T-pose) times the bone's own turn in the avatar's
-// T-pose. So it does not matter how the axes of a rig's bones lie, nor which bones lie between them.
+// T-pose. So it does not matter how the axes of a rig's bones lie, nor which bones lie between them. SMPL's legs stand
+// 7 degrees apart in its T-pose, and those of most avatars do not: legs and arms are laid along SMPL's T-pose first.
 using System;
 using System.Collections.Generic;
 using UnityEngine;
@@ -30,6 +31,10 @@ namespace RefitRt
 
         private const int Pelvis = 0, LHip = 1, LKnee = 4, LAnkle = 7, RAnkle = 8;
         private static readonly int[] Spine = { 3, 6, 9 };
+        private static readonly Dictionary<int, int> LaidTowards = new Dictionary<int, int> // joint, and the limb's next one
+        {
+            { 1, 4 }, { 2, 5 }, { 4, 7 }, { 5, 8 }, { 16, 18 }, { 17, 19 }, { 18, 20 }, { 19, 21 },
+        };
         private const float RiseMPerS = 0.02f; // at which the floor is given up where no foot has touched it
 
         [Tooltip("Empty: the stream of the scene")]
@@ -45,6 +50,7 @@ namespace RefitRt
             internal Transform Bone;
             internal Quaternion Rest; // in the T-pose, relative to the avatar
             internal int Joint;       // whose turn the bone takes
+            internal Vec3 Along;      // of a limb, the way to its next bone in the T-pose, relative to the avatar; else 0
         }
 
         private readonly List<Limb> limbs = new List<Limb>(); // parents first
@@ -85,8 +91,20 @@ namespace RefitRt
             for (int joint = 0; joint < Bones.Length; ++joint)
             {
                 Transform bone = animator.GetBoneTransform(Bones[joint]);
-                if (bone == null) missing.Add(Bones[joint].ToString());
-                else limbs.Add(new Limb { Bone = bone, Rest = pose.Of(bone).Turn, Joint = joint });
+                if (bone == null)
+                {
+                    missing.Add(Bones[joint].ToString());
+                    continue;
+                }
+                var limb = new Limb { Bone = bone, Rest = pose.Of(bone).Turn, Joint = joint };
+                int towards;
+                Transform next = LaidTowards.TryGetValue(joint, out towards) ? animator.GetBoneTransform(Bones[towards]) : null;
+                if (next != null)
+                {
+                    Vector3 along = pose.Of(next).Place - pose.Of(bone).Place;
+                    limb.Along = new Vec3(along.x, along.y, along.z);
+                }
+                limbs.Add(limb);
             }
             TakeTurnsOfTheMissingSpine();
             foreach (int joint in new[] { Pelvis, LHip, LKnee, LAnkle, RAnkle })
@@ -152,7 +170,16 @@ namespace RefitRt
                     new Vector3(across * away.x, ankleM + scale * away.y, across * away.z));
             }
             foreach (Limb limb in limbs)
-                limb.Bone.rotation = transform.rotation * Turn(body.Turns[limb.Joint]) * limb.Rest;
+                limb.Bone.rotation = transform.rotation * Turn(body.Turns[limb.Joint] * Laid(body, limb)) * limb.Rest;
+        }
+
+        // From the avatar's T-pose to SMPL's.
+        private static Quat Laid(Body body, Limb limb)
+        {
+            if (!(limb.Along.Length > 0)) return Quat.Identity;
+            Vec3 theirs = body.Along(limb.Joint, LaidTowards[limb.Joint]);
+            Vec3 from = (1 / limb.Along.Length) * limb.Along, to = (1 / theirs.Length) * theirs;
+            return to.IsFinite && Vec3.Dot(from, to) > 0 ? Quat.Between(from, to) : Quat.Identity;
         }
 
         private static Vector3 Vector(Vec3 v) { return new Vector3((float)v.X, (float)v.Y, (float)v.Z); }

@@ -1,6 +1,8 @@
 #include "RefitRtRetarget.h"
 
+#include "BoneContainer.h"
 #include "BonePose.h"
+#include "ReferenceSkeleton.h"
 #include "RefitRtBodies.h"
 #include "Roles/LiveLinkAnimationTypes.h"
 
