@@ -1,4 +1,5 @@
-// What the tests run with Mono: dump FILE… | fuzz COUNT SEED FILE… | newest FILE… | live URL | avatar RIG FILE…
+// What the tests run with Mono: dump FILE… | fuzz COUNT SEED FILE… | newest FILE… | live URL | address TEXT |
+// avatar RIG FILE…
 using System;
 using System.Collections.Generic;
 using System.Globalization;
@@ -22,6 +23,7 @@ public static class Client
             case "fuzz": return Fuzz(int.Parse(rest[0]), ulong.Parse(rest[1]), rest.Skip(2));
             case "newest": return Newest(rest);
             case "live": return Live(rest[0]);
+            case "address": return Address(rest[0]);
             case "avatar": return Drive(rest[0], rest.Skip(1));
             default: return 64;
         }
@@ -234,6 +236,18 @@ public static class Client
     private static void Call(object component, string method)
     {
         component.GetType().GetMethod(method, BindingFlags.NonPublic | BindingFlags.Instance).Invoke(component, null);
+    }
+
+    private static int Address(string address)
+    {
+        var stream = new RefitRtStream { address = address };
+        Call(stream, "OnEnable");
+        Call(stream, "Update");
+        Call(stream, "Update");
+        bool receives = stream.Receiver != null;
+        Call(stream, "OnDisable");
+        Console.WriteLine(Fields("lines", List(Debug.Lines), "receives", receives ? 1 : 0));
+        return 0;
     }
 
     private static float[] Numbers(IEnumerable<string> words)

@@ -207,11 +207,30 @@ def test_it_hears_the_websocket_outlet(program: Path) -> None:
         read = json.loads(reading.communicate(timeout=5)[0])
         assert (read["status"], read["frame"], read["faults"], read["open"]) == ("ended", 7, 0, 0)
         assert f"127.0.0.1:{port}: " in read["refused"]
+        assert "Start the outlet (refit-rt run --publish.outlets websocket)" in read["refused"]
     finally:
         for process in (reading, sending):
             process.kill()
             process.communicate()
         publisher.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("tcp://127.0.0.1:5560", "tcp:// needs the NetMQ package and the scripting define symbol REFIT_RT_NETMQ."),
+        (
+            "127.0.0.1:8765",
+            "'127.0.0.1:8765' is no address (it begins with neither ws:// nor tcp://). Give one such as",
+        ),
+        ("ws://", "'ws://' is no address ("),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_line(program: Path, address: str, text: str) -> None:
+    read = said(program, "address", address)
+    (line,) = read["lines"]
+    assert line.startswith(f"warning: refit_rt: {text}")
+    assert read["receives"] == 0
 
 
 # --- avatars

@@ -180,10 +180,11 @@ def test_damaged_messages_are_counted_and_a_lost_connection_is_opened_again(prog
     assert status[3] == ("0 people, 0 unreadable messages", 2)
     assert status[6] == ("2 people, 2 unreadable messages", 2)
     assert status[8] == ("the connection was closed", 3)
+    cure = "Start the outlet (refit-rt run --publish.outlets websocket), and give its token if it has one"
     assert [one["text"] for one in of(calls, "log")] == [
-        "Warning: ws://127.0.0.1:8765: refused. Start: refit-rt run --publish.outlets websocket",
+        f"Warning: ws://127.0.0.1:8765: refused. {cure}",
         "Warning: ws://127.0.0.1:8765: not a refit_rt message. Check the address",
-        "Warning: ws://127.0.0.1:8765: the connection was closed. Start: refit-rt run --publish.outlets websocket",
+        f"Warning: ws://127.0.0.1:8765: the connection was closed. {cure}",
     ]
     assert (of(calls, "end")[0]["valid"], of(calls, "end")[0]["open"]) == (0, 0)
 

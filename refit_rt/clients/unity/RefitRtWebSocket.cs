@@ -45,7 +45,8 @@ namespace RefitRt
                 catch (Exception error) // refused, lost, or cancelled
                 {
                     if (!stop.IsCancellationRequested)
-                        Say(address.Host + ":" + address.Port + ": " + error.GetBaseException().Message);
+                        Say(address.Host + ":" + address.Port + ": " + error.GetBaseException().Message.TrimEnd('.')
+                            + ". Start the outlet (refit-rt run --publish.outlets websocket), and give its token if it has one");
                 }
                 Connected = false;
                 stop.Token.WaitHandle.WaitOne(retry);

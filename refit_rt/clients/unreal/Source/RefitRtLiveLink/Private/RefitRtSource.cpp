@@ -63,7 +63,8 @@ void FRefitRtSource::OnLost(const FString& Reason)
 {
 	if (Reason != Error)
 	{
-		UE_LOG(LogRefitRt, Warning, TEXT("%s: %s. Start: refit-rt run --publish.outlets websocket"), *Address, *Reason);
+		UE_LOG(LogRefitRt, Warning, TEXT("%s: %s. Start the outlet (refit-rt run --publish.outlets websocket), "
+			"and give its token if it has one"), *Address, *Reason);
 	}
 	Error = Reason;
 	bConnected = false;

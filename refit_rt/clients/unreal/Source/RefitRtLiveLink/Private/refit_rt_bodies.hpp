@@ -279,14 +279,16 @@ public:
 
 private:
     static constexpr int none = -1;
+    // Joints of legs, arms and hands, each with the next one.
+    static constexpr std::array<std::array<int, 2>, 10> limbs = {
+        {{1, 4}, {2, 5}, {4, 7}, {5, 8}, {16, 18}, {17, 19}, {18, 20}, {19, 21}, {20, 22}, {21, 23}}};
     static constexpr std::size_t knuckles = 22;  // these joints end a hand and turn nothing
 
     const Vec3& place(int joint) const { return places_[bone_of_joint_[joint]]; }
 
-    // From the reference pose to the T-pose, in the person's axes: for the bones of legs, arms and hands.
+    // From the reference pose to the T-pose, in the person's axes.
     Mat3 laid(const Bones& person, int joint) const {
-        for (const auto& [from, to] : {std::pair{1, 4}, {2, 5}, {4, 7}, {5, 8}, {16, 18}, {17, 19}, {18, 20}, {19, 21},
-                                       {20, 22}, {21, 23}}) {
+        for (const auto& [from, to] : limbs) {
             if (joint != from || bone_of_joint_[to] == none) continue;
             const Vec3 along = turned(transposed(facing_), between(place(from), place(to)));
             return shortest_turn(along, person[to].place);
