@@ -48,7 +48,8 @@ namespace RefitRt
             }
             catch (Exception error) // an address that is none, or a context that is gone
             {
-                Say(address + ": " + error.Message + " Give an address such as tcp://127.0.0.1:5560");
+                string reason = error.Message.Split('\n')[0].Trim().TrimEnd('.');
+                Say(address + ": " + reason + ". Give an address such as tcp://127.0.0.1:5560");
             }
             Connected = false;
         }
