@@ -1,5 +1,6 @@
 """The verb `view`: streams → a page in the browser."""
 
+import re
 import threading
 import webbrowser
 from contextlib import closing
@@ -26,9 +27,10 @@ def view(
 ) -> int:
     """Show streams in the browser: bodies, trails, cameras, the live picture and plots.
 
-    Each ADDRESS is that of a stream, and NAME=ADDRESS gives it a name. The page is for computers and phones.
+    The page is for computers and phones.
 
     Args:
+        addresses: Any number of streams. NAME=ADDRESS gives one a name.
         pictures: Where refit-rt run --publish.pictures publishes pictures; empty: no pictures.
         host: Where the page is served; 0.0.0.0 opens it to the network.
         port: Of the page; 0 takes a free one.
@@ -40,7 +42,7 @@ def view(
     from refit_rt.body.smpl import load_body
     from refit_rt.commands.listen import Recording
     from refit_rt.live.interrupt import ended_by_signals
-    from refit_rt.view.page import open_page, url_of
+    from refit_rt.view.page import LOOPBACK, open_page, url_of
     from refit_rt.view.viewer import Viewer
 
     streams = named(addresses)
@@ -49,7 +51,8 @@ def view(
     with ended_by_signals(stop):
         server = open_page(host, port, "refit_rt")
         with closing(Viewer(server, streams, used, pictures, Path(out).expanduser(), Recording, key)) as viewer:
-            say(f"{url_of(server)} shows {', '.join(address for _, address in streams)}; Ctrl-C ends")
+            there = "" if host in LOOPBACK else f", and port {server.get_port()} of this machine,"
+            say(f"{url_of(server)}{there} shows {', '.join(address for _, address in streams)}; Ctrl-C ends")
             if open:
                 webbrowser.open(url_of(server))
             viewer.run(stop)
@@ -57,13 +60,19 @@ def view(
 
 
 def named(addresses: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Name and address of each stream: A, B, … where no name is given. Raises UserError for a name that is there
-    twice."""
-    streams = []
+    """Name and address of each stream: A, B, … where no name is given. Raises UserError for a name that cannot be used,
+    or is there twice."""
+    from refit_rt.view.panel import EVERYTHING
+
+    streams, cure = [], "Name each stream, as in left=tcp://127.0.0.1:5560"
     for number, text in enumerate(addresses):
-        name, separator, address = text.rpartition("=")
-        streams.append((name if separator else chr(ord("A") + number % 26), address))
+        name, separator, address = text.partition("=")
+        if not separator or "://" in name:
+            name, address = chr(ord("A") + number % 26), text
+        if not re.fullmatch(r"[\w-]+", name) or name == EVERYTHING:
+            raise UserError(f"view: {name!r} cannot be a stream's name. Use letters, digits, - and _. {cure}")
+        streams.append((name, address))
     names = [name for name, _ in streams]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"view: the name {twice!r} is there twice. Name each stream, as in left=tcp://127.0.0.1:5560")
+        raise UserError(f"view: the name {twice!r} is there twice. {cure}")
     return streams

@@ -46,7 +46,7 @@ class Plot:
             tuple(series),  # type: ignore[arg-type]
             title=title,
             scales={"x": {"time": False, "range": (-PLOTTED_S, 0.0)}, "y": {"range": FROM_ZERO}},
-            legend={"show": len(names) > 1},
+            legend={"show": False},
             cursor={"show": False},
             height=PLOT_PX,
             padding=(12, 24, 0, 0),

@@ -85,7 +85,8 @@ class Scene:
             shadow_opacity=0.2,
             visible=False,
         )
-        self._floor_at, self._foot = np.full(4, np.nan), (0.0, 0.0)
+        self.middle = np.zeros(3)  # of the floor, metres; of a stream alone, where its plane is nearest to the origin
+        self._floor_at = np.full(4, np.nan)
         self.cameras: list[CameraFrustumHandle] = []
         self._placed: tuple = ()
 
@@ -227,11 +228,11 @@ class Scene:
         at = np.array([*normal, offset_m])
         if np.allclose(at, self._floor_at, atol=FLOOR_STEP_M):
             return
-        if np.isnan(self._floor_at).any():
-            self._foot = (0.0, 0.0) if self.centre is None or self._alone else (self.centre[0], self.centre[2])
+        if np.isnan(self._floor_at).any() and not self._alone and len(people.ids):
+            self.middle = people.joints_world[:, 0].mean(0).astype(np.float64)
         self._floor_at = at
-        point = normal * offset_m
-        self.floor.position = (point[0] + self._foot[0], point[1], point[2] + self._foot[1])
+        self.middle = self.middle - (self.middle @ normal - offset_m) * normal
+        self.floor.position = self.middle
         self.floor.wxyz = turn_of(normal)
         self.floor.visible = True
 

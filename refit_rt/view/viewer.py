@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ DRAWN_PER_S = 30.0  # at most: three people cost a third of a core, with one pag
 UNSEEN_PER_S = 4.0  # while no page is open
 PANEL_S = 0.25
 PICTURE_GONE_S = 3.0
-BESIDE_M = 4.0  # between two streams
+BESIDE_M = 5.0  # between two streams
 COLOURS = ((36, 120, 200), (214, 106, 20), (30, 140, 90), (160, 70, 160), (150, 120, 20), (90, 90, 200))  # of streams
 
 
@@ -48,7 +48,7 @@ class Stream:
     feed: Feed
     scene: Scene
     recorder: Recorder | None = None
-    side_m: float = 0.0  # by which it is moved to lie beside the others
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(3))  # metres, by which it is moved beside the others
 
     def line(self) -> Line:
         """Its state, for the panel."""
@@ -177,9 +177,11 @@ class Viewer:
         panel, last = self.panel, len(self.streams) - 1
         for number, stream in enumerate(self.streams):
             chosen = panel.chosen in (EVERYTHING, stream.name)
-            stream.side_m = BESIDE_M * (number - last / 2) if panel.beside.value and panel.chosen == EVERYTHING else 0.0
+            beside = panel.beside.value and panel.chosen == EVERYTHING
+            side = np.array([BESIDE_M * (number - last / 2), 0.0, 0.0])
+            stream.shift = side - stream.scene.middle if beside else np.zeros(3)
             stream.scene.root.visible = chosen
-            stream.scene.root.position = (stream.side_m, 0.0, 0.0)
+            stream.scene.root.position = stream.shift
             stream.scene.show_trails(panel.trails.value)
             stream.scene.show_cameras(panel.cameras.value)
 
@@ -229,7 +231,7 @@ class Viewer:
         seen = [(one, one.scene.centre) for one in shown if one.scene.centre is not None]
         if not seen:
             return None
-        centres = np.array([centre + np.array([one.side_m, 0.0, 0.0]) for one, centre in seen])
+        centres = np.array([centre + one.shift for one, centre in seen])
         middle = centres.mean(0)
         level_m = np.linalg.norm((centres - middle)[:, [0, 2]], axis=1)
         spread_m = max(one.scene.spread_m + float(far_m) for (one, _), far_m in zip(seen, level_m, strict=True))

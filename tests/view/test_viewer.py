@@ -24,7 +24,7 @@ from refit_rt.view.figure import Mesh, Sticks
 from refit_rt.view.floor import turn_of
 from refit_rt.view.inside import inner_of
 from refit_rt.view.page import open_page
-from refit_rt.view.viewer import Viewer
+from refit_rt.view.viewer import BESIDE_M, Viewer
 from tests.support.dancer import danced
 from tests.view.conftest import Source, until
 
@@ -229,11 +229,14 @@ def test_two_streams_lie_side_by_side_and_one_can_be_chosen(source_of, viewer_of
     people = danced(body, [1], 5)
     left, right = viewer.streams
     until(lambda: left.scene.rows and right.scene.rows, *(lambda s=s: s.send(people) for s in sources), viewer.step)
-    assert right.scene.root.position[0] - left.scene.root.position[0] > 2
+    viewer.arrange()
+    middles = [np.asarray(one.scene.root.position) + one.scene.middle for one in viewer.streams]
+    np.testing.assert_allclose(middles[1] - middles[0], [BESIDE_M, 0, 0], atol=1e-6)
+    assert np.abs(people.joints_world[0, 0] - left.scene.middle)[[0, 2]].max() < 0.1  # the floor is below the person
     viewer.panel.stream.value = "right"
     viewer.arrange()
     assert (left.scene.root.visible, right.scene.root.visible) == (False, True)
-    assert right.scene.root.position[0] == 0
+    np.testing.assert_array_equal(right.scene.root.position, 0)
 
 
 def test_the_first_view_sees_everybody_from_the_side_of_the_camera(shown) -> None:
@@ -268,7 +271,11 @@ def test_what_cannot_be_shown_is_one_line(capsys, monkeypatch) -> None:
 
 
 def test_streams_have_names() -> None:
-    assert named(("tcp://a:1", "desk=tcp://b:2")) == [("A", "tcp://a:1"), ("desk", "tcp://b:2")]
+    given = ("tcp://a:1", "desk=tcp://b:2", "ipc:///tmp/a=b")
+    assert named(given) == [("A", "tcp://a:1"), ("desk", "tcp://b:2"), ("C", "ipc:///tmp/a=b")]
+    for wrong in ("all", "../up"):
+        with pytest.raises(UserError, match="cannot be a stream's name"):
+            named((f"{wrong}=tcp://a:1",))
 
 
 def test_a_page_for_the_network_is_warned_about_and_has_no_public_address(caplog) -> None:
