@@ -30,7 +30,7 @@ SPEED = 1.0  # m/s, deviation along each axis of the speed of a foot that swings
 HEIGHT_NOISE_M = 0.03  # of a foot that stands, about its height on a bare sole: shoes, and the fit
 TILT = 0.2  # radians by which a camera without a calibration may be off upright
 # Deviation of the error of a body's place: metres across, share of the depth along one camera's line of sight.
-PLACE_NOISE_M, PLACE_NOISE_SIGHT = 0.01, 0.03
+PLACE_NOISE_M, PLACE_NOISE_SIGHT = 0.01, 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +52,7 @@ class Stance:
         """The feet of a person who is new; points (4, 3), deviation (3,) of the body's place."""
         spread = np.zeros((3, 3, 3))
         spread[:, 0, 0] = deviation**2
-        odds, stands = np.full(4, feet_kernels.SWINGING), np.zeros(2, np.bool_)
+        odds, stands = np.full(4, -np.inf), np.zeros(2, np.bool_)  # one frame says nothing: contacts are 0
         return Stance(
             time_s, points, np.zeros((4, 3)), odds, stands, np.zeros(2), np.zeros((3, 3)), spread, np.zeros((2, 2, 3))
         )
