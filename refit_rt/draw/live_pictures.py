@@ -1,5 +1,8 @@
 """Draws pictures with the bodies over them, while a viewer subscribes."""
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,6 +13,7 @@ import numpy as np
 from refit_rt.body.smpl import Body
 from refit_rt.draw.mosaic import Mosaic
 from refit_rt.draw.overlay import Overlay
+from refit_rt.live.beside import LOWEST
 from refit_rt.stream.pictures import PicturePublisher
 from refit_rt.types import Frame, FrameSet, People
 
@@ -20,13 +24,14 @@ QUALITY = 80  # of the JPEG
 
 
 class LivePictures:
-    """Publishes a small picture of a frame, or of all views of a tick, a few times per second."""
+    """Publishes a small picture of a frame, or of all views of a tick, a few times per second. One thread uses it, and
+    has the lowest priority from then on."""
 
     def __init__(self, publisher: PicturePublisher, body: Body, mosaic: Mosaic | None = None) -> None:
         """mosaic: of the rig whose ticks are drawn; None: frames of one camera are."""
         self._publisher, self._body, self._mosaic = publisher, body, mosaic
         self._overlay: Overlay | None = None
-        self._due_s = -float("inf")
+        self._due_s, self._gives_way = -float("inf"), False
 
     def show(self, seen: Seen, people: People, straight: Callable[[Seen], Seen]) -> bool:
         """Publishes a picture if one is due and a viewer subscribes; returns whether it did.
@@ -37,6 +42,7 @@ class LivePictures:
         if now_s < self._due_s or not self._publisher.watched:
             return False
         self._due_s = now_s + 1 / PER_S
+        self._give_way()
         _, jpeg = cv2.imencode(".jpg", self._drawn(straight(seen), people), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         self._publisher.send(jpeg.tobytes())
         return True
@@ -44,6 +50,12 @@ class LivePictures:
     def close(self) -> None:
         """Closes the socket."""
         self._publisher.close()
+
+    def _give_way(self) -> None:
+        """Lowers the thread's priority, once: a picture takes 22 ms of one core, which fitting needs more."""
+        if not self._gives_way and sys.platform == "linux":  # elsewhere this would be the whole process's priority
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+        self._gives_way = True
 
     def _drawn(self, seen: Frame | FrameSet, people: People) -> np.ndarray:
         if isinstance(seen, FrameSet):
