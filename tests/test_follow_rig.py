@@ -112,6 +112,11 @@ def test_the_message_says_where_cameras_and_floor_are(tmp_path: Path) -> None:
     assert run(1)[0].floor is None
 
 
+def test_feet_that_stand_are_reported_unless_the_setting_is_off() -> None:
+    assert run(25)[-1].contacts.min() > 0.9
+    assert (run(25, smooth=False)[-1].contacts == 0).all()
+
+
 def test_a_camera_that_shows_nothing_counts_as_missing_and_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     rig, finder = follower(standing(1), config.Settings())
     with caplog.at_level(logging.WARNING):

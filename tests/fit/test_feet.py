@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ import pytest
 from refit_rt import config, geometry
 from refit_rt.fit import feet_kernels as kernel
 from refit_rt.fit.feet import Feet
+from refit_rt.follow import Follower
 from refit_rt.types import PERSON_FIELDS, People
-from tests.support import planted, steps
+from tests.support import fakes, planted, steps
+from tests.support.fakes import FakeDetector, FakeFitter, FakeTracker
 from tests.support.rotations import angle_between
 
 CAMERA = steps.camera()
@@ -228,6 +231,27 @@ def test_a_rig_holds_feet_as_still_along_as_across():
     sure = [replace(people, views=np.array([3], np.int32)) for people in shown]
     out = planting(sure, measured=np.ones(1, bool))
     assert slide_mm(out, truth) < 0.8 * slide_mm(sure, truth)  # the errors are those of one camera
+
+
+@pytest.mark.parametrize("feet", [True, False])
+def test_the_follower_of_one_camera_holds_feet_and_forgets_them(feet):
+    truth = steps.stand()
+    shown = steps.seen(truth, steps.camera("camera"), floor=None)
+
+    class Shown(FakeFitter):
+        """Shows one frame after the other, whatever the picture."""
+
+        def fit(self, tracks, camera):
+            index = tracks.frame.index
+            return replace(shown[index], ids=tracks.ids) if len(tracks.ids) else shown[index].take([])
+
+    settings = config.Settings(smooth=config.Smooth(feet=feet))
+    follower = Follower(settings, FakeDetector(), cast(Any, FakeTracker()), cast(Any, Shown(steps.BODY)))
+    published = [follower.follow(fakes.frame(k, k / steps.FPS, (640, 480))) for k in range(60)]
+    assert (published[-1].contacts > 0.9).all() == feet
+    assert (published[-1].contacts == 0).all() == (not feet)
+    follower.forget()
+    assert (follower.follow(fakes.frame(60, 2.0, (640, 480))).contacts == 0).all()
 
 
 def test_the_model_of_contact_is_that_in_numpy():
