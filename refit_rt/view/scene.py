@@ -29,6 +29,7 @@ MISSING = (190, 190, 190)
 FLOOR_STEP_M = 0.002  # a floor that moves by less stays
 ALONE_M, BESIDE_M = 14.0, 4.0  # the side of the floor of a stream alone, and of one among several
 TRAIL_M, ABOVE_FLOOR_M = 0.018, 0.01  # thickness; a line that lies on the floor would flicker
+NO_LINES = np.zeros((0, 2, 3), np.float32)
 AT_ORIGIN = tuple(np.column_stack([WORLD_FROM_CAMERA, np.zeros(3)]).ravel().tolist())
 
 
@@ -172,7 +173,7 @@ class Scene:
             one.figure.become(person)
         one.label.text = str(person) if self._alone else f"{self._name} {person}"
         one.trail = Trail()
-        one.line.points = np.zeros((0, 2, 3), np.float32)
+        one.line.points, one.line.colors = NO_LINES, NO_LINES.astype(np.uint8)
         self._people[person] = one
         return one
 
@@ -182,8 +183,7 @@ class Scene:
         path = f"{name}/body"
         figure = Sticks(scene, path, person) if self.unknown else Mesh(scene, path, person, self._body)
         label = scene.add_label(f"{name}/label", "", anchor="bottom-center", font_screen_scale=1.1)
-        nothing = np.zeros((0, 2, 3), np.float32)
-        line = scene.add_line_segments(f"{name}/trail", nothing, nothing.astype(np.uint8), thickness=TRAIL_M)
+        line = scene.add_line_segments(f"{name}/trail", NO_LINES, NO_LINES.astype(np.uint8), thickness=TRAIL_M)
         return Person(figure, label, line, Trail())
 
     def _remove(self, person: int) -> None:
