@@ -94,11 +94,20 @@ def test_vmc_sends_bones_then_ok_and_time(body):
 
 
 def test_a_vrm_avatar_takes_the_persons_pose(body):
-    """The chain of an avatar whose T-pose is turned by nothing, in Unity's axes, as EVMC4U and others turn it."""
+    """The chain of an avatar whose T-pose is turned by nothing, with straight legs and arms, in Unity's axes, as EVMC4U
+    and others turn it: each bone lies as the person's does."""
     people = danced(body, [4], 10)
     bones = {v[0]: v[1:] for address, v in messages_of(vmc.Vmc(origin="world")(bodies_of(people))) if "Bone" in address}
     unity = AXES["unity"]
-    rest = unity.points(body.joint_template + body.joint_shape_dirs @ people.betas[0])
+    person = body.joint_template + body.joint_shape_dirs @ people.betas[0]
+    rest = person.copy()
+    for joint, parent in enumerate(body.parents):
+        offset = person[joint] - person[parent]
+        if joint in vmc.ENDS:
+            offset = np.linalg.norm(offset) * vmc.STRAIGHT[vmc.ENDS.index(joint)]
+        rest[joint] = person[joint] if parent < 0 else rest[parent] + offset
+    assert abs(rest[4] - person[4]).max() > 0.03, "SMPL's legs stand apart in its T-pose"
+    rest = unity.points(rest)
     turned: list[Rotation] = []
     found: list[np.ndarray] = []
     for joint, parent in enumerate(body.parents[:22]):

@@ -56,8 +56,8 @@ class Places:
 
 
 class Origin:
-    """Where a person stands on the floor: the place of the first sight becomes the middle. Where the floor is not known,
-    it is where the lower foot is."""
+    """Where a person stands on the floor: the place of the first sight becomes the middle. A floor that is not known is
+    where the lower foot is."""
 
     def __init__(self) -> None:
         self._start: np.ndarray | None = None  # (3,) metres: x, floor, z
