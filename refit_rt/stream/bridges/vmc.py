@@ -1,10 +1,11 @@
 """People → VMC, the OSC messages that VTuber programs and engines receive (protocol.vmc.info).
 
 Bones have the names of Unity's HumanBodyBones and their rotations relative to their parents, in Unity's axes; the
-T-pose is VRM 0's, in which every bone is turned by nothing, legs hang straight down and arms point to the sides. SMPL's
-thighs stand 7 degrees apart in its T-pose, and what is sent allows for that. The place of a person is that of the bone
-Hips, and Root stays where it is, because receivers disagree about Root. `/VMC/Ext/OK` and `/VMC/Ext/T` end each frame:
-VRM4U shows a frame when they come. One avatar listens to one port, so that each further person goes to the next port.
+T-pose is VRM 0's, in which every bone is turned by nothing, legs hang straight down and arms point to the sides. Each
+thigh of SMPL's T-pose stands out by 7 degrees, and what is sent allows for that. The place of a person is that of the
+bone Hips, and Root stays where it is, because receivers disagree about Root. `/VMC/Ext/OK` and `/VMC/Ext/T` end each
+frame: VRM4U shows a frame when they come. One avatar listens to one port, so that each further person goes to the next
+port.
 """
 
 import struct
