@@ -25,7 +25,7 @@ LEGS = [1, 4, 7, 2, 5, 8]  # hip, knee, ankle: of the left leg, of the right one
 POINTS = np.array(CONTACTS)  # left and right ankle, left and right ball of the foot
 # m/s, deviations of the speed of a foot that stands, as measured in published bodies: across and along the line of
 # sight of one camera, and in any direction where several cameras see the person.
-SPEED_NOISE, SPEED_NOISE_SIGHT, SPEED_NOISE_SEVERAL = 0.15, 0.4, 0.2
+SPEED_NOISE, SPEED_NOISE_SEVERAL = np.array([0.15, 0.15, 0.4]), np.full(3, 0.2)
 SPEED = 1.0  # m/s, deviation along each axis of the speed of a foot that swings
 HEIGHT_NOISE_M = 0.03  # of a foot that stands, about its height on a bare sole: shoes, and the fit
 TILT = 0.2  # radians by which a camera without a calibration may be off upright
@@ -81,12 +81,12 @@ class Feet:
         rotations, poses = np.empty((len(people.ids), JOINTS, 3, 3)), people.poses.copy()
         feet_kernels.matrices(people.poses, rotations)
         joints, trans = people.joints_camera.astype(np.float64), people.trans.astype(np.float64)
-        contacts, present = np.empty((len(people.ids), 4)), {}
+        positions = np.array(people.world_from_cameras or (camera.place,)).reshape(-1, 3, 4)[:, :, 3]
+        present: dict[int, Stance] = {}
         turn = np.ascontiguousarray(camera.world_from_camera[:3, :3].T)  # camera from world
         for row, person in enumerate(people.ids.tolist()):
             several = measured is not None and bool(measured[row])
-            stance = self._observe(person, people, row, camera, several, upright)
-            contacts[row] = 1 / (1 + np.exp(-stance.odds))
+            stance = self._observe(person, people, row, positions, several, upright)
             feet_kernels.shift_and_bend(
                 turn, stance.place[0], stance.offset[:, 0], rotations[row], joints[row], trans[row]
             )
@@ -94,6 +94,7 @@ class Feet:
             present[person] = stance
         absent = {i: one for i, one in self._stances.items() if 0 <= people.time_s - one.time_s <= GAP_S}
         self._stances = absent | present
+        odds = np.stack([stance.odds for stance in present.values()])
         bent = np.empty((len(people.ids), len(LEGS), 3), np.float32)
         kernels.axis_angles(np.ascontiguousarray(rotations[:, LEGS]), bent)
         poses[:, LEGS] = bent
@@ -104,31 +105,32 @@ class Feet:
             joints_camera=joints.astype(np.float32),
             joints_px=geometry.project(joints, people.focal_px, people.centre_px).astype(np.float32),
             joints_world=camera.world(joints).astype(np.float32),
-            contacts=contacts.astype(np.float32),
+            contacts=(1 / (1 + np.exp(-odds))).astype(np.float32),
         )
 
     def forget(self) -> None:
         """Everybody's feet are found afresh."""
         self._stances = {}
 
-    def _observe(self, person: int, people: People, row: int, camera: Camera, several: bool, upright: bool) -> Stance:
-        """One person's feet after this frame."""
+    def _observe(
+        self, person: int, people: People, row: int, positions: np.ndarray, several: bool, upright: bool
+    ) -> Stance:
+        """One person's feet after this frame. positions (c, 3) of the cameras, world."""
         points = people.joints_world[row, POINTS].astype(np.float64)
-        seen_from = camera.position if not people.world_from_cameras else _position(people, row)
-        sight = people.joints_world[row, 0] - seen_from
-        axes, depth = feet_kernels.axes_of(sight.astype(np.float64))
+        views = int(people.views[row])
+        first = (views & -views).bit_length() - 1 if views > 0 else 0  # camera that shows the person
+        axes, depth = feet_kernels.axes_of(people.joints_world[row, 0] - positions[min(first, len(positions) - 1)])
+        along_m, noise = PLACE_NOISE_SIGHT * depth, SPEED_NOISE
         if several:
-            deviation, noise = np.full(3, PLACE_NOISE_M), np.full(3, SPEED_NOISE_SEVERAL)
-        else:
-            deviation = np.array([PLACE_NOISE_M, PLACE_NOISE_M, PLACE_NOISE_SIGHT * depth])
-            noise = np.array([SPEED_NOISE, SPEED_NOISE, SPEED_NOISE_SIGHT])
+            along_m, noise = PLACE_NOISE_M, SPEED_NOISE_SEVERAL
+        deviation = np.array([PLACE_NOISE_M, PLACE_NOISE_M, along_m])
         stance = self._stances.get(person)
         if stance is None or not 0 < people.time_s - stance.time_s <= GAP_S:
             return Stance.begun(people.time_s, points, deviation)
         dt_s, stance.time_s = people.time_s - stance.time_s, people.time_s
         normal, heights, height_noise = self._heights(people, points - stance.place[0], upright)
         # A wrong depth moves a foot off the floor, by this much
-        along = 0.0 if several or people.floor is None else float(normal @ axes[2]) * deviation[2]
+        wrong_m = 0.0 if several or people.floor is None else float(normal @ axes[2]) * along_m
         feet_kernels.weigh(
             points,
             dt_s,
@@ -136,7 +138,7 @@ class Feet:
             noise,
             SPEED,
             heights,
-            np.hypot(height_noise, along),
+            np.hypot(height_noise, wrong_m),
             stance.points,
             stance.speed,
             stance.odds,
@@ -163,10 +165,3 @@ class Feet:
         lowest = int(heights.argmin())
         apart = np.linalg.norm((points - points[lowest])[:, [0, 2]], axis=1)
         return normal, heights - heights[lowest], np.hypot(2 * HEIGHT_NOISE_M, TILT * apart)
-
-
-def _position(people: People, row: int) -> np.ndarray:
-    """Where the first camera stands that shows a person, or the first of all: (3,) world."""
-    views = int(people.views[row])
-    first = (views & -views).bit_length() - 1 if views > 0 else 0
-    return np.array(people.world_from_cameras[min(first, len(people.world_from_cameras) - 1)]).reshape(3, 4)[:, 3]
