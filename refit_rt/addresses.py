@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 LAST_PORT = 65535
 TCP = re.compile(r"tcp://(?P<host>.*):(?P<port>[^:]*)")
 BRACKETS = re.compile(r"\[[0-9a-fA-F:.]+(%\w+)?\]")
+# Origins of pages of this machine: served here, files, and those of VS Code and Electron.
+OWN_PAGES = re.compile(r"null|https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?|(vscode-webview|app|file)://.*")
 ANSWER_S = 0.5  # the longest wait for the program that holds a path
 
 

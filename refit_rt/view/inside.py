@@ -1,18 +1,35 @@
-"""Two things that viser's public functions do slowly or not at all, done with its inner ones.
+"""What viser's public functions do slowly or not at all, done with its inner ones.
 
 Where another version of viser has other inner functions, its public ones take their place.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from refit_rt.addresses import OWN_PAGES
 
 if TYPE_CHECKING:
     from viser import MeshSkinnedHandle, ViserServer
 
 WINDOW = 10_000  # messages: a frame of a hundred people
+
+
+@contextmanager
+def own_pages_only() -> Iterator[None]:
+    """Inside the block, a server of viser begins to let only pages of this machine connect, and programs that are no
+    browsers. viser itself lets any page that a browser shows: one of the internet could watch the people."""
+    from websockets.asyncio import server
+
+    serve = server.serve
+    server.serve = partial(serve, origins=[OWN_PAGES, None])  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        server.serve = serve  # type: ignore[misc]
 
 
 def whole_frames(server: "ViserServer") -> None:

@@ -3,10 +3,11 @@
 import logging
 import os
 import socket
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from refit_rt.errors import UserError
-from refit_rt.view.inside import whole_frames
+from refit_rt.view.inside import own_pages_only, whole_frames
 
 if TYPE_CHECKING:
     from viser import ViserServer
@@ -31,7 +32,8 @@ def open_page(host: str, port: int, title: str) -> "ViserServer":
     if host not in LOOPBACK:
         log.warning("--host %s: everybody who can reach this machine can watch the people and press the buttons", host)
     rich.get_console().quiet = True  # viser prints a table of addresses and each visitor
-    server = viser.ViserServer(host, port, label=title, verbose=False)
+    with own_pages_only() if host in LOOPBACK else nullcontext():
+        server = viser.ViserServer(host, port, label=title, verbose=False)
     if port and server.get_port() != port:  # taken since the check: viser then takes the next one
         server.stop()
         raise UserError(_taken(host, port, "address already in use"))

@@ -5,11 +5,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import pytest
 import viser.transforms
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from refit_rt import geometry
 from refit_rt.__main__ import command
@@ -289,3 +292,17 @@ def test_a_page_for_the_network_is_warned_about_and_has_no_public_address(caplog
         server.stop()
     with pytest.raises(UserError, match="cannot be bound"):
         open_page("192.0.2.1", 0, "test")
+
+
+def test_a_page_of_the_internet_cannot_connect_from_the_browser_of_this_machine() -> None:
+    server = open_page("127.0.0.1", 0, "test")
+    protocol = cast(Any, f"viser-v{viser.__version__}")
+    try:
+        address = f"ws://127.0.0.1:{server.get_port()}/"
+        with pytest.raises(InvalidStatus, match="403"), connect(address, origin="https://evil.example"):  # type: ignore[arg-type]
+            pass
+        for origin in (None, "http://127.0.0.1:8090"):
+            with connect(address, origin=origin, subprotocols=[protocol], max_size=None) as page:  # type: ignore[arg-type]
+                assert page.recv(timeout=10)
+    finally:
+        server.stop()

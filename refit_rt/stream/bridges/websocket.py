@@ -8,7 +8,6 @@ Any page that a browser shows can open a connection to this machine. So pages of
 
 import asyncio
 import hmac
-import re
 import threading
 import time
 from typing import Any
@@ -18,11 +17,11 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from refit_rt.addresses import OWN_PAGES
 from refit_rt.errors import UserError
 from refit_rt.stream.wire import encode
 
 PORT = 8765
-OWN = re.compile(r"null|https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?|(vscode-webview|app|file)://.*")
 START_S = 5.0
 
 
@@ -33,7 +32,7 @@ class WebSockets:
         """token: which a client gives as ?token=…; empty: none is needed. origins: further ones that may connect, as
         https://example.org. Raises UserError when the port cannot be had."""
         self._token = token
-        self._origins = [OWN, None, *origins]
+        self._origins = [OWN_PAGES, None, *origins]
         self._loop = asyncio.new_event_loop()
         self._newest: bytes = b""
         self._count = self.clients = 0
