@@ -7,7 +7,8 @@ body's place is wrong, are found together by one Kalman filter, as a robot finds
 it, and fades; a foot that stands does not move. The body is shifted by the error of its place; what is left, a few
 centimetres, bends the leg. A foot that lifts is let go by a critically damped spring, so it does not jump.
 
-The filter adds no lag: nothing is delayed that moves. `training/LOG.md` has the measurements.
+Nothing waits for a later frame. What moves moves as it did, but for a foot that begins to lift: it follows within a few
+frames. Feet outside the picture of a single camera are left alone. `training/LOG.md` has the measurements.
 """
 
 from dataclasses import dataclass, replace
@@ -143,6 +144,9 @@ class Feet:
             stance.speed,
             stance.odds,
         )
+        if len(positions) == 1:  # several cameras may see what the first one does not
+            pixels = people.joints_px[row, POINTS]
+            stance.odds[((pixels < 0) | (pixels > people.size)).any(1)] = -feet_kernels.MOST_ODDS
         feet_kernels.hold(
             points, dt_s, axes, deviation, stance.odds, stance.stands, stance.share, stance.place, stance.spread,
             stance.offset,

@@ -16,7 +16,7 @@ FLOOR = (0.0, 1.0, 0.0, 0.0)
 REST = BODY.joint_template.astype(np.float64)
 SOLE = float(BODY.template[:, 1].min())
 LEGS = ((1, 4, 7), (2, 5, 8))
-CENTRE = (319.5, 239.5)
+CENTRE = (639.5, 359.5)
 
 
 def camera(name: str = "test") -> Camera:
@@ -24,7 +24,7 @@ def camera(name: str = "test") -> Camera:
     world_from_camera = np.eye(4)
     world_from_camera[:3, :3] = np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
     world_from_camera[:3, 3] = (3.5, 1.5, 0.0)
-    return Camera(name, (640, 480), 600.0, CENTRE, world_from_camera=world_from_camera)
+    return Camera(name, (1280, 720), 400.0, CENTRE, world_from_camera=world_from_camera)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

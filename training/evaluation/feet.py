@@ -236,7 +236,7 @@ def real(folder: Path, calibration: Path, reference: Reference, every: int) -> I
 
 def recorded(recording: Recording, name: str, body: Body) -> list[Case]:
     """A followed render, smoothed as it would be published."""
-    lens = Camera(name, (1280, 720), 1000.0, (639.5, 359.5))  # the render's own is not kept: pixels are about right
+    lens = Camera(name, (4000, 4000), 1000.0, (1999.5, 1999.5))  # the render's own is not kept: pixels are about right
     smoother, shown, truth = Smoother(config.Smooth(), body), [], []
     for moment in range(len(recording)):
         time_s = moment / recording.fps
