@@ -45,6 +45,8 @@ def replay(
 
     if not speed > 0:
         raise UserError(f"--speed {speed:g}: a speed is more than 0")
+    if publish.pictures:
+        raise UserError("--publish.pictures: a recording has no pictures. Leave it out")
     check_rows(publish.outlets)
     motion = read_motion(Path(recording).expanduser())
     if motion.name is not None:

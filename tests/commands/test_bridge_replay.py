@@ -62,6 +62,9 @@ def test_what_cannot_be_sent_is_refused_in_one_line(recording, tmp_path, capsys)
     assert "'osc' is no kind of outlet" in refused("bridge", "osc://127.0.0.1")
     assert "is there twice" in refused("bridge", "vmc", "vmc://127.0.0.1:39539?people=2")
     assert "a speed is more than 0" in refused("replay", str(recording), "--speed", "0")
+    assert "a recording has no pictures" in refused(
+        "replay", str(recording), "--publish.pictures", "tcp://127.0.0.1:5561"
+    )
     assert "no such file" in refused("replay", str(tmp_path / "none.npz"))
     assert "is no kind of outlet" in refused("replay", str(recording), "--publish.outlets", "fbx://127.0.0.1")
     assert "is no kind of outlet" in refused("run", "0", "--publish.outlets", "fbx://127.0.0.1")
