@@ -99,9 +99,11 @@ class Meter:
         if not self._times_s:  # the stream waits, or has ended, and no live message has come
             return f"{people.camera} frame {people.frame_index}: no people, {message.status}"
         rate, p50, p95 = self._numbers()
-        ids = ", ".join(map(str, people.ids)) or "no people"
+        speed = f"{rate:.1f} messages/s, " if rate else ""  # of one message there is none
+        ids, count = ", ".join(map(str, people.ids)), len(people.ids)
+        who = f"{count} {'person' if count == 1 else 'people'} ({ids})" if count else "no people"
         return (
-            f"{people.camera} frame {people.frame_index}: {ids}; {rate:.1f} messages/s, "
+            f"{people.camera} frame {people.frame_index}: {who}; {speed}"
             f"age {p50:.1f} ms (p95 {p95:.1f}), {people.dropped} dropped, {message.status}"
         )
 

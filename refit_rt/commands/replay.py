@@ -62,7 +62,10 @@ def replay(
         publisher = ends.enter_context(closing(Publisher(publish.address, publish.key))) if publish.enabled else None
         used = load_body(Path(body).expanduser() if body else None)
         outlets = ends.enter_context(closing(Outlets(publish.outlets, run, used)))
-        say(f"publishing {len(indices)} frames at {publish.address if publisher else 'the outlets'}; Ctrl-C ends")
+        again = ", again and again" if loop else ""
+        say(
+            f"publishing {len(indices)} frames{again} at {publish.address if publisher else 'the outlets'}; Ctrl-C ends"
+        )
         began_s, rounds = time.monotonic(), 0
         people = motion.people(int(indices[0]), Path(recording).stem)
         while not stop.is_set():

@@ -51,7 +51,7 @@ def test_it_prints_one_line_per_message_records_and_ends_with_the_stream(capsys,
     assert lines == [0]
     assert first == f"listening to {address}, Ctrl-C ends"
     assert second.startswith("test frame ")
-    assert ": 1; " in second
+    assert ": 1 person (1); age " in second
     assert second.endswith(", 2 dropped, live")
     assert over == f"{file} is written: its run has ended"
     assert last.endswith(", ended")
@@ -127,7 +127,7 @@ def test_a_meter_shows_rate_and_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: next(now_s))
     for k in range(5):
         meter.add(replace(newest, captured_unix_s=100 + k / 50))
-    assert "1, 2; 50.0 messages/s, age 20.0 ms (p95 20.0)" in meter.line(newest)
+    assert "2 people (1, 2); 50.0 messages/s, age 20.0 ms (p95 20.0)" in meter.line(newest)
 
 
 def test_what_cannot_be_used_is_one_line(refusal, tmp_path: Path) -> None:
