@@ -324,7 +324,8 @@ def test_the_page_lists_the_axes():
 
 
 def test_every_row_of_the_engines_names_a_test_that_exists():
-    rows = [line for line in ENGINES.splitlines() if line.startswith("| ") and not line.startswith("| target |")]
+    targets = ENGINES.split("## What it costs")[0].splitlines()
+    rows = [line for line in targets if line.startswith("| ") and not line.startswith("| target |")]
     assert len(rows) > 10
     for row in rows:
         named = re.findall(r"`([\w/]+\.py)::(\w+)`", row)
