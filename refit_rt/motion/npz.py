@@ -56,6 +56,7 @@ FACTS = ("focal_px", "fps", "size", "body", "bundle", "schema")
 GENDER = "neutral"  # of the body model: AMASS names it
 AXES = f"{FRAME_OF_REFERENCE}; joints_world: y up, metres"
 CHUNK_ROWS = 4096
+RECORD_AGAIN = "Record it again: refit-rt run clip.mp4 --out DIR"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,7 +307,7 @@ def read_motion(path: Path) -> Motion:
 
     Raises UserError if the file is missing, damaged, incomplete or of another kind.
     """
-    cure = "Record it again: refit-rt run clip.mp4 --out DIR"
+    cure = RECORD_AGAIN
     try:
         entries, whole = _entries(path)
     except FileNotFoundError as error:
@@ -314,7 +315,7 @@ def read_motion(path: Path) -> Motion:
     except Exception as error:  # numpy, zipfile, json and zlib each raise their own error for damaged bytes
         raise UserError(f"{path}: is not a motion.npz ({error}). {cure}") from error
     shapes = {name: ROW[name].shape for name in COLUMNS}
-    if "frame" in entries:  # an earlier release does not know them
+    if entries.get("frame", np.zeros(())).ndim:  # an earlier release does not know them
         added = {name: np.zeros((len(entries["frame"]), *shapes[name]), ROW[name].base) for name in ADDED_FIELDS}
         entries = added | entries
     if "name" in entries:  # a recording of stills
@@ -324,7 +325,7 @@ def read_motion(path: Path) -> Motion:
         raise UserError(f"{path}: is not a motion.npz, it lacks {', '.join(missing)}. {cure}")
     if str(entries["schema"]) != SCHEMA:
         raise UserError(f"{path}: has schema '{entries['schema']}', but this version reads '{SCHEMA}'. {cure}")
-    rows = len(entries["frame"])
+    rows = len(entries["frame"]) if entries["frame"].ndim else 0
     for name, shape in shapes.items():
         expected = (rows, *shape)
         if entries[name].shape != expected:
@@ -336,13 +337,22 @@ def read_motion(path: Path) -> Motion:
         )
     known = ("focal_px", "fps", "body", "bundle", "schema", "gender", "axes")
     facts = {name: entries[name].item() for name in known if name in entries}
-    if "cameras" in entries and "world_from_cameras" in entries:
-        facts["cameras"] = tuple(map(str, entries["cameras"]))
-        facts["world_from_cameras"] = tuple(map(tuple, entries["world_from_cameras"].reshape(-1, 12).tolist()))
+    if {"cameras", "world_from_cameras"} <= entries.keys():
+        names = tuple(map(str, np.atleast_1d(entries["cameras"]).tolist()))
+        places = _numbers(path, entries, "world_from_cameras", (len(names), 12))
+        facts |= {"cameras": names, "world_from_cameras": tuple(map(tuple, places))}
     if "floor" in entries:
-        facts["floor"] = tuple(entries["floor"].reshape(4).tolist())
+        facts["floor"] = tuple(_numbers(path, entries, "floor", (4,)))
     width, height = (int(side) for side in entries["size"])
     return Motion(**{name: entries[name] for name in shapes}, size=(width, height), **facts)
+
+
+def _numbers(path: Path, entries: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> list:
+    """An entry of finite numbers, as a list. Raises UserError for one of another kind or shape."""
+    array = entries[name]
+    if array.shape != shape or array.dtype.kind not in "fi" or not np.isfinite(array).all():
+        raise UserError(f"{path}: {name} is not {shape} finite numbers. {RECORD_AGAIN}")
+    return array.tolist()
 
 
 def _instead(path: Path) -> str:

@@ -22,7 +22,7 @@ class PicturePublisher:
 
     def __init__(self, address: str, key: str = "") -> None:
         """key: as of Publisher. Raises UserError when the address is malformed or in use, or the key is of no use."""
-        self._context, self._watched = zmq.Context(), False
+        self._context, self._topics = zmq.Context(), set[bytes]()
         self._socket = self._context.socket(zmq.XPUB)  # a PUB socket does not say whether it has subscribers
         self._socket.setsockopt(zmq.SNDHWM, QUEUED)
         try:
@@ -38,9 +38,10 @@ class PicturePublisher:
     @property
     def watched(self) -> bool:
         """Whether there is a subscriber."""
-        while self._socket.poll(0):
-            self._watched = self._socket.recv()[:1] == b"\x01"  # ZeroMQ reports the first one and the end of the last
-        return self._watched
+        while self._socket.poll(0):  # ZeroMQ reports the first subscriber of a topic, and the end of its last one
+            news = self._socket.recv()
+            (self._topics.add if news[:1] == b"\x01" else self._topics.discard)(news[1:])
+        return bool(self._topics)
 
     def send(self, jpeg: bytes) -> None:
         """Sends one picture. It never waits."""

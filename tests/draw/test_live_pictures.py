@@ -1,6 +1,7 @@
 """Pictures for viewers: small, a few per second, and made for nobody unless a viewer subscribes."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -136,3 +137,27 @@ def test_a_camera_of_a_rig_that_is_missing_leaves_its_view_black(address, viewer
     assert mosaic.shape == (300, 800, 3)
     assert mosaic[250, 700].max() < 8
     pictures.close()
+
+
+def test_a_subscriber_of_something_else_takes_nobodys_pictures_away(address, viewer) -> None:
+    publisher = PicturePublisher(address)
+    try:
+        until_watched(publisher)
+        viewer.setsockopt(zmq.SUBSCRIBE, b"x")
+        viewer.setsockopt(zmq.UNSUBSCRIBE, b"x")
+        time.sleep(0.2)  # for the news to arrive
+        assert publisher.watched
+        viewer.setsockopt(zmq.UNSUBSCRIBE, b"")
+        end_s = time.monotonic() + 10
+        while publisher.watched:
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+    finally:
+        publisher.close()
+
+
+def until_watched(publisher: PicturePublisher) -> None:
+    end_s = time.monotonic() + 10
+    while not publisher.watched:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)

@@ -92,6 +92,27 @@ def test_cameras_views_floor_and_contacts_are_kept_and_may_be_absent(tmp_path):
     assert not first.contacts.any()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cameras": np.array(["a"]), "world_from_cameras": np.zeros(11)},
+        {"cameras": np.array(["a", "b"]), "world_from_cameras": np.zeros((1, 12))},
+        {"cameras": np.array(["a"]), "world_from_cameras": np.full((1, 12), np.nan)},
+        {"floor": np.zeros(3)},
+        {"floor": np.full(4, np.nan)},
+        {"floor": np.array(["a"] * 4)},
+        {"frame": np.array(3)},
+    ],
+)
+def test_facts_of_a_wrong_shape_are_refused_in_one_line(tmp_path, wrong):
+    recorded(tmp_path / "motion.npz", [[1]])
+    with np.load(tmp_path / "motion.npz") as archive:
+        entries = dict(archive)
+    np.savez(tmp_path / "wrong.npz", allow_pickle=False, **(entries | wrong))
+    with pytest.raises(UserError, match=r"wrong\.npz: \w+ (is not|has shape) .*Record it again"):
+        npz.read_motion(tmp_path / "wrong.npz")
+
+
 def test_an_unfinished_recording_and_one_person_become_a_motion_npz(tmp_path, capsys):
     writer = npz.MotionWriter(tmp_path / "run.npz", 30.0, "free", "edge")
     for k, ids in enumerate([[1, 5], [], [5]]):

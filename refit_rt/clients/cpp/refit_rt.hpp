@@ -429,12 +429,19 @@ inline std::string text_of(const std::map<std::string, std::string>& about, cons
     return "";
 }
 
-// Splits a text at every `mark`.
-inline std::vector<std::string> parts_of(const std::string& text, char mark) {
+constexpr std::size_t most_cameras = 1024;  // a text that claims more would take much memory
+
+// Splits a text at every `mark`, into `most` + 1 parts at most.
+inline std::vector<std::string> parts_of(const std::string& text, char mark, std::size_t most) {
     std::vector<std::string> parts(1);
     for (const char c : text) {
-        if (c == mark) parts.emplace_back();
-        else parts.back() += c;
+        if (c != mark) {
+            parts.back() += c;
+        } else if (parts.size() > most) {
+            break;
+        } else {
+            parts.emplace_back();
+        }
     }
     return parts;
 }
@@ -442,7 +449,7 @@ inline std::vector<std::string> parts_of(const std::string& text, char mark) {
 // Finite numbers with spaces between them: exactly as many as `out` has.
 template <class Numbers>
 bool numbers_of(const std::string& text, Numbers& out) {
-    const std::vector<std::string> parts = parts_of(text, ' ');
+    const std::vector<std::string> parts = parts_of(text, ' ', out.size());
     if (parts.size() != out.size()) return false;
     for (std::size_t i = 0; i < parts.size(); ++i) {
         std::istringstream in(parts[i]);
@@ -457,9 +464,10 @@ inline std::string read_places(Message& message) {
     const auto& about = message.about;
     const auto names = about.find("cameras"), places = about.find("world_from_cameras"), floor = about.find("floor");
     if (names != about.end() && !names->second.empty()) {
-        message.cameras = parts_of(names->second, ',');
+        message.cameras = parts_of(names->second, ',', most_cameras);
+        if (message.cameras.size() > most_cameras) return "'cameras' has too many names";
         if (places == about.end()) return "incomplete message: no 'world_from_cameras'";
-        for (const std::string& place : parts_of(places->second, ','))
+        for (const std::string& place : parts_of(places->second, ',', most_cameras))
             if (!numbers_of(place, message.world_from_cameras.emplace_back()))
                 return "'world_from_cameras' has a place that is not 12 numbers";
         if (message.world_from_cameras.size() != message.cameras.size())

@@ -47,8 +47,9 @@ export class DecodeError extends Error {
 // bytes: ArrayBuffer, Uint8Array or Node's Buffer → {about, people}. Throws DecodeError.
 //
 // about: the metadata; what is a number is one. Also cameras (names), world_from_cameras (12 numbers each: the upper
-// three rows of its matrix) and floor (unit normal x y z and metres); null: not sent, or not known. people: count, and one flat array per quantity, row after row; `ids` is
-// an array of numbers. Joint j of person i in joints_world starts at (i * 24 + j) * 3. The arrays are copies.
+// three rows of its matrix) and floor (unit normal x y z and metres); null: not sent, or not known. people: count, and
+// one flat array per quantity, row after row; `ids` is an array of numbers. Joint j of person i in joints_world starts
+// at (i * 24 + j) * 3. The arrays are copies.
 export function decode(bytes) {
   const all = ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : viewOf(bytes);
   const length = all.length < 8 ? 0 : Number(new DataView(all.buffer, all.byteOffset).getBigUint64(0, true));

@@ -16,7 +16,7 @@ from refit_rt.addresses import connect
 from refit_rt.stream.subscribe import EXAMPLE
 from refit_rt.stream.wire import decode
 
-SAMPLES = 5000
+SAMPLES = 5000  # fewer bytes than a pipe holds: they are read when this process has ended
 KEPT = 10_000  # messages per subscriber: what the publisher has sent, this side must not lose
 SILENCE_MS = 10_000  # without a message for so long, the publisher must have died
 
@@ -45,7 +45,7 @@ def count(address: str, subscribers: int) -> dict:
             if b'"status":"live"' in blob[:200]:
                 live[socket] += 1
                 if socket in noted and len(ages_ms) < SAMPLES:
-                    ages_ms.append(1e3 * (time.time() - decode(blob).captured_unix_s))
+                    ages_ms.append(round(1e3 * (time.time() - decode(blob).captured_unix_s), 3))
             elif b'"status":"ended"' in blob[:200]:
                 poller.unregister(socket)
                 going.discard(socket)
