@@ -7,6 +7,7 @@ NAME.key goes to the subscribers. A subscriber needs no key of its own, and make
 import logging
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
@@ -103,6 +104,9 @@ def _make(path: Path, setting: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         create_certificates(path.parent, path.stem, metadata={"for": "refit_rt"})
     except OSError as error:
+        with suppress(OSError):  # half a pair would be refused at the next start
+            public.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         raise UserError(f"{setting}: {path} cannot be made ({error.strerror}). Give another place") from error
     finally:
         if before is not None:

@@ -98,6 +98,17 @@ def test_key_files_of_no_use_are_refused(tmp_path):
         pass
 
 
+def test_keys_that_cannot_be_written_leave_no_half_of_a_pair(tmp_path, monkeypatch):
+    def half(folder, name, metadata):
+        (Path(folder) / f"{name}.key").write_text("public")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("refit_rt.stream.curve.create_certificates", half)
+    with pytest.raises(UserError, match="cannot be made .No space left"), published(str(tmp_path / "a.key_secret")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_open_stream_that_leaves_the_machine_is_warned_about(tmp_path, caplog):
     with closing(Publisher("tcp://0.0.0.0:*")):
         assert "everybody in the network can read tcp://0.0.0.0:" in caplog.text
