@@ -223,7 +223,7 @@ def test_wrists_take_what_the_elbow_cannot(body):
 
 
 def test_a_line_of_json_fits_a_packet_and_holds_the_person(body):
-    people = replace(danced(body, [2, 1234567], 33), contacts=np.tile(np.float32([0, 0.333, 1, 0.5]), (2, 1)))
+    people = replace(danced(body, [2, 1234567], 33), contacts=np.tile(np.array([0, 0.333, 1, 0.5], np.float32), (2, 1)))
     for axes in AXES:
         lines = json_lines.JsonLines(axes)(bodies_of(people))
         for row, (_, line) in enumerate(lines):

@@ -104,7 +104,7 @@ def test_keys_that_cannot_be_written_leave_no_half_of_a_pair(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("refit_rt.stream.curve.create_certificates", half)
-    with pytest.raises(UserError, match="cannot be made .No space left"), published(str(tmp_path / "a.key_secret")):
+    with pytest.raises(UserError, match="cannot be made"), published(str(tmp_path / "a.key_secret")):
         pass
     assert list(tmp_path.iterdir()) == []
 
