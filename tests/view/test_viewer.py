@@ -274,8 +274,8 @@ def test_what_cannot_be_shown_is_one_line(capsys, monkeypatch) -> None:
 
 
 def test_streams_have_names() -> None:
-    given = ("tcp://a:1", "desk=tcp://b:2", "ipc:///tmp/a=b")
-    assert named(given) == [("A", "tcp://a:1"), ("desk", "tcp://b:2"), ("C", "ipc:///tmp/a=b")]
+    given = ("tcp://a:1", "desk=tcp://b:2", "ipc://run/a=b")
+    assert named(given) == [("A", "tcp://a:1"), ("desk", "tcp://b:2"), ("C", "ipc://run/a=b")]
     for wrong in ("all", "../up"):
         with pytest.raises(UserError, match="cannot be a stream's name"):
             named((f"{wrong}=tcp://a:1",))

@@ -1,8 +1,8 @@
 // A component that turns the bones of a humanoid avatar as a person of a refit_rt stream. It stands beside the Animator.
 //
 // A bone's turn in the world is the joint's turn (relative to SMPL's T-pose) times the bone's own turn in the avatar's
-// T-pose. So it does not matter how the axes of a rig's bones lie, nor which bones lie between them. SMPL's legs stand
-// 7 degrees apart in its T-pose, and those of most avatars do not: legs and arms are laid along SMPL's T-pose first.
+// T-pose. So it does not matter how the axes of a rig's bones lie, nor which bones lie between them. Each thigh
+// of SMPL's T-pose stands out by 7 degrees, and most avatars' do not: legs and arms are laid along SMPL's T-pose first.
 using System;
 using System.Collections.Generic;
 using UnityEngine;
