@@ -65,8 +65,8 @@ def errors_of(bundle: Bundle) -> Errors | None:
 
 
 def warm_up(settings: config.Fit, runner: Runner, bundle: Bundle) -> None:
-    """Two frames of an empty picture: numba compiles here, half a minute once and from its cache afterwards."""
-    log.info("warming up (the first time ever, the loop is compiled: half a minute)")
+    """Two frames of an empty picture: numba compiles here, a minute or more once, and from its cache afterwards."""
+    log.info("warming up (the first time ever, the loop is compiled: a minute or more)")
     began_s = monotonic()
     anybody = msgspec.structs.replace(settings, min_confidence=0.0, warm=True)
     fitter = Fitter(anybody, runner, bundle.body, bundle.crop, errors=errors_of(bundle))
